@@ -1,0 +1,64 @@
+"""The five-point template and the least-squares similarity transform onto it."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from facerec.core.errors import DataError
+
+# (x, y) in a 112x112 crop: left eye, right eye, nose tip, left and right mouth corner; left is the image's left.
+TEMPLATE_112 = np.array(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ],
+    dtype=np.float64,
+)
+TEMPLATE_112.setflags(write=False)
+
+
+def similarity_transform(source_points: ArrayLike, target_points: ArrayLike) -> np.ndarray:
+    """The rotation, uniform scale and translation that brings `source_points` closest to `target_points`.
+
+    Least squares, never a reflection (S. Umeyama, "Least-squares estimation of transformation parameters between
+    two point patterns", PAMI 1991, equations 40 to 43).
+
+    Args:
+        source_points, target_points: (N, 2), x and y in pixels, N >= 2, in the same order.
+
+    Returns:
+        float64 (2, 3): target ~ matrix[:, :2] @ source + matrix[:, 2].
+
+    Raises:
+        DataError: other shapes, values that are not finite, or points that all coincide (or that fit no rotation).
+    """
+    source = np.asarray(source_points, dtype=np.float64)
+    target = np.asarray(target_points, dtype=np.float64)
+    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 2:
+        raise DataError(
+            f"landmarks: got shapes {source.shape} and {target.shape}; expected two arrays of the same (N, 2), N >= 2"
+        )
+    if not (np.isfinite(source).all() and np.isfinite(target).all()):
+        raise DataError(f"landmarks {source.tolist()}: expected finite numbers; detect the landmarks anew")
+
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_centred, target_centred = source - source_mean, target - target_mean
+    variance = np.square(source_centred).sum(axis=1).mean()
+    covariance = target_centred.T @ source_centred / len(source)
+    u, singular_values, vt = np.linalg.svd(covariance)
+    signs = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+    strength = singular_values @ signs
+    spread = np.abs(source).max() + 1.0
+    if variance <= (1e-9 * spread) ** 2 or strength <= 1e-12 * np.sqrt(variance) * (np.abs(target).max() + 1.0):
+        raise DataError(
+            f"landmarks {source.tolist()}: they coincide or fit no rotation onto the template; expected distinct "
+            "points in the order left eye, right eye, nose, left mouth corner, right mouth corner"
+        )
+    rotation = (u * signs) @ vt
+    scale = strength / variance
+    matrix = np.empty((2, 3))
+    matrix[:, :2] = scale * rotation
+    matrix[:, 2] = target_mean - matrix[:, :2] @ source_mean
+    return matrix

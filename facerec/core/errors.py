@@ -1,0 +1,28 @@
+"""The errors a user can mend. The command line prints their message without a traceback and exits with 2."""
+
+
+class FacerecError(Exception):
+    """Base of all errors meant for a user.
+
+    The message says what was given, what was expected, and what to do.
+    """
+
+
+class ConfigError(FacerecError):
+    """A key, a value or a combination of the configuration that cannot work."""
+
+
+class DataError(FacerecError):
+    """A data set, a record, an image or a benchmark file that cannot be used."""
+
+
+class ModelError(FacerecError):
+    """A model file that cannot be opened, or weights that do not fit a network."""
+
+
+class CheckpointError(FacerecError):
+    """A checkpoint that is damaged, or that belongs to another run."""
+
+
+class TrainingError(FacerecError):
+    """Training cannot go on, for example after a loss that is not finite."""

@@ -1,0 +1,59 @@
+"""What a network expects at its input: size, channel order and normalisation. Travels with every model."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from facerec.core.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """The preprocessing of one network (FACTS: InsightFace uses RGB and (x - 127.5) / 127.5).
+
+    Args:
+        height_px, width_px: size of the aligned crop in pixels.
+        channels: "RGB" or "BGR", the order the network was trained on. Images in facerec are always RGB.
+        mean, std: the network sees (pixel - mean) / std, with pixels in 0..255.
+    """
+
+    height_px: int = 112
+    width_px: int = 112
+    channels: str = "RGB"
+    mean: float = 127.5
+    std: float = 127.5
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("RGB", "BGR"):
+            raise ModelError(f"input spec: channels is {self.channels!r}; expected 'RGB' or 'BGR'")
+        if self.std <= 0:
+            raise ModelError(f"input spec: std is {self.std}; expected a positive number")
+
+    def normalise(self, images_BHWC: torch.Tensor, *, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """uint8 (B, H, W, 3) RGB, any device -> `dtype` (B, 3, H, W) in channels-last memory, same device.
+
+        Raises:
+            ModelError: the images are not uint8, or not of this size.
+        """
+        expected = (self.height_px, self.width_px, 3)
+        if images_BHWC.dtype != torch.uint8 or images_BHWC.ndim != 4 or tuple(images_BHWC.shape[1:]) != expected:
+            raise ModelError(
+                f"images are {images_BHWC.dtype} {tuple(images_BHWC.shape)}; this network takes uint8 RGB "
+                f"(batch, {self.height_px}, {self.width_px}, 3): align the photos first"
+            )
+        if self.channels == "BGR":
+            images_BHWC = images_BHWC.flip(-1)
+        return images_BHWC.permute(0, 3, 1, 2).to(dtype).sub_(self.mean).div_(self.std)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain dictionary that is stored in model.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "InputSpec":
+        """Inverse of `to_json`. Raises ModelError for unknown keys."""
+        try:
+            return cls(**stored)
+        except TypeError as error:
+            raise ModelError(f"input spec {stored}: {error}") from None

@@ -1,0 +1,1 @@
+"""Reading records, folders and pair files; drawing synthetic faces; augmenting, sampling, loading."""

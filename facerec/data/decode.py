@@ -1,0 +1,34 @@
+"""From an encoded image (JPEG, PNG, …) to RGB pixels."""
+
+import numpy as np
+
+from facerec.core.errors import DataError
+
+
+def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
+    """Decodes one image.
+
+    Args:
+        encoded: the file's bytes, in any format that OpenCV reads.
+        where: names the image in errors: file and record, or path.
+
+    Returns:
+        uint8 (H, W, 3), RGB, writable and contiguous.
+
+    Raises:
+        DataError: the bytes are not an image, or end too early.
+    """
+    import cv2
+
+    pixels = None
+    if encoded:
+        try:
+            pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            pixels = None
+    if pixels is None:
+        raise DataError(
+            f"{where}: {len(encoded)} bytes that do not decode as an image; "
+            "the image is damaged, or of a format that OpenCV does not read"
+        )
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)

@@ -1,0 +1,339 @@
+"""RecordIO files (`.rec` with `.idx`), as MXNet and InsightFace write them: reading by record, writing a training set.
+
+The format, little-endian. A file is a sequence of frames: u32 magic; u32 with a part flag in its top 3 bits and the
+length in the other 29; the bytes; zeros up to a multiple of 4. Part flag 0 is a whole record; 1, 2, 3 are the first, a
+middle and the last part of a record that was cut wherever the magic stood at a multiple of 4; reading puts it back.
+A record: u32 flag, f32 label, u64 id, u64 id2; `flag` more f32 labels when flag > 0; then the encoded image.
+"""
+
+import io
+import os
+import struct
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from facerec.core.errors import DataError
+from facerec.data.atomic_file import atomic_file
+
+MAGIC = struct.pack("<I", 0xCED7230A)
+WHOLE, FIRST, MIDDLE, LAST = 0, 1, 2, 3
+_FRAME = struct.Struct("<4sI")
+_HEADER = struct.Struct("<IfQQ")
+_MAX_PART_BYTES = (1 << 29) - 1
+# One read fetches the frame and, for a 112 x 112 JPEG, the whole record with it.
+_FIRST_READ_BYTES = 16 * 1024
+# The start of a frame as one row of an array, as far as the first label of a record that has several.
+_HEAD = np.dtype(
+    [("magic", "<u4"), ("part", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "<u8", 2), ("label_0", "<f4")]
+)
+_HEADS_PER_READ = 8192
+# float32, in which labels are stored, counts without gaps up to here.
+_MAX_LABEL = 1 << 24
+
+
+class Record(NamedTuple):
+    """One unpacked record.
+
+    Attributes:
+        labels: float32 (L,); L = 1 for a plain label.
+        id, id2: the record's two numbers; InsightFace stores the record's key as `id`.
+        image: the encoded image; empty for the records that describe the set.
+    """
+
+    labels: np.ndarray
+    id: int
+    id2: int
+    image: bytes
+
+
+def pack(labels: float | Sequence[float], *, id: int, id2: int = 0, image: bytes = b"") -> bytes:
+    """The bytes of one record, before framing. One number is stored as a plain label, a sequence as an array."""
+    if isinstance(labels, int | float):
+        return _HEADER.pack(0, labels, id, id2) + image
+    return _HEADER.pack(len(labels), 0.0, id, id2) + struct.pack(f"<{len(labels)}f", *labels) + image
+
+
+def unpack(payload: bytes, *, where: str = "record") -> Record:
+    """Inverse of `pack`. `where` names the record in errors. Raises DataError when the bytes are too few."""
+    flag, label, id, id2 = _HEADER.unpack_from(payload) if len(payload) >= _HEADER.size else (1 << 32, 0.0, 0, 0)
+    image_start = _HEADER.size + 4 * flag
+    if image_start > len(payload):
+        raise DataError(f"{where}: {len(payload)} bytes are too few for a record's header and labels; it is damaged")
+    labels = (
+        np.frombuffer(payload, dtype="<f4", count=flag, offset=_HEADER.size) if flag else np.array([label], np.float32)
+    )
+    return Record(labels, id, id2, payload[image_start:])
+
+
+def frame(payload: bytes) -> bytes:
+    """The bytes of one record as they lie in the file: cut where the magic stands at a multiple of 4, as dmlc does."""
+    cuts = []
+    at = payload.find(MAGIC)
+    while at >= 0:
+        if at % 4 == 0:
+            cuts.append(at)
+        at = payload.find(MAGIC, at + (4 if at % 4 == 0 else 1))
+    starts = [0, *(cut + 4 for cut in cuts)]
+    ends = [*cuts, len(payload)]
+    pieces = []
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        if end - start > _MAX_PART_BYTES:
+            raise DataError(f"a record of {len(payload)} bytes; RecordIO holds at most {_MAX_PART_BYTES}")
+        part = WHOLE if not cuts else FIRST if number == 0 else LAST if number == len(cuts) else MIDDLE
+        pieces += [_FRAME.pack(MAGIC, part << 29 | end - start), payload[start:end], bytes(-(end - start) % 4)]
+    return b"".join(pieces)
+
+
+class RecordReader:
+    """Random access to the records of a `.rec` through its `.idx`. Rows count the keys of the index, in their order.
+
+    Threads may read at once, and processes after a fork: every read names its own position (`pread`). The files are
+    opened, and the index is read, on first use; a pickled reader is two paths.
+
+    Args:
+        rec, idx: the two files.
+
+    Raises:
+        DataError: on first use, for a file that is missing, an index that is not one, or a `.rec` that ends before
+            its last record does. Messages name the file, the record's key and its first byte.
+    """
+
+    def __init__(self, *, rec: Path, idx: Path) -> None:
+        self.rec = rec
+        self.idx = idx
+        self._opened: _Opened | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def __len__(self) -> int:
+        return len(self._open().keys)
+
+    @property
+    def keys(self) -> np.ndarray:
+        """int64 (N,), ascending."""
+        return self._open().keys
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """int64 (N,): the first byte of every record, in the order of `keys`."""
+        return self._open().offsets
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the `.rec`."""
+        return self._open().size_bytes
+
+    def where(self, row: int) -> str:
+        """Names a record in messages."""
+        return f"{self.rec}, record {self.keys[row]} (byte {self.offsets[row]})"
+
+    def read(self, row: int) -> bytes:
+        """The record's bytes, its parts put together. Raises DataError when the frame is damaged."""
+        part, data, next_start = self._read_part(row, int(self.offsets[row]))
+        if part == WHOLE:
+            return data
+        pieces, expected = [data], FIRST
+        while part == expected:
+            part, data, next_start = self._read_part(row, next_start)
+            pieces.append(data)
+            expected = MIDDLE
+        if part != LAST or len(pieces) == 1:
+            raise DataError(f"{self.where(row)}: its parts do not follow each other; {self.rec.name} is damaged")
+        return MAGIC.join(pieces)
+
+    def record(self, row: int) -> Record:
+        """The record, unpacked."""
+        return unpack(self.read(row), where=self.where(row))
+
+    def first_labels(self, start_row: int, stop_row: int) -> np.ndarray:
+        """float32 (stop_row - start_row,): the first or only label of every record, read without the images."""
+        labels = np.empty(stop_row - start_row, dtype=np.float32)
+        for start in range(start_row, stop_row, _HEADS_PER_READ):
+            stop = min(start + _HEADS_PER_READ, stop_row)
+            labels[start - start_row : stop - start_row] = self._labels_of_block(start, stop)
+        return labels
+
+    def _labels_of_block(self, start: int, stop: int) -> np.ndarray:
+        opened = self._open()
+        fd, offsets = opened.file.fileno(), opened.offsets[start:stop]
+        if hasattr(os, "posix_fadvise"):
+            # On a cold disk one long read is far cheaper than thousands of short ones.
+            span = int(offsets.max() - offsets.min()) + _HEAD.itemsize
+            os.posix_fadvise(fd, int(offsets.min()), span, os.POSIX_FADV_WILLNEED)
+        size = _HEAD.itemsize
+        heads = np.frombuffer(
+            b"".join([os.pread(fd, size, offset).ljust(size, b"\0") for offset in offsets.tolist()]), dtype=_HEAD
+        )
+        damaged = np.flatnonzero(heads["magic"] != np.frombuffer(MAGIC, dtype="<u4")[0])
+        if len(damaged):
+            raise DataError(self._no_magic(start + int(damaged[0]), int(offsets[damaged[0]])))
+        labels = np.where(heads["flag"] > 0, heads["label_0"], heads["label"])
+        part_bytes = (heads["part"] & _MAX_PART_BYTES).astype(np.int64)
+        # A header that is cut by the magic, or that lies about its size: the slow way reads it, or refuses it.
+        for i in np.flatnonzero(part_bytes < _HEADER.size + 4 * heads["flag"].astype(np.int64)):
+            labels[i] = self.record(start + int(i)).labels[0]
+        return labels
+
+    def _read_part(self, row: int, start: int) -> tuple[int, bytes, int]:
+        """(part flag, bytes, first byte after the part) of the frame that begins at byte `start`."""
+        opened = self._open()
+        fd = opened.file.fileno()
+        head = os.pread(fd, _FIRST_READ_BYTES, start)
+        if len(head) < _FRAME.size:
+            raise DataError(f"{self.where(row)}: {self._cut_short(start + _FRAME.size)}")
+        magic, part_and_length = _FRAME.unpack_from(head)
+        if magic != MAGIC:
+            raise DataError(self._no_magic(row, start))
+        part, length = part_and_length >> 29, part_and_length & _MAX_PART_BYTES
+        end = start + _FRAME.size + length
+        if end > opened.size_bytes:
+            raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
+        data = head[_FRAME.size : _FRAME.size + length]
+        while len(data) < length:
+            more = os.pread(fd, length - len(data), start + _FRAME.size + len(data))
+            if not more:
+                raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
+            data += more
+        return part, data, end + -length % 4
+
+    def _cut_short(self, needed_bytes: int) -> str:
+        return (
+            f"it ends at byte {needed_bytes}, but the file has {self.size_bytes} bytes. The file is cut short or "
+            f"damaged, or {self.idx.name} belongs to another one: copy both again"
+        )
+
+    def _no_magic(self, row: int, start: int) -> str:
+        return (
+            f"{self.where(row)}: no record begins at byte {start}. The file is damaged, or {self.idx.name} belongs to "
+            "another one: copy both again"
+        )
+
+    def _open(self) -> "_Opened":
+        if self._opened is None:
+            # Two threads may both come here; the last one's files stay, equal to the other's, which are closed.
+            keys, offsets = read_index(self.idx)
+            try:
+                file = open(self.rec, "rb", buffering=0)  # noqa: SIM115 (kept open for pread)
+            except OSError as error:
+                raise DataError(f"{self.rec}: cannot be opened ({error.strerror})") from None
+            opened = _Opened(file, keys, offsets, os.fstat(file.fileno()).st_size)
+            last = int(offsets.argmax())
+            if offsets[last] + _FRAME.size > opened.size_bytes:
+                raise DataError(
+                    f"{self.rec}: the file has {opened.size_bytes} bytes, but {self.idx.name} says that record "
+                    f"{keys[last]} begins at byte {offsets[last]}. The file is cut short: copy it again"
+                )
+            self._opened = opened
+        return self._opened
+
+
+class _Opened(NamedTuple):
+    file: io.FileIO
+    keys: np.ndarray
+    offsets: np.ndarray
+    size_bytes: int
+
+
+def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads an `.idx`: lines of key, tab, offset.
+
+    Returns:
+        int64 (N,) keys, ascending, and int64 (N,) offsets in bytes.
+
+    Raises:
+        DataError: the file is missing or empty, a line is not two numbers, or a key comes twice.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)
+            numbers = np.fromstring(text, dtype=np.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        numbers = np.empty(0, dtype=np.int64)
+    num_lines = text.count(b"\n") + (text[-1:] != b"\n")
+    if len(numbers) != 2 * num_lines or numbers.min() < 0:
+        raise DataError(f"{path}, {_first_bad_line(text)}; expected two numbers a line, key and offset")
+    keys, offsets = numbers[0::2].copy(), numbers[1::2].copy()
+    if not (keys[1:] > keys[:-1]).all():
+        order = keys.argsort(kind="stable")
+        keys, offsets = keys[order], offsets[order]
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            raise DataError(f"{path}: key {keys[twice[0]]} comes twice; every record has one line")
+    return keys, offsets
+
+
+def _first_bad_line(text: bytes) -> str:
+    for number, line in enumerate(text.split(b"\n"), start=1):
+        fields = line.split()
+        if len(fields) != 2 or not all(field.isdigit() for field in fields):
+            return f"line {number} is {line[:60]!r}"
+    return "a number is too large"
+
+
+def write_insightface_set(
+    root: Path, images_by_identity: Iterable[Iterable[bytes]], *, height_px: int = 112, width_px: int = 112
+) -> None:
+    """Writes `train.rec`, `train.idx` and `property` in InsightFace's layout, holding one image at a time.
+
+    Record 0 has the labels (first key of an identity, one past the last); images follow with keys from 1, then one
+    record per identity with the range of its keys. `train.rec` is whole or absent; it appears last.
+
+    Args:
+        root: the folder; made if absent.
+        images_by_identity: for every identity, in the order of their labels, its encoded images.
+        height_px, width_px: what `property` says; the images are not looked into.
+
+    Raises:
+        DataError: `train.rec` is there already, there is no identity, or one of them has no image.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    if (root / "train.rec").exists():
+        raise DataError(f"{root / 'train.rec'} is there already; delete it, or write to another folder")
+    with (
+        atomic_file(root / "train.rec") as rec,
+        atomic_file(root / "train.idx") as idx,
+        atomic_file(root / "property") as properties,
+    ):
+        records = _Appender(rec, idx)
+        records.append(pack((0.0, 0.0), id=0, id2=1))  # written again below, when the numbers are known
+        first_keys = []
+        for label, images in enumerate(images_by_identity):
+            if label >= _MAX_LABEL:
+                raise DataError(f"more than {_MAX_LABEL} identities; labels are float32 and cannot count further")
+            first_keys.append(records.next_key)
+            for image in images:
+                records.append(pack(float(label), id=records.next_key, image=bytes(image)))
+            if records.next_key == first_keys[-1]:
+                raise DataError(f"{root}: identity {label} has no image; leave it out")
+        if not first_keys:
+            raise DataError(f"{root}: no identity to write; expected at least one with one image")
+        id_start = records.next_key
+        for first, stop in zip(first_keys, [*first_keys[1:], id_start], strict=True):
+            records.append(pack((float(first), float(stop)), id=records.next_key))
+        rec.seek(0)
+        rec.write(frame(pack((float(id_start), float(records.next_key)), id=0, id2=1)))
+        properties.write(f"{len(first_keys)},{height_px},{width_px}\n".encode())
+
+
+class _Appender:
+    """Appends records with the keys 0, 1, 2, … to a `.rec` and its `.idx`."""
+
+    def __init__(self, rec: BinaryIO, idx: BinaryIO) -> None:
+        self.next_key = 0
+        self._rec = rec
+        self._idx = idx
+        self._offset = 0
+
+    def append(self, payload: bytes) -> None:
+        self._idx.write(b"%d\t%d\n" % (self.next_key, self._offset))
+        self._offset += self._rec.write(frame(payload))
+        self.next_key += 1

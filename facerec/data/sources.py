@@ -1,0 +1,294 @@
+"""Sets of labelled face crops on disk: record files of InsightFace and im2rec, or one folder per identity."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facerec.core.errors import DataError
+from facerec.data.decode import decode_rgb
+from facerec.data.recordio import RecordReader, unpack
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+_MAX_NAMED = 10
+
+
+def open_source(root: str) -> "RecordSource | FolderSource":
+    """The set in a folder: records where `train.rec` lies there, else one folder per identity.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        found = "it is a file" if folder.exists() else "there is no such folder"
+        raise DataError(
+            f"{folder}: {found}. Expected a folder with train.rec, train.idx and property (InsightFace's layout), or "
+            "with one folder of aligned face crops per identity"
+        )
+    return RecordSource(root=root) if (folder / "train.rec").exists() else FolderSource(root=root)
+
+
+class RecordSource:
+    """`train.rec`, `train.idx` and `property` in one folder: InsightFace's layout, or that of MXNet's im2rec.
+
+    InsightFace: record 0 describes the set, images have the keys from 1, records about identities follow.
+    im2rec: every record is an image, in the order of its key; `property` may be absent.
+
+    Args:
+        root: the folder. Nothing is opened before first use. A pickled source is the path alone.
+
+    Raises:
+        DataError: on first use, for files that are missing or damaged, labels with gaps, or labels that contradict
+            `property`.
+    """
+
+    def __init__(self, *, root: str) -> None:
+        self.root = Path(root).expanduser()
+        self._reader = RecordReader(rec=self.root / "train.rec", idx=self.root / "train.idx")
+        self._layout: _Layout | None = None
+        self._labels: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_layout": None, "_labels": None}
+
+    def __len__(self) -> int:
+        return self._rows().num_images
+
+    @property
+    def num_classes(self) -> int:
+        """Number of identities."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (N,). Read once, from the headers of all records: the images are not decoded."""
+        if self._labels is None:
+            rows = self._rows()
+            values = self._reader.first_labels(rows.first_image, rows.first_image + rows.num_images)
+            self._labels = self._checked(values)
+        return self._labels
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3), RGB. Raises DataError, naming file and record, for what is no image or of another size."""
+        rows = self._rows()
+        row = rows.first_image + range(rows.num_images)[index]
+        where = self._reader.where(row)
+        image = decode_rgb(unpack(self._reader.read(row), where=where).image, where=where)
+        if image.shape[:2] != rows.size_px:
+            raise DataError(_wrong_size(where, image, rows.size_px))
+        return image
+
+    def name(self, index: int) -> str:
+        """File, key and first byte of a sample's record."""
+        rows = self._rows()
+        return self._reader.where(rows.first_image + range(rows.num_images)[index])
+
+    def benchmarks(self) -> list[Path]:
+        """The verification files beside `train.rec`, by name."""
+        return sorted(self.root.glob("*.bin"))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the index, the labels, the size of `train.rec` and `property`; not over the pixels."""
+        digest = hashlib.sha256(self._reader.offsets.tobytes())
+        digest.update(self.labels.tobytes())
+        digest.update(f"{self._reader.size_bytes} {self._rows().described}".encode())
+        return digest.hexdigest()
+
+    def _rows(self) -> "_Layout":
+        if self._layout is None:
+            described = _read_property(self.root / "property")
+            first_image, num_images = _image_rows(self._reader)
+            size_px = described[1:] if described else (112, 112)
+            self._layout = _Layout(first_image, num_images, size_px, described)
+        return self._layout
+
+    def _checked(self, values: np.ndarray) -> np.ndarray:
+        """The labels as int64, if they are 0 .. num_classes - 1 without a gap, as `property` says."""
+        rec, first = self._reader.rec, self._rows().first_image
+        unfit = np.flatnonzero(~((values >= 0) & (values == np.floor(values)) & (values < 2**53)))
+        if len(unfit):
+            raise DataError(f"{self._reader.where(first + unfit[0])}: label {values[unfit[0]]} is no identity number")
+        labels = values.astype(np.int64)
+        highest = int(labels.max())
+        described = self._rows().described
+        if described and highest >= described[0]:
+            row = first + int(labels.argmax())
+            raise DataError(
+                f"{self._reader.where(row)}: label {highest}, but {self.root / 'property'} says {described[0]} "
+                "identities. Correct property, or write the set again"
+            )
+        num_classes = described[0] if described else highest + 1
+        _refuse_gaps(labels, num_classes, rec)
+        return labels
+
+
+class FolderSource:
+    """One folder per identity; labels follow the sorted names of the folders, samples the sorted names of the images.
+
+    Files beside the identity folders, and names that begin with a dot, are passed over.
+
+    Args:
+        root: the folder. It is listed on first use, once; the list travels with a pickled source.
+
+    Raises:
+        DataError: on first use, when there is no identity folder, or one without an image.
+    """
+
+    size_px = (112, 112)
+
+    def __init__(self, *, root: str) -> None:
+        self.root = Path(root).expanduser()
+        self._listing: _Listing | None = None
+
+    def __len__(self) -> int:
+        return len(self._listed().files)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of identity folders."""
+        return len(self._listed().identities)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (N,)."""
+        return self._listed().labels
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 (112, 112, 3), RGB. Raises DataError, naming the file, for what is no image or not aligned."""
+        where = self.name(index)
+        try:
+            encoded = Path(where).read_bytes()
+        except OSError as error:
+            raise DataError(f"{where}: cannot be read ({error.strerror})") from None
+        image = decode_rgb(encoded, where=where)
+        if image.shape[:2] != self.size_px:
+            raise DataError(_wrong_size(where, image, self.size_px))
+        return image
+
+    def name(self, index: int) -> str:
+        """The sample's path."""
+        listed = self._listed()
+        return str(self.root / listed.identities[listed.labels[index]] / listed.files[index])
+
+    def benchmarks(self) -> list[Path]:
+        """The verification files beside the identity folders, by name."""
+        return sorted(self.root.glob("*.bin"))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and sizes of all images, relative to the root; not over the pixels."""
+        listed = self._listed()
+        digest = hashlib.sha256()
+        for label, file in zip(listed.labels.tolist(), listed.files, strict=True):
+            relative = os.path.join(listed.identities[label], file)
+            digest.update(f"{relative}\0{os.path.getsize(self.root / relative)}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def _listed(self) -> "_Listing":
+        if self._listing is None:
+            identities, labels, files = _visible(self.root, folders=True), [], []
+            if not identities:
+                raise DataError(
+                    f"{self.root}: no folder in it. Expected one folder of aligned face crops per identity, or "
+                    "train.rec, train.idx and property (InsightFace's layout)"
+                )
+            for label, identity in enumerate(identities):
+                images = [
+                    name
+                    for name in _visible(self.root / identity, folders=False)
+                    if name.lower().endswith(IMAGE_SUFFIXES)
+                ]
+                if not images:
+                    raise DataError(
+                        f"{self.root / identity}: no image in it ({', '.join(IMAGE_SUFFIXES)}). Every folder in "
+                        f"{self.root} is an identity: remove this one, or give it images"
+                    )
+                labels += [label] * len(images)
+                files += images
+            self._listing = _Listing(identities, np.array(labels, dtype=np.int64), files)
+        return self._listing
+
+
+@dataclass(frozen=True)
+class _Layout:
+    first_image: int  # row of the first image record
+    num_images: int
+    size_px: tuple[int, int]  # height, width
+    described: tuple[int, int, int] | None  # property: identities, height, width
+
+
+@dataclass(frozen=True)
+class _Listing:
+    identities: list[str]
+    labels: np.ndarray
+    files: list[str]
+
+
+def _image_rows(reader: RecordReader) -> tuple[int, int]:
+    """(row of the first image, number of images) of a record file in either layout."""
+    head = reader.record(0)
+    if head.image:
+        return 0, len(reader)
+    if len(head.labels) != 2 or not 2 <= head.labels[0] < np.inf or reader.keys[0] != 0:
+        raise DataError(
+            f"{reader.where(0)}: neither an image (im2rec's layout) nor the two numbers that begin a set in "
+            "InsightFace's layout"
+        )
+    id_start = head.labels[0]
+    # The number is a float32: beyond 2^24 it is rounded, and the index decides which record is the first identity.
+    reach = int(np.spacing(id_start))
+    for row in range(max(1, int(id_start) - reach), min(len(reader), int(id_start) + reach + 1)):
+        if not reader.record(row).image:
+            break
+    else:
+        row = len(reader)
+    if row == 1 or np.float32(row) != id_start or reader.keys[row - 1] != row - 1:
+        raise DataError(
+            f"{reader.where(0)}: says that images have the keys 1 to {int(id_start) - 1}, but {reader.idx.name} lists "
+            f"{len(reader)} records up to key {reader.keys[-1]}. One of the two files is damaged, or belongs to "
+            "another set: copy both again"
+        )
+    return 1, row - 1
+
+
+def _read_property(path: Path) -> tuple[int, int, int] | None:
+    if not path.exists():
+        return None
+    text = path.read_text(errors="replace").strip()
+    try:
+        num_classes, height_px, width_px = (int(field) for field in text.split(","))
+    except ValueError:
+        raise DataError(f"{path}: holds {text[:60]!r}; expected num_classes,height,width") from None
+    return num_classes, height_px, width_px
+
+
+def _refuse_gaps(labels: np.ndarray, num_classes: int, rec: Path) -> None:
+    # N images leave a gap within the first N + 1 labels, so that a damaged, huge label costs no memory here.
+    limit = min(num_classes, len(labels) + _MAX_NAMED + 1)
+    missing = np.flatnonzero(np.bincount(labels[labels < limit], minlength=limit) == 0)
+    if len(missing):
+        named = ", ".join(str(label) for label in missing[:_MAX_NAMED]) + (", …" if len(missing) > _MAX_NAMED else "")
+        raise DataError(
+            f"{rec}: no image has the label {named}. Labels must be 0 .. {num_classes - 1} without a gap: number the "
+            "identities anew, and write the set again"
+        )
+
+
+def _wrong_size(where: str, image: np.ndarray, size_px: tuple[int, int]) -> str:
+    height, width = image.shape[:2]
+    return (
+        f"{where}: the image is {height} x {width} pixels; expected {size_px[0]} x {size_px[1]}. Align the photos first"
+    )
+
+
+def _visible(folder: Path, *, folders: bool) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name for entry in entries if entry.is_dir() == folders and not entry.name.startswith(".")
+            )
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None

@@ -1,0 +1,199 @@
+"""The ten-fold verification protocol of LFW, as InsightFace applies it to its `.bin` files.
+
+embedding(image) + embedding(mirrored), L2-normalised; squared distances; contiguous folds; the threshold that is best
+on all folds but one is applied to that one; mean and population standard deviation of the accuracies.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facerec.core.errors import ConfigError, DataError, ModelError
+from facerec.core.protocols import Embedder
+from facerec.data.pairs import Pairs, read_pairs
+from facerec.evaluation.embed import flip_sum
+from facerec.evaluation.roc import Roc
+
+THRESHOLDS = np.arange(0, 4, 0.01)
+DEFAULT_TARGET_FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+_IMAGES_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """Outcome of the protocol. Letter: K folds.
+
+    Attributes:
+        accuracies_K: float64 (K,), share of right decisions in each fold.
+        thresholds_K: float64 (K,), the squared distance below which a pair was accepted in each fold.
+    """
+
+    accuracies_K: np.ndarray
+    thresholds_K: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the folds."""
+        return float(self.accuracies_K.mean())
+
+    @property
+    def accuracy_std(self) -> float:
+        """Population standard deviation over the folds."""
+        return float(self.accuracies_K.std())
+
+    @property
+    def threshold_cosine(self) -> float:
+        """The mean threshold as a cosine, 1 - d^2 / 2: pairs above it are accepted."""
+        return float(1 - self.thresholds_K.mean() / 2)
+
+
+def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_folds: int = 10) -> FoldResult:
+    """Accuracy fold by fold, each at the threshold that is best on the others (the lowest of equals).
+
+    Args:
+        squared_distances: (P,), between normalised embeddings: 0 .. 4.
+        is_same: bool (P,).
+        num_folds: contiguous folds; when P is no multiple, the first ones have one pair more.
+
+    Raises:
+        DataError: a fold would hold pairs of one kind only; the message says how many folds fit.
+    """
+    starts = _fold_starts(is_same, num_folds)
+    sizes_K = np.diff(np.append(starts, len(is_same)))
+    fold_P = np.repeat(np.arange(num_folds), sizes_K)
+    # Each pair is rejected up to a threshold, and accepted from there on: right for one kind, wrong for the other.
+    accepted_from_P = np.searchsorted(THRESHOLDS, squared_distances, side="right")
+    change_TK = np.zeros((len(THRESHOLDS) + 1, num_folds), dtype=np.int64)
+    np.add.at(change_TK, (accepted_from_P, fold_P), np.where(is_same, 1, -1))
+    num_negatives_K = np.add.reduceat(~is_same, starts, dtype=np.int64)
+    right_TK = num_negatives_K + change_TK.cumsum(axis=0)[:-1]
+    best_K = (right_TK.sum(axis=1, keepdims=True) - right_TK).argmax(axis=0)
+    return FoldResult(right_TK[best_K, np.arange(num_folds)] / sizes_K, THRESHOLDS[best_K])
+
+
+def _fold_starts(is_same: np.ndarray, num_folds: int) -> np.ndarray:
+    starts = _starts(len(is_same), num_folds)
+    if _has_both_kinds_in_each(is_same, starts):
+        return starts
+    fitting = next(
+        (k for k in range(num_folds - 1, 1, -1) if _has_both_kinds_in_each(is_same, _starts(len(is_same), k))), None
+    )
+    num_same = int(is_same.sum())
+    raise DataError(
+        f"{len(is_same)} pairs ({num_same} of one person, {len(is_same) - num_same} of two) in {num_folds} contiguous "
+        "folds: a fold would hold one kind only, and its accuracy would mean nothing. "
+        + (f"{fitting} folds fit: set num_folds={fitting}" if fitting else "No number of folds fits: mix the two kinds")
+    )
+
+
+def _starts(num_pairs: int, num_folds: int) -> np.ndarray:
+    size, num_larger = divmod(num_pairs, num_folds)
+    folds = np.arange(num_folds)
+    return folds * size + np.minimum(folds, num_larger)
+
+
+def _has_both_kinds_in_each(is_same: np.ndarray, starts: np.ndarray) -> bool:
+    sizes = np.diff(np.append(starts, len(is_same)))
+    if sizes.min() < 2:
+        return False
+    num_same = np.add.reduceat(is_same, starts, dtype=np.int64)
+    return bool(((num_same > 0) & (num_same < sizes)).all())
+
+
+class VerificationBenchmark:
+    """A `.bin` file of pairs as an Evaluator. The file is read on first use and kept, encoded.
+
+    Args:
+        path: the file; its name without `.bin` names the benchmark.
+        num_folds: folds of the protocol.
+        target_fars: false accept rates at which to report the TAR. None: of 1e-1 … 1e-4 those that the number of pairs
+            resolves.
+
+    Raises:
+        ConfigError: fewer than 2 folds, or a target FAR outside 0 .. 1.
+    """
+
+    def __init__(self, *, path: str, num_folds: int = 10, target_fars: Sequence[float] | None = None) -> None:
+        if num_folds < 2:
+            raise ConfigError(f"num_folds is {num_folds}; expected 2 or more")
+        if target_fars is not None and not all(0 < far <= 1 for far in target_fars):
+            raise ConfigError(f"target_fars is {list(target_fars)}; expected numbers above 0 and up to 1")
+        self.path = Path(path).expanduser()
+        self.num_folds = num_folds
+        self.target_fars = target_fars
+        self._pairs: Pairs | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
+    def evaluate(self, embed: Embedder) -> Iterator[tuple[str, float]]:
+        """Yields accuracy, accuracy_std, threshold_cosine, auc, eer, and tar_at_far_1e-1 … with thresholds as cosines.
+
+        Raises:
+            DataError: the file is missing or damaged, its pairs do not fit the folds, or do not resolve a target FAR.
+            ModelError: an embedding is not finite.
+        """
+        if self._pairs is None:
+            self._pairs = read_pairs(self.path)
+        is_same = self._pairs.is_same
+        try:
+            _fold_starts(is_same, self.num_folds)  # before the long part
+            targets = self._targets(num_negatives=int((~is_same).sum()))
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from None
+        embeddings = self._normalised_embeddings(self._pairs, embed)
+        squared_distances = np.square(embeddings[0::2] - embeddings[1::2]).sum(axis=1)
+        folds = fold_accuracies(squared_distances, is_same, num_folds=self.num_folds)
+        roc = Roc(1 - squared_distances / 2, is_same)
+        yield "accuracy", folds.accuracy
+        yield "accuracy_std", folds.accuracy_std
+        yield "threshold_cosine", folds.threshold_cosine
+        yield "auc", roc.auc
+        yield "eer", roc.eer
+        for far in targets:
+            point = roc.at_far(far)
+            yield f"tar_at_far_{_short(far)}", point.tar
+            yield f"threshold_at_far_{_short(far)}", point.threshold
+
+    def _targets(self, *, num_negatives: int) -> list[float]:
+        lowest = 1 / num_negatives
+        if self.target_fars is None:
+            return [far for far in DEFAULT_TARGET_FARS if far >= lowest]
+        unresolved = [far for far in self.target_fars if far < lowest]
+        if unresolved:
+            raise DataError(
+                f"{num_negatives} pairs of two persons cannot measure FAR {unresolved[0]:g}; the lowest is "
+                f"{lowest:.2g}. Leave it out of target_fars, or use a larger set"
+            )
+        return list(self.target_fars)
+
+    def _normalised_embeddings(self, pairs: Pairs, embed: Embedder) -> np.ndarray:
+        """float64 (2 P, D), of unit length."""
+        embeddings = []
+        size = pairs.decode(0).shape
+        for start in range(0, len(pairs.images), _IMAGES_AT_ONCE):
+            images = []
+            for index in range(start, min(start + _IMAGES_AT_ONCE, len(pairs.images))):
+                images.append(pairs.decode(index))
+                if images[-1].shape != size:
+                    raise DataError(
+                        f"{self.path}, image {index}: {images[-1].shape[:2]} pixels, but image 0 has {size[:2]}; "
+                        "expected aligned crops of one size"
+                    )
+            embeddings.append(flip_sum(embed, np.stack(images)))
+        summed = np.concatenate(embeddings)
+        if not np.isfinite(summed).all():
+            index = int(np.flatnonzero(~np.isfinite(summed).all(axis=1))[0])
+            raise ModelError(f"{self.path}, image {index}: its embedding is not finite; the model has diverged")
+        lengths = np.linalg.norm(summed, axis=1, keepdims=True)
+        return summed / np.where(lengths > 0, lengths, 1.0)
+
+
+def _short(far: float) -> str:
+    """1e-3 for 0.001, 2.5e-2 for 0.025."""
+    digits, exponent = f"{far:e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"

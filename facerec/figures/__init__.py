@@ -1,0 +1,1 @@
+"""Every plot and contact sheet, made from arrays."""

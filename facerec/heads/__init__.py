@@ -1,0 +1,1 @@
+"""Margin-softmax heads: margins (pure functions), class centres, engines, and the heads that tie them together."""

@@ -1,0 +1,1 @@
+"""What is optimised: the objective built on a head."""

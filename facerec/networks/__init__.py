@@ -1,0 +1,1 @@
+"""Backbones, the neck, the embedding network, and reading weights."""

@@ -1,0 +1,112 @@
+"""The embedding network: a backbone and a neck as one module, and building one from its stored card."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from facerec.core.errors import ModelError
+from facerec.core.input_spec import InputSpec
+from facerec.networks.iresnet import IResNet
+from facerec.networks.neck import BNDropoutFCBN
+
+# What model.json may name. Nothing else is ever built from a file.
+BACKBONES = {IResNet.name: IResNet}
+NECKS = {BNDropoutFCBN.name: BNDropoutFCBN}
+PARTS = ("backbone.", "neck.")
+
+
+class EmbeddingNet(nn.Module):
+    """Backbone and neck: normalised float (B, 3, H, W) -> float32 (B, embedding_dim).
+
+    The state dict has no "backbone." and "neck." in front of its keys: for an IResNet they are
+    those of InsightFace's arcface_torch, in both directions.
+
+    Args:
+        backbone: maps images to a feature map (B, C, h, w).
+        neck: maps the feature map to the embedding.
+        input_spec: the preprocessing that the network is trained on.
+    """
+
+    def __init__(self, *, backbone: nn.Module, neck: nn.Module, input_spec: InputSpec) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.input_spec = input_spec
+        self.register_state_dict_post_hook(_drop_part_names)
+        self.register_load_state_dict_pre_hook(_add_part_names)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of the embedding."""
+        return self.neck.embedding_dim  # type: ignore[return-value]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.neck(self.backbone(images))
+
+    def card(self) -> dict[str, Any]:
+        """What `build_network` needs to build the same network again: names and plain arguments."""
+        return {
+            "backbone": {"name": self.backbone.name, "arguments": self.backbone.arguments},
+            "neck": {"name": self.neck.name, "arguments": self.neck.arguments},
+            "input_spec": self.input_spec.to_json(),
+        }
+
+
+def _drop_part_names(net: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
+    for key in [key for key in state if key.startswith(tuple(prefix + part for part in PARTS))]:
+        part = next(part for part in PARTS if key.startswith(prefix + part))
+        state[prefix + key.removeprefix(prefix + part)] = state.pop(key)
+
+
+def _add_part_names(net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name, _tensor in [*net.named_parameters(), *net.named_buffers()]:
+        part = next((part for part in PARTS if name.startswith(part)), "")
+        flat = prefix + name.removeprefix(part)
+        if part and flat in state:
+            state[prefix + name] = state.pop(flat)
+
+
+def join(*, backbone: nn.Module, neck: type[nn.Module], neck_arguments: dict[str, Any], input_spec: InputSpec):
+    """Builds the neck for what the backbone puts out, and joins the two into an EmbeddingNet."""
+    rows, columns = backbone.output_size(input_spec.height_px, input_spec.width_px)
+    built = neck(in_channels=backbone.out_channels, in_height=rows, in_width=columns, **neck_arguments)
+    return EmbeddingNet(backbone=backbone, neck=built, input_spec=input_spec)
+
+
+def build_network(card: dict[str, Any]) -> EmbeddingNet:
+    """The network that a card (see `EmbeddingNet.card`) describes, with fresh weights, on the default device.
+
+    Raises:
+        ModelError: the card names a backbone or a neck that is not registered, or arguments it does not take.
+    """
+    try:
+        backbone = BACKBONES[card["backbone"]["name"]](**card["backbone"]["arguments"])
+        return join(
+            backbone=backbone,
+            neck=NECKS[card["neck"]["name"]],
+            neck_arguments=card["neck"]["arguments"],
+            input_spec=InputSpec.from_json(card["input_spec"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ModelError(
+            f"the model's card does not describe a network of this version ({type(error).__name__}: {error}); "
+            f"known backbones: {', '.join(BACKBONES)}; known necks: {', '.join(NECKS)}"
+        ) from None
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of parameters, frozen ones included."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_macs(card: dict[str, Any]) -> int:
+    """Multiply-accumulates of one image's forward pass, counted on the meta device (convolutions and matrices)."""
+    with torch.device("meta"):
+        network = build_network(card).eval()
+        spec = network.input_spec
+        image = torch.empty(1, 3, spec.height_px, spec.width_px)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    return counter.get_total_flops() // 2

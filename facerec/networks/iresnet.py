@@ -1,0 +1,106 @@
+"""IResNet 18/34/50/100/200, the backbone of the ArcFace paper (arXiv 1801.07698) and of InsightFace."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from facerec.core.errors import ConfigError
+
+BLOCKS_PER_STAGE = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 14, 3),
+    100: (3, 13, 30, 3),
+    200: (6, 26, 60, 6),
+}
+CONV_INIT_STD = 0.1
+
+
+class IResNetBlock(nn.Module):
+    """BN - 3x3 conv - BN - PReLU - 3x3 conv (carries the stride) - BN, plus the shortcut.
+
+    Args:
+        in_channels, out_channels: channels at the input and at the output.
+        stride: 1 or 2, of the second convolution and of the shortcut.
+        project: the shortcut is a 1x1 convolution with BN; else the input itself.
+    """
+
+    def __init__(self, *, in_channels: int, out_channels: int, stride: int, project: bool) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.prelu = nn.PReLU(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample = (
+            nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+            if project
+            else None
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.conv1(self.bn1(x))
+        x = self.conv2(self.prelu(self.bn2(x)))
+        return self.bn3(x) + shortcut
+
+
+class IResNet(nn.Module):
+    """The convolutional part: (B, 3, H, W) -> (B, 512 * width_multiplier, ceil(H / 16), ceil(W / 16)).
+
+    Module names are InsightFace's, so that its state dicts load as they are.
+
+    Args:
+        depth: 18, 34, 50, 100 or 200.
+        width_multiplier: scales all channels; 0.25 has 16 in the stem, for machines without a GPU.
+
+    Raises:
+        ConfigError: another depth, or a width that leaves less than 8 channels in the stem.
+    """
+
+    name = "iresnet"
+
+    def __init__(self, *, depth: int, width_multiplier: float = 1.0) -> None:
+        super().__init__()
+        if depth not in BLOCKS_PER_STAGE:
+            raise ConfigError(f"backbone.depth={depth}; IResNet has the depths {', '.join(map(str, BLOCKS_PER_STAGE))}")
+        if width_multiplier * 64 < 8:
+            raise ConfigError(f"backbone.width_multiplier={width_multiplier}; expected at least 0.125 (8 channels)")
+        self.depth = depth
+        self.width_multiplier = width_multiplier
+        channels = [round(c * width_multiplier) for c in (64, 64, 128, 256, 512)]
+        self.conv1 = nn.Conv2d(3, channels[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels[0])
+        self.prelu = nn.PReLU(channels[0])
+        for stage, num_blocks in enumerate(BLOCKS_PER_STAGE[depth], start=1):
+            blocks = [
+                IResNetBlock(
+                    in_channels=channels[stage - 1] if i == 0 else channels[stage],
+                    out_channels=channels[stage],
+                    stride=2 if i == 0 else 1,
+                    project=i == 0,
+                )
+                for i in range(num_blocks)
+            ]
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.out_channels = channels[-1]
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=CONV_INIT_STD)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, for model.json."""
+        return {"depth": self.depth, "width_multiplier": self.width_multiplier}
+
+    def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
+        """Rows and columns of the feature map for an image of this size."""
+        return -(-height_px // 16), -(-width_px // 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.prelu(self.bn1(self.conv1(x)))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -1,0 +1,1 @@
+"""Grids over trials and the table of their results."""

@@ -1,0 +1,46 @@
+"""Fixtures that walk configs/head, so that a new head is tested without being listed."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from torch import nn
+
+HEAD_CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "head").glob("*.yaml"))
+
+
+def read_head_config(path: Path) -> dict[str, Any]:
+    """The plain dictionary of a head's YAML, with seed = 0 at the root of the configuration."""
+    config = OmegaConf.create({"seed": 0, "head": OmegaConf.load(path)})
+    return OmegaConf.to_container(config, resolve=True)["head"]
+
+
+def build(config: dict[str, Any], **overrides: Any) -> nn.Module:
+    """The head of a configuration, with some keys replaced."""
+    room, name = config["_target_"].rsplit(".", 1)
+    arguments = {key: value for key, value in config.items() if key != "_target_"} | overrides
+    return getattr(importlib.import_module(room), name)(**arguments)
+
+
+@pytest.fixture(params=HEAD_CONFIGS, ids=lambda path: path.stem)
+def head_config(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The configuration of every head in configs/head, one after the other."""
+    return read_head_config(request.param)
+
+
+@pytest.fixture(
+    params=[path for path in HEAD_CONFIGS if read_head_config(path)["_target_"].endswith(".MarginHead")],
+    ids=lambda path: path.stem,
+)
+def margin_config(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The configuration of every head of the combined-margin family, one after the other."""
+    return read_head_config(request.param)
+
+
+@pytest.fixture(name="build")
+def build_fixture() -> Callable[..., nn.Module]:
+    """`build(config, **overrides)`."""
+    return build

@@ -1,0 +1,205 @@
+"""Loss and gradients of every head in configs/head against slow float64 references, and at hard places.
+
+Letters: B samples, C classes, D embedding dimensions.
+"""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from facerec.heads.engines import dense
+from facerec.heads.margins import CombinedMargin
+
+B, C, D = 64, 11, 16
+
+
+def spread_embeddings(weight_CD: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+    """Embeddings at angles from 0 to pi to their centres, both ends left out, with lengths from 0.1 to 10."""
+    generator = torch.Generator().manual_seed(1)
+    centre_BD = F.normalize(weight_CD.detach().double()[labels_B], dim=1)
+    aside_BD = torch.randn(len(labels_B), weight_CD.shape[1], dtype=torch.float64, generator=generator)
+    aside_BD = F.normalize(aside_BD - (aside_BD * centre_BD).sum(1, keepdim=True) * centre_BD, dim=1)
+    theta_B1 = torch.linspace(0.02, math.pi - 0.02, len(labels_B), dtype=torch.float64)[:, None]
+    length_B1 = torch.logspace(-1, 1, len(labels_B), dtype=torch.float64)[:, None]
+    return length_B1 * (theta_B1.cos() * centre_BD + theta_B1.sin() * aside_BD)
+
+
+def setup(build, config, *, dtype: torch.dtype = torch.float32):
+    head = build(config, num_classes=C, embedding_dim=D, init_std=1.0).to(dtype)
+    labels_B = torch.arange(B) % C
+    return head, spread_embeddings(head.centres.weight, labels_B), labels_B
+
+
+def algorithm_1(emb_BD, weight_CD, labels_B, *, m1, m2, m3, scale, **_) -> torch.Tensor:
+    """Algorithm 1 of arXiv 1801.07698 in float64, with the combined margin and its monotone extension."""
+    cos_BC = F.normalize(emb_BD, dim=1) @ F.normalize(weight_CD, dim=1).T
+    original_B = cos_BC.gather(1, labels_B[:, None])[:, 0]
+    u_B = m1 * original_B.acos() + m2
+    k_B = torch.floor(u_B.detach() / math.pi)
+    marginal_B = (-1.0) ** k_B * u_B.cos() - 2 * k_B - m3
+    one_hot_BC = F.one_hot(labels_B, weight_CD.shape[0]).to(cos_BC.dtype)
+    logits_BC = scale * (cos_BC + one_hot_BC * (marginal_B - original_B)[:, None])
+    return F.cross_entropy(logits_BC, labels_B)
+
+
+def gradients(loss: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    return [gradient.double() for gradient in torch.autograd.grad(loss, inputs)]
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 5e-5)], ids=["fp64", "fp32"])
+def test_margin_heads_match_algorithm_1(margin_config, build, dtype, tolerance):
+    head, emb_BD, labels_B = setup(build, margin_config, dtype=dtype)
+    emb_BD = emb_BD.to(dtype).requires_grad_()
+    loss = head(emb_BD, labels_B).loss
+    assert loss.dtype == dtype
+
+    reference_emb_BD = emb_BD.detach().double().requires_grad_()
+    reference_weight_CD = head.centres.weight.detach().double().requires_grad_()
+    expected = algorithm_1(reference_emb_BD, reference_weight_CD, labels_B, **margin_config)
+
+    assert loss.item() == pytest.approx(expected.item(), rel=tolerance)
+    found = gradients(loss, emb_BD, head.centres.weight)
+    for mine, theirs in zip(found, gradients(expected, reference_emb_BD, reference_weight_CD), strict=True):
+        assert relative_error(mine, theirs) < tolerance
+
+
+def test_softmax_head_matches_a_linear_layer_and_cross_entropy(build):
+    head, emb_BD, labels_B = setup(
+        build, {"_target_": "facerec.heads.head.SoftmaxHead", "seed": 0}, dtype=torch.float64
+    )
+    torch.nn.init.normal_(head.centres.bias, generator=torch.Generator().manual_seed(2))
+    emb_BD.requires_grad_()
+    weight_CD, bias_C = head.centres.weight, head.centres.bias
+    expected = F.cross_entropy(F.linear(emb_BD, weight_CD, bias_C), labels_B)
+    output = head(emb_BD, labels_B)
+    assert output.loss.item() == pytest.approx(expected.item(), rel=1e-13)
+    inputs = (emb_BD, weight_CD, bias_C)
+    for mine, theirs in zip(gradients(output.loss, *inputs), gradients(expected, *inputs), strict=True):
+        assert relative_error(mine, theirs) < 1e-12
+    cos_B = F.cosine_similarity(emb_BD, weight_CD[labels_B])
+    torch.testing.assert_close(output.target_cos_B, cos_B.detach().float(), rtol=0, atol=1e-6)
+
+
+def test_gradients_match_finite_differences(head_config, build):
+    head, emb_BD, labels_B = setup(build, head_config | {"scale": 4.0} if "scale" in head_config else head_config)
+    head = head.double()
+    few = slice(8, None, 13)  # finite differences are slow; these angles run from 24 to 160 degrees
+
+    def loss(emb_BD: torch.Tensor, weight_CD: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(head, {"centres.weight": weight_CD}, (emb_BD, labels_B[few])).loss
+
+    inputs = (emb_BD[few].requires_grad_(), head.centres.weight.detach().clone().requires_grad_())
+    assert torch.autograd.gradcheck(loss, inputs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 1e-3), (torch.bfloat16, 8e-3)])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_embeddings_lose_only_their_own_rounding(head_config, build, dtype, tolerance, autocast):
+    head, emb_BD, labels_B = setup(build, head_config)
+    emb_BD = emb_BD.to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+        output = head(emb_BD, labels_B)
+    assert output.loss.dtype == output.target_cos_B.dtype == torch.float32
+
+    exact, _, _ = setup(build, head_config, dtype=torch.float64)
+    exact_emb_BD = emb_BD.detach().double().requires_grad_()
+    expected = exact(exact_emb_BD, labels_B).loss
+    assert output.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    emb_gradient_BD, weight_gradient_CD = gradients(output.loss, emb_BD, head.centres.weight)
+    expected_emb_BD, expected_weight_CD = gradients(expected, exact_emb_BD, exact.centres.weight)
+    assert relative_error(emb_gradient_BD, expected_emb_BD) < tolerance  # stored in half precision
+    assert relative_error(weight_gradient_CD, expected_weight_CD) < 5e-5  # eps times the scale
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_finite_on_and_opposite_the_centre(head_config, build, dtype, sign):
+    head = build(head_config, num_classes=C, embedding_dim=D)
+    if dtype == torch.float64:
+        head = head.double()
+    with torch.no_grad():
+        head.centres.weight[0].copy_(torch.eye(D)[0])  # cos is +-1 to the last bit for label 0, rounded for the others
+    emb_BD = (sign * head.centres.weight.detach()).to(dtype).requires_grad_()
+    output = head(emb_BD, torch.arange(C))
+    emb_gradient_BD, weight_gradient_CD = gradients(output.loss, emb_BD, head.centres.weight)
+    assert output.target_cos_B[0] == sign
+    torch.testing.assert_close(output.target_cos_B, torch.full((C,), sign), rtol=0, atol=1e-4)
+    for tensor in (output.loss, output.sample_losses_B, emb_gradient_BD, weight_gradient_CD):
+        assert tensor.isfinite().all()
+
+
+def axis_case(cos_target: float, cos_negatives: list[float], **arguments):
+    """One sample on the first axis, centres at the given cosines to it. Returns the loss and d loss / d cosine."""
+    cos_C = torch.tensor([cos_target, *cos_negatives], dtype=torch.float32)
+    weight_CD = torch.stack([cos_C, (1 - cos_C**2).clamp(min=0).sqrt()], dim=1).requires_grad_()
+    output = dense(torch.tensor([[1.0, 0.0]]), weight_CD, torch.tensor([0]), normalise=False, **arguments)
+    (gradient_CD,) = torch.autograd.grad(output.loss, weight_CD)
+    return output.loss.item(), gradient_CD[:, 0]
+
+
+def test_target_forty_nats_above_the_rest_keeps_its_small_loss():
+    loss, gradient_C = axis_case(0.5, [-0.125, -0.125], margin=CombinedMargin(), scale=64.0)
+    expected = math.log1p(2 * math.exp(-40))  # 8.5e-18, lost in 32 + log(1 + ...) in fp32
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert gradient_C[0].item() == pytest.approx(-64 * expected, rel=1e-5)
+    assert gradient_C[1].item() == pytest.approx(32 * expected, rel=1e-5)
+
+
+def test_target_forty_nats_below_the_rest():
+    loss, gradient_C = axis_case(-0.125, [0.5, 0.5], margin=CombinedMargin(), scale=64.0)
+    assert loss == pytest.approx(40 + math.log(2), rel=1e-6)
+    torch.testing.assert_close(gradient_C, torch.tensor([-64.0, 32.0, 32.0]))
+
+
+def test_three_classes_all_far_away():
+    loss, gradient_C = axis_case(-1.0, [-1.0, -1.0], margin=CombinedMargin(), scale=64.0)
+    assert loss == pytest.approx(math.log(3), rel=1e-5)  # exp(-64 - 64), a shift by the scale, is 0 in fp32
+    torch.testing.assert_close(gradient_C, torch.tensor([-128 / 3, 64 / 3, 64 / 3]), rtol=1e-5, atol=0)
+
+
+def test_arcface_among_a_million_classes_at_cosine_one_half():
+    num_classes = 1_000_000
+    weight_CD = torch.tensor([[1 / 16, math.sqrt(1 - 1 / 256)]]).repeat(num_classes, 1)  # s cos = 4 = s^2 / 2d, d = 512
+    weight_CD[7] = torch.tensor([0.5, math.sqrt(0.75)])
+    weight_CD.requires_grad_()
+    output = dense(torch.tensor([[1.0, 0.0]]), weight_CD, torch.tensor([7]), margin=CombinedMargin(m2=0.5), scale=64.0)
+    assert output.loss.item() == pytest.approx(16.30, abs=0.01)
+    (gradient_CD,) = torch.autograd.grad(output.loss, weight_CD)
+    slope = 64 * math.sin(math.pi / 3 + 0.5) / math.sin(math.pi / 3)
+    assert gradient_CD[7, 0].item() == pytest.approx(
+        -slope * (1 - 0.25), rel=1e-4
+    )  # the part along the centre falls away
+
+
+def test_target_cosine_does_not_depend_on_the_batch(head_config, build):
+    head, emb_BD, labels_B = setup(build, head_config)
+    emb_BD = emb_BD.float()
+    whole_B = head(emb_BD, labels_B).target_cos_B
+    single_B = torch.cat([head(emb_BD[i : i + 1], labels_B[i : i + 1]).target_cos_B for i in range(B)])
+    assert torch.equal(whole_B, single_B)
+
+
+def test_expected_loss_of_arcface_on_ms1mv2(build):
+    config = {"_target_": "facerec.heads.head.MarginHead", "m2": 0.5, "scale": 64.0}
+    head = build(config, num_classes=85_742, embedding_dim=512)
+    assert head.expected_initial_loss() == pytest.approx(64 * math.sin(0.5) + math.log(85_742) + 4, abs=1e-4)
+    assert head.expected_initial_loss() == pytest.approx(46.0, abs=0.05)
+
+
+def test_expected_loss_is_what_an_untrained_head_gives(head_config, build):
+    head = build(head_config, num_classes=8192, embedding_dim=512)
+    generator = torch.Generator().manual_seed(3)
+    emb_BD = torch.randn(512, 512, generator=generator)
+    labels_B = torch.randint(8192, (512,), generator=generator)
+    for fraction in (1.0, 0.5, 0.0):
+        head.set_margin_fraction(fraction)
+        with torch.no_grad():
+            measured = head(emb_BD, labels_B).loss.item()
+        # the standard error of the mean of s * cos over the samples is 64 / sqrt(512) / sqrt(512) = 0.125
+        assert measured == pytest.approx(head.expected_initial_loss(), abs=0.5)
