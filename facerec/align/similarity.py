@@ -43,15 +43,15 @@ def similarity_transform(source_points: ArrayLike, target_points: ArrayLike) -> 
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
         raise DataError(f"landmarks {source.tolist()}: expected finite numbers; detect the landmarks anew")
 
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_mean, target_mean = source.sum(axis=0) / len(source), target.sum(axis=0) / len(source)
     source_centred, target_centred = source - source_mean, target - target_mean
-    variance = np.square(source_centred).sum(axis=1).mean()
-    covariance = target_centred.T @ source_centred / len(source)
-    u, singular_values, vt = np.linalg.svd(covariance)
-    signs = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    strength = singular_values @ signs
-    spread = np.abs(source).max() + 1.0
-    if variance <= (1e-9 * spread) ** 2 or strength <= 1e-12 * np.sqrt(variance) * (np.abs(target).max() + 1.0):
+    variance = float((source_centred * source_centred).sum()) / len(source)
+    u, singular_values, vt = np.linalg.svd(target_centred.T @ source_centred / len(source))
+    orientation = (u[0, 0] * u[1, 1] - u[0, 1] * u[1, 0]) * (vt[0, 0] * vt[1, 1] - vt[0, 1] * vt[1, 0])
+    signs = np.array([1.0, 1.0 if orientation > 0 else -1.0])
+    strength = float(singular_values @ signs)
+    source_size, target_size = float(abs(source).max()) + 1.0, float(abs(target).max()) + 1.0
+    if variance <= (1e-9 * source_size) ** 2 or strength <= 1e-12 * variance**0.5 * target_size:
         raise DataError(
             f"landmarks {source.tolist()}: they coincide or fit no rotation onto the template; expected distinct "
             "points in the order left eye, right eye, nose, left mouth corner, right mouth corner"

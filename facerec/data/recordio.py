@@ -191,14 +191,11 @@ class RecordReader:
             raise DataError(self._no_magic(row, start))
         part, length = part_and_length >> 29, part_and_length & _MAX_PART_BYTES
         end = start + _FRAME.size + length
-        if end > opened.size_bytes:
-            raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
         data = head[_FRAME.size : _FRAME.size + length]
-        while len(data) < length:
-            more = os.pread(fd, length - len(data), start + _FRAME.size + len(data))
-            if not more:
-                raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
-            data += more
+        if len(data) < length and end <= opened.size_bytes:
+            data += os.pread(fd, length - len(data), start + len(head))
+        if len(data) < length:
+            raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
         return part, data, end + -length % 4
 
     def _cut_short(self, needed_bytes: int) -> str:
@@ -223,10 +220,13 @@ class RecordReader:
                 raise DataError(f"{self.rec}: cannot be opened ({error.strerror})") from None
             opened = _Opened(file, keys, offsets, os.fstat(file.fileno()).st_size)
             last = int(offsets.argmax())
-            if offsets[last] + _FRAME.size > opened.size_bytes:
+            head = os.pread(file.fileno(), _FRAME.size, int(offsets[last]))
+            length = _FRAME.unpack(head)[1] & _MAX_PART_BYTES if len(head) == _FRAME.size else 0
+            if offsets[last] + _FRAME.size + length > opened.size_bytes:
                 raise DataError(
-                    f"{self.rec}: the file has {opened.size_bytes} bytes, but {self.idx.name} says that record "
-                    f"{keys[last]} begins at byte {offsets[last]}. The file is cut short: copy it again"
+                    f"{self.rec}: the file has {opened.size_bytes} bytes, but its last record, {keys[last]}, begins at "
+                    f"byte {offsets[last]} and ends later. The file is cut short, or {self.idx.name} belongs to "
+                    "another one: copy both again"
                 )
             self._opened = opened
         return self._opened

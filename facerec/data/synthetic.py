@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 
 from facerec.align.crops import align_crop
-from facerec.data.synthetic_drawing import draw_features, landmarks
-from facerec.data.synthetic_head import HeadSurface, Pose
+from facerec.data.synthetic_drawing import Painter
+from facerec.data.synthetic_features import FaceModel
+from facerec.data.synthetic_head import HeadSurface
 from facerec.data.synthetic_identity import Identity, Sample
-from facerec.data.synthetic_styling import Styling, draw_background
 
-PHOTO_PX = 184
+PHOTO_PX = 160
 
 
 @lru_cache(maxsize=1)
@@ -21,17 +21,20 @@ def noise_tiles():
 
 def camera(image, s, person):
     import cv2
-    luma = np.array([0.3, 0.59, 0.11])
-    bright = float(luma @ (np.array(person.skin) * (0.75 * s.ambient_colour + 0.5 * s.light_colour)))
-    gain = s.exposure * (150.0 / max(bright, 20.0)) ** 0.65
-    w = np.array([1 + s.white_balance[0], 1.0, 1 + s.white_balance[1]])
-    matrix = (s.saturation * np.eye(3) + (1 - s.saturation) * luma) * w[:, None] * (gain * s.contrast)
-    offset = 118 * (1 - s.contrast) 
-    image = cv2.transform(image, np.column_stack([matrix, np.full(3, offset)]))
+    ambient, key = s.ambient_colour.tolist(), s.light_colour.tolist()
+    luma = (0.3, 0.59, 0.11)
+    bright = sum(w * c * (0.75 * a + 0.5 * k) for w, c, a, k in zip(luma, person.skin, ambient, key, strict=True))
+    gain = s.exposure * s.contrast * (150.0 / max(bright, 20.0)) ** 0.65
+    rows = []
+    for channel, balance in enumerate((1 + s.white_balance[0], 1.0, 1 + s.white_balance[1])):
+        row = [gain * balance * (1 - s.saturation) * share for share in luma]
+        row[channel] += gain * balance * s.saturation
+        rows.append([*row, 118 * (1 - s.contrast)])
+    image = cv2.transform(image, np.array(rows))
     if s.blur_px:
         image = cv2.GaussianBlur(image, (5, 5), s.blur_px)
     tile = noise_tiles()[int(s.noise * 4)]
-    x, y = s.texture_seed % 64, s.texture_seed // 64 % 64
+    x, y = (64 * s.texture[-2:]).astype(int).tolist()
     plus = tile[y : y + PHOTO_PX, x : x + PHOTO_PX]
     minus = tile[64 - y : 64 - y + PHOTO_PX, 64 - x : 64 - x + PHOTO_PX]
     return cv2.subtract(cv2.add(image, plus), minus)
@@ -42,27 +45,19 @@ class SyntheticFaces:
         self.seed, self.size_px = seed, size_px
         self._head = lru_cache(maxsize=4)(self._build_head)
 
-    def _build_head(self, identity: int) -> HeadSurface:
-        return HeadSurface(Identity.draw(seed=self.seed, identity=identity))
+    def _build_head(self, identity: int):
+        return FaceModel(HeadSurface(Identity.draw(seed=self.seed, identity=identity)))
+
+    def _sample(self, identity, sample):
+        face = self._head(identity)
+        return face, Sample.draw(seed=self.seed, identity=identity, sample=sample, person=face.head.person)
 
     def photo(self, identity: int, sample: int):
-        head = self._head(identity)
-        s = Sample.draw(seed=self.seed, identity=identity, sample=sample, person=head.person)
-        return self._render(head, s)
+        return self._render(*self._sample(identity, sample))
 
-    def _render(self, head, s):
-        import cv2
-        pose = Pose(s, photo_px=PHOTO_PX)
-        image = draw_background(s, photo_px=PHOTO_PX)
-        styling = Styling(head, s, pose, image)
-        styling.draw_behind()
-        draw_features(image, head, s, pose)
-        styling.draw_front()
-        field = head.light_field(s, pose, photo_px=PHOTO_PX)
-        image = cv2.multiply(image, cv2.resize(field, image.shape[:2], interpolation=cv2.INTER_LINEAR), scale=1 / 128)
-        image = camera(image, s, head.person)
-        points = landmarks(head, s, pose) + s.jitter_px
-        return image, points
+    def _render(self, face, s):
+        painter = Painter(face, s, photo_px=PHOTO_PX)
+        return camera(painter.paint(), s, face.head.person), painter.landmarks()
 
     def crop(self, identity, sample):
         photo, points = self.photo(identity, sample)
@@ -70,8 +65,7 @@ class SyntheticFaces:
 
     def encoded(self, identity, sample):
         import cv2
-        head = self._head(identity)
-        s = Sample.draw(seed=self.seed, identity=identity, sample=sample, person=head.person)
-        photo, points = self._render(head, s)
+        face, s = self._sample(identity, sample)
+        photo, points = self._render(face, s)
         crop = align_crop(photo, points, size_px=self.size_px)
-        return cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, s.jpeg_quality])[1].tobytes()
+        return cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, s.jpeg_quality])[1].tobytes()

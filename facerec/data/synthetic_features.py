@@ -1,25 +1,26 @@
-"""The outlines of a synthetic face as points in depth, with the ways in which expressions move them.
+"""The outlines of a synthetic face as points in depth, and the ways in which a sample moves them.
 
-Everything on a head is one array of points, set up once for an identity. A sample adds weighted moves (smile, open
-mouth, brows, lids, gaze, parting and length of the hair) and projects all points at once.
+Everything that sits on a head is one array of points, set up once for an identity. A sample adds weighted moves (smile,
+open mouth, brows, lids, gaze, parting and length of the hair) and projects all points at once.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from facerec.data.synthetic_head import HeadSurface, Pose
 from facerec.data.synthetic_identity import Identity, Sample
 
-MOVES = ("smile", "opening", "brow", "lid", "gaze_x", "gaze_y", "part", "volume")
-SUBPIXEL_BITS = 4
+SUBPIXELS = 16  # outlines are int32 in sixteenths of a pixel, as OpenCV draws them with shift=4
 
 Parts = dict[str, list[np.ndarray]]
 
-_ROUND = np.linspace(0, 2 * np.pi, 17)[:-1]
+_ROUND = np.linspace(0, 2 * np.pi, 15)[:-1]
 _CIRCLE = np.stack([np.cos(_ROUND), np.sin(_ROUND)], axis=1)
-_DOT = _CIRCLE[::3]
-_T_EYE = np.linspace(-1, 1, 13)
+_DOT = _CIRCLE[::2]
+_T_EYE = np.linspace(-1, 1, 11)
 _EYE_ARCH = 1 - np.abs(_T_EYE) ** 2.2
-_T_MOUTH = np.linspace(-1, 1, 17)
+_T_MOUTH = np.linspace(-1, 1, 15)
 
 
 def _mirrored(points: np.ndarray) -> np.ndarray:
@@ -40,12 +41,12 @@ def _between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([first, second[::-1]])
 
 
-def _eyes(p: Identity, *, openness: float) -> Parts:
+def _eyes(p: Identity, wider: float, _: float) -> Parts:
     """Eyes are drawn as whole discs on the white of the eye; the lids then cover what they hide."""
     t, arch = _T_EYE, _EYE_ARCH
     x = p.eye_spacing + p.eye_width * t
     middle = p.eye_y - p.eye_tilt * t
-    upper = middle - 1.12 * p.eye_height * openness * arch * (1 + p.eye_peak * t)
+    upper = middle - 1.12 * p.eye_height * (1 + wider) * arch * (1 + p.eye_peak * t)
     lower = middle + 0.62 * p.eye_height * arch * (1 - 0.3 * p.eye_peak * t)
     upper_line, lower_line = _curve(x, upper), _curve(x, lower)
     thickness = p.lash * (0.55 + 0.45 * t) + 0.006
@@ -61,18 +62,20 @@ def _eyes(p: Identity, *, openness: float) -> Parts:
     }
 
 
-def _irises(p: Identity) -> Parts:
+def _irises(p: Identity, gaze_x: float, gaze_y: float) -> Parts:
     parts: Parts = {}
+    gaze = np.array([0.07 * gaze_x, 0.04 * gaze_y])
     for name, radius in (("iris_rim", 1.0), ("iris", 0.80), ("pupil", 0.42)):
-        parts[name] = _pair(_CIRCLE * (radius * p.iris_radius) + (p.eye_spacing, p.eye_y - 0.012))
-    parts["spark"] = [_DOT * 0.022 + (side * p.eye_spacing + 0.03, p.eye_y - 0.045) for side in (-1, 1)]
+        disc = _CIRCLE * (radius * p.iris_radius) + (p.eye_spacing, p.eye_y - 0.012)
+        parts[name] = [side + gaze for side in _pair(disc)]
+    parts["spark"] = [_DOT * 0.022 + (side * p.eye_spacing + 0.03, p.eye_y - 0.045) + gaze for side in (-1, 1)]
     return parts
 
 
-def _brows(p: Identity) -> Parts:
+def _brows(p: Identity, raised: float, _: float) -> Parts:
     t = np.linspace(0, 1, 9)
     x = p.eye_spacing + p.brow_gap - 0.62 * p.brow_length + 1.75 * p.brow_length * t
-    middle = p.eye_y - p.brow_y + p.brow_tilt * (t - 0.5) - p.brow_arch * np.sin(np.pi * t**1.4)
+    middle = p.eye_y - p.brow_y - 0.05 * raised + p.brow_tilt * (t - 0.5) - p.brow_arch * np.sin(np.pi * t**1.4)
     half = 0.5 * p.brow_thickness * (1.0 - 0.75 * t**2) * np.minimum(1, 0.6 + 3 * t)
     skew = np.array([0.0, p.brow_skew])
     shape = _between(_curve(x, middle - half), _curve(x, middle + half))
@@ -83,7 +86,7 @@ def _brows(p: Identity) -> Parts:
     }
 
 
-def _nose(p: Identity) -> Parts:
+def _nose(p: Identity, _: float, __: float) -> Parts:
     base_y, half, skew = p.nose_length + 0.085, p.nose_width, np.array([p.nose_skew, 0.0])
     t = np.linspace(-0.4, 1.9, 8)
     wing = _curve(half * (0.80 + 0.22 * np.sin(t)), base_y - 0.015 - 0.105 * np.cos(t))
@@ -98,7 +101,7 @@ def _nose(p: Identity) -> Parts:
     }
 
 
-def _mouth(p: Identity, *, smile: float, opening: float) -> Parts:
+def _mouth(p: Identity, smile: float, opening: float) -> Parts:
     t = _T_MOUTH
     across = np.abs(t)
     x = p.mouth_width * (1 + 0.20 * smile - 0.12 * opening) * t + p.mouth_skew
@@ -121,14 +124,14 @@ def _mouth(p: Identity, *, smile: float, opening: float) -> Parts:
         "upper_lip": [_between(top, under)],
         "lower_lip": [_between(over, bottom)],
         "lip_line": [under, over],
-        "lip_shine": [over[5:-5] + (bottom[5:-5] - over[5:-5]) * 0.45],
+        "lip_shine": [over[4:-4] + (bottom[4:-4] - over[4:-4]) * 0.45],
         "lip_shade": [bottom[4:-4] + (0, 0.035)],
         "smile_fold": _pair(_curve(fold_x + 0.05 * np.sin(np.pi * fold_t), fold_y)),
         "landmarks": [np.concatenate([steady, under[[0, -1]]])],
     }
 
 
-def _marks(p: Identity) -> Parts:
+def _marks(p: Identity, _: float, __: float) -> Parts:
     wrinkle = np.linspace(-0.42, 0.42, 7)
     rows = [_curve(wrinkle, -p.brow_y - 0.22 - 0.13 * k - 0.03 * np.cos(5 * wrinkle + k)) for k in range(3)]
     return {
@@ -139,7 +142,7 @@ def _marks(p: Identity) -> Parts:
     }
 
 
-def _ears(p: Identity) -> Parts:
+def _ears(p: Identity, _: float, __: float) -> Parts:
     t = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 9)
     rim = _curve(0.45 * np.cos(t) - 0.08 * np.sin(t), np.sin(t))
     rim[:, 0] *= np.where(t > 0.6, 0.62, 1.0)
@@ -153,7 +156,7 @@ def _ears(p: Identity) -> Parts:
     return parts
 
 
-def _glasses(p: Identity) -> Parts:
+def _glasses(p: Identity, _: float, __: float) -> Parts:
     depth = 1.26
     parts: Parts = {}
     for name, power in (("round", 0.9), ("square", 0.55)):
@@ -167,67 +170,98 @@ def _glasses(p: Identity) -> Parts:
     return parts
 
 
-def _hairline(p: Identity, kind: str, *, part: float, volume: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where hair begins, from the left ear over the forehead to the right one: angles and heights, (23,) each."""
+def _hair(p: Identity, part: float, length: float) -> Parts:
+    """Where hair and hats begin, from the left ear over the forehead to the right ear: (angle, height) on the skull."""
     t = np.linspace(-1, 1, 23)
     across = np.abs(t)
-    drop = 0.45 if kind == "parted" else 0.10
-    y = p.hairline_y + (drop - p.hairline_y) * across**3.2
-    y = y + p.hairline_peak * np.exp(-((t / 0.14) ** 2)) - p.hairline_corner * np.exp(-(((across - 0.5) / 0.2) ** 2))
-    if kind == "fringe":
-        y = np.where(across < 0.72, np.maximum(y, -0.58 + 0.10 * volume), y)
-    elif kind == "parted":
-        opened = np.clip(1 - np.abs(t - part) / 1.2, 0, 1)
-        y = np.maximum(y, -0.42 - 0.75 * opened + (0.2 + 0.2 * volume) * (across - 0.8))
-    return t * 1.42, y
+    peak = p.hairline_peak * np.exp(-((t / 0.14) ** 2)) - p.hairline_corner * np.exp(-(((across - 0.5) / 0.2) ** 2))
+    natural = p.hairline_y + (0.10 - p.hairline_y) * across**3.2 + peak
+    fringe = np.where(across < 0.72, np.maximum(natural, -0.58 + 0.16 * length), natural)
+    opened = np.clip(1 - np.abs(t + 0.6 - 1.2 * part) / 1.2, 0, 1)
+    covering = p.hairline_y + (0.45 - p.hairline_y) * across**3.2 + peak
+    parted = np.maximum(covering, -0.42 - 0.75 * opened + (0.2 + 0.2 * length) * (across - 0.8))
+    lines = {"natural": natural, "fringe": fringe, "parted": parted}
+    band = np.linspace(-1.75, 1.75, 19)
+    return {
+        **{f"hairline_{name}": [_curve(1.42 * t, y)] for name, y in lines.items()},
+        "band_lower": [_curve(band, -0.62 - 0.10 * np.cos(band))],
+        "band_upper": [_curve(band, -0.86 - 0.10 * np.cos(band))],
+    }
 
 
-def _hat_band() -> tuple[np.ndarray, np.ndarray]:
-    angle = np.linspace(-1.75, 1.75, 19)
-    return angle, -0.62 - 0.10 * np.cos(angle)
+def _cap_brim(_: Identity, __: float, ___: float) -> Parts:
+    t = np.linspace(-1, 1, 13)
+    return {"brim": [np.stack([0.92 * t, np.full(13, -0.56), 0.55 + 1.15 * np.sqrt(1 - 0.75 * t**2)], axis=1)]}
+
+
+# How a group's points are given (on the face's front, as angles on the skull, or in the head frame), and the two
+# attributes of a sample that move them.
+_GROUPS = (
+    (_eyes, "front", "eyelid", "none"),
+    (_irises, "front", "gaze_x", "gaze_y"),
+    (_brows, "front", "brow_raise", "none"),
+    (_nose, "front", "none", "none"),
+    (_mouth, "front", "smile", "mouth_open"),
+    (_marks, "front", "none", "none"),
+    (_hair, "skull", "hair_part", "hair_length"),
+    (_ears, "space", "none", "none"),
+    (_glasses, "space", "none", "none"),
+    (_cap_brim, "space", "none", "none"),
+)
+_MOVES = ("none", "eyelid", "gaze_x", "gaze_y", "brow_raise", "smile", "mouth_open", "hair_part", "hair_length")
 
 
 class FaceModel:
     """All outlines of one identity, ready to be posed.
 
-    Attributes:
+    Args:
         head: the surface that carries them.
     """
 
     def __init__(self, head: HeadSurface) -> None:
         self.head = head
-        p = head.person
-        self._names: dict[str, list[slice]] = {}
-        flat = {**_eyes(p, openness=1.0), **_irises(p), **_brows(p), **_nose(p), **_mouth(p, smile=0, opening=0), **_marks(p)}
-        moved: dict[str, Parts] = {
-            "smile": _mouth(p, smile=1, opening=0),
-            "opening": _mouth(p, smile=0, opening=1),
-            "brow": {name: [shape + (0, -0.05) for shape in flat[name]] for name in ("brow", "brow_hairs")},
-            "lid": _eyes(p, openness=2.0),
-        }
-        for axis, shift in (("gaze_x", (0.08, 0.0)), ("gaze_y", (0.0, 0.05))):
-            moved[axis] = {name: [disc + shift for disc in flat[name]] for name in ("iris_rim", "iris", "pupil", "spark")}
+        self._slices: dict[str, list[slice]] = {}
+        rest = [group(head.person, 0, 0) for group, _, _, _ in _GROUPS]
+        first = [_moved(group, head.person, rest[i], move, 0) for i, (group, _, move, _) in enumerate(_GROUPS)]
+        second = [_moved(group, head.person, rest[i], move, 1) for i, (group, _, _, move) in enumerate(_GROUPS)]
+        self._rest = _points(head, rest)
+        self._first_move, self._second_move = _points(head, first) - self._rest, _points(head, second) - self._rest
+        start = 0
+        lengths = []
+        for parts in rest:
+            group_start = start
+            for name, shapes in parts.items():
+                self._slices[name] = []
+                for shape in shapes:
+                    self._slices[name].append(slice(start, start + len(shape)))
+                    start += len(shape)
+            lengths.append(start - group_start)
+        self._first_weight = np.repeat([_MOVES.index(move) for _, _, move, _ in _GROUPS], lengths)
+        self._second_weight = np.repeat([_MOVES.index(move) for _, _, _, move in _GROUPS], lengths)
 
-        chosen = [(move, name, shape) for move, parts in moved.items() for name in parts for shape in parts[name]]
-        lifted = head.lift(np.concatenate([*(s for part in flat.values() for s in part), *(s for _, _, s in chosen)]))
-        num_flat = self._register(flat, start=0)
-        round_parts, round_points = self._around(head, start=num_flat)
-        solid = {**_ears(p), **_glasses(p)}
-        solid_points = np.concatenate([s for part in solid.values() for s in part])
-        num_round = round_points["rest"].shape[0]
-        total = self._register(solid, start=num_flat + num_round)
-        self._points = np.concatenate([lifted[:num_flat], round_points["rest"], solid_points])
-        self._moves = np.zeros((len(MOVES), total, 3))
-        start = num_flat
-        position: dict[tuple[str, str], int] = {}
-        for move, name, shape in chosen:
-            number = position.get((move, name), 0)
-            position[move, name] = number + 1
-            where = self._names[name][number]
-            self._moves[MOVES.index(move), where] = lifted[start : start + len(shape)] - self._points[where]
-            start += len(shape)
-        rest = slice(num_flat, num_flat + num_round)
-        for move in ("part", "volume"):
-            self._moves[MOVES.index(move), rest] = round_points[move] - round_points["rest"]
-        self._moves = self._moves.reshape(len(MOVES), -1)
-        del round_parts
+    def pose(self, sample: Sample, pose: Pose) -> dict[str, list[np.ndarray]]:
+        """The outlines in the photo by name, int32 (N, 2) each, in 1 / SUBPIXELS pixels.
+
+        Left of a pair comes first. "landmarks" holds the five landmarks in the order of the template.
+        """
+        weights = np.array([0.0, *(getattr(sample, name) for name in _MOVES[1:])])
+        points = self._rest + self._first_move * weights.take(self._first_weight)[:, None]
+        points += self._second_move * weights.take(self._second_weight)[:, None]
+        pixels = np.rint(pose.project(points) * SUBPIXELS).astype(np.int32)
+        return {name: [pixels[where] for where in places] for name, places in self._slices.items()}
+
+
+def _moved(group: Callable[..., Parts], person: Identity, rest: Parts, move: str, which: int) -> Parts:
+    """A group with its first (0) or second (1) move made in full."""
+    return rest if move == "none" else group(person, 1 - which, which)
+
+
+def _points(head: HeadSurface, groups: list[Parts]) -> np.ndarray:
+    """The points of all groups in the head frame (N, 3)."""
+    frames: dict[str, list[np.ndarray]] = {"front": [], "skull": [], "space": []}
+    for parts, (_, frame, _, _) in zip(groups, _GROUPS, strict=True):
+        for shapes in parts.values():
+            frames[frame] += shapes
+    skull = head.place(*np.concatenate(frames["skull"]).T)
+    skull[:, [0, 2]] *= np.where(np.arange(len(skull)) < 3 * 23, 1.015, 1.07)[:, None]
+    return np.concatenate([head.lift(np.concatenate(frames["front"])), skull, *frames["space"]])

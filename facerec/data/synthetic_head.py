@@ -7,12 +7,14 @@ view's, after yaw and pitch: u to the right, v down, in head units. Roll, scale 
 Arrays here are small and many, so their code is written for few NumPy calls.
 """
 
+import math
+
 import numpy as np
 
 from facerec.data.synthetic_identity import Identity, Sample
 
-_TOP_Y, _BOTTOM_Y, _NUM_LEVELS = -1.75, 1.85, 112
-_MAX_ANGLE, _NUM_ANGLES = 1.9, 72
+_TOP_Y, _BOTTOM_Y, _NUM_LEVELS = -1.75, 1.85, 100
+_MAX_ANGLE, _NUM_ANGLES = 1.9, 64
 _LEVEL_STEP = (_BOTTOM_Y - _TOP_Y) / (_NUM_LEVELS - 1)
 _ANGLE_STEP = 2 * _MAX_ANGLE / (_NUM_ANGLES - 1)
 _LEVELS = np.linspace(_TOP_Y, _BOTTOM_Y, _NUM_LEVELS)
@@ -39,13 +41,17 @@ class Pose:
 
     def __init__(self, sample: Sample, *, photo_px: int) -> None:
         self.yaw, self.scale_px = sample.yaw, sample.scale_px
-        self.sin_yaw, self.cos_yaw = float(np.sin(sample.yaw)), float(np.cos(sample.yaw))
-        self.sin_pitch, self.cos_pitch = float(np.sin(sample.pitch)), float(np.cos(sample.pitch))
-        turn = np.array([[self.cos_yaw, 0, self.sin_yaw], [0, 1, 0], [-self.sin_yaw, 0, self.cos_yaw]])
-        nod = np.array([[1, 0, 0], [0, self.cos_pitch, self.sin_pitch], [0, -self.sin_pitch, self.cos_pitch]])
-        self.rotation = nod @ turn
-        cos_roll, sin_roll = np.cos(sample.roll), np.sin(sample.roll)
-        self.to_px = sample.scale_px * np.array([[cos_roll, -sin_roll], [sin_roll, cos_roll]])
+        self.sin_yaw, self.cos_yaw = sin_yaw, cos_yaw = math.sin(sample.yaw), math.cos(sample.yaw)
+        self.sin_pitch, self.cos_pitch = sin_pitch, cos_pitch = math.sin(sample.pitch), math.cos(sample.pitch)
+        self.rotation = np.array(
+            [
+                [cos_yaw, 0, sin_yaw],
+                [-sin_pitch * sin_yaw, cos_pitch, sin_pitch * cos_yaw],
+                [-cos_pitch * sin_yaw, -sin_pitch, cos_pitch * cos_yaw],
+            ]
+        )
+        across, along = sample.scale_px * math.cos(sample.roll), sample.scale_px * math.sin(sample.roll)
+        self.to_px = np.array([[across, -along], [along, across]])
         face_centre = self.rotation[:2] @ (0.0, 0.35, 0.5) - sample.shift
         self.offset_px = 0.5 * photo_px - self.to_px @ face_centre
 
@@ -56,10 +62,6 @@ class Pose:
     def pixels(self, view_points: np.ndarray) -> np.ndarray:
         """View frame (..., 2) -> pixels of the photo (..., 2)."""
         return view_points @ self.to_px.T + self.offset_px
-
-    def view(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) -> view frame: the inverse of `pixels`."""
-        return (pixels - self.offset_px) @ (self.to_px / self.scale_px**2)
 
 
 class HeadSurface:
@@ -159,7 +161,7 @@ class HeadSurface:
         return np.dstack([smooth, 1 - np.clip(2.4 * hollow, -0.10, 0.32)]).astype(np.float32)
 
     def _pigment(self, x: np.ndarray, y: np.ndarray, facing: np.ndarray) -> np.ndarray:
-        """float32 (levels, angles, 4): red, green and blue relative to the skin, and where a beard grows (0 to 1)."""
+        """float32 (levels, angles, 4): how dark and how red the skin is, where a beard grows (0 to 1), the relief."""
         p = self.person
         across = np.abs(x)
         cheeks = _bump(across, 0.58, 0.26) * _bump(y, 0.48, 0.24)
@@ -170,7 +172,7 @@ class HeadSurface:
         side = np.clip((across - 0.70) / 0.16, 0, 1) * np.clip((y - 0.05) / 0.25, 0, 1)
         bare = np.square(_bump(x, 0, 1.05 * p.mouth_width)) * _bump(y, p.mouth_y + 0.01, 0.16)
         beard = np.clip(np.maximum(lower, side) - 0.9 * bare, 0, 1) * (facing > -0.2)
-        return np.dstack([1 - 0.9 * dark + 0.02 * red, 1 - dark - 0.13 * red, 1 - dark - 0.12 * red, beard])
+        return np.dstack([dark, red, beard, self._relief_table])
 
     def place(self, angle: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Points given by their angle around the vertical axis and height, (N,) each -> head frame (N, 3)."""
@@ -216,19 +218,20 @@ class HeadSurface:
             uint8 (cells, cells, 3) over the whole photo: factors on red, green and blue; 128 is 1.
         """
         num_cells = round(photo_px / cell_px)
-        cells_per_px = num_cells / photo_px
+        px_per_cell = photo_px / num_cells
         around = (90 * sample.ambient_colour + 58 * sample.light_colour).astype(np.float32)
         field = np.empty((num_cells, num_cells, 3), np.uint8)
         field[:] = np.minimum(around, 255).astype(np.uint8)
         flat = outline_px.reshape(-1, 2)
-        margin_px = 0.34 * sample.scale_px
-        left, top = (max(int(edge), 0) for edge in (flat.min(axis=0) - margin_px) * cells_per_px)
-        right, bottom = (min(int(edge), num_cells) for edge in (flat.max(axis=0) + margin_px) * cells_per_px)
-        cells = np.empty((bottom - top, right - left, 2), np.float32)
-        cells[:, :, 0] = (np.arange(left, right, dtype=np.float32) + 0.5) / cells_per_px - 0.5
-        cells[:, :, 1] = ((np.arange(top, bottom, dtype=np.float32) + 0.5) / cells_per_px - 0.5)[:, None]
-        view = pose.view(cells.reshape(-1, 2)).astype(np.float32).reshape(cells.shape)
-        field[top:bottom, left:right] = self._light_on_head(view[:, :, 0].copy(), view[:, :, 1].copy(), sample, pose, around)
+        margin_px = 0.25 * sample.scale_px
+        left, top = (max(int(edge), 0) for edge in (flat.min(axis=0) - margin_px) / px_per_cell)
+        right, bottom = (min(int(edge), num_cells) for edge in (flat.max(axis=0) + margin_px) / px_per_cell)
+        x = (np.arange(left, right, dtype=np.float32) + 0.5) * px_per_cell - (0.5 + float(pose.offset_px[0]))
+        y = (np.arange(top, bottom, dtype=np.float32) + 0.5) * px_per_cell - (0.5 + float(pose.offset_px[1]))
+        to_view = (pose.to_px.T / pose.scale_px**2).astype(np.float32)
+        u = to_view[0, 0] * x + (to_view[0, 1] * y)[:, None]
+        v = to_view[1, 0] * x + (to_view[1, 1] * y)[:, None]
+        field[top:bottom, left:right] = self._light_on_head(u, v, sample, pose, around)
         return field
 
     def _light_on_head(
@@ -238,8 +241,9 @@ class HeadSurface:
         import cv2
 
         column, row, beyond = self._meet(u, v, pose)
-        normal = cv2.remap(self._normal_table, column, row, cv2.INTER_LINEAR)
-        pigment = cv2.remap(self._pigment_table, column, row, cv2.INTER_LINEAR)
+        edge = cv2.BORDER_REPLICATE
+        normal = cv2.remap(self._normal_table, column, row, cv2.INTER_LINEAR, borderMode=edge)
+        pigment = cv2.remap(self._pigment_table, column, row, cv2.INTER_LINEAR, borderMode=edge)
         light = (sample.light @ pose.rotation).astype(np.float32)
         openness = normal[:, :, 3]
         facing = normal[:, :, :3] @ light
@@ -248,30 +252,34 @@ class HeadSurface:
         step = 0.20 / (float(np.hypot(light[0], light[1])) + 0.2)
         toward_column = column + np.float32(step * light[0] / _ANGLE_STEP)
         toward_row = row + np.float32(step * light[1] / _LEVEL_STEP)
-        here = cv2.remap(self._relief_table, column, row, cv2.INTER_LINEAR)
         there = cv2.remap(self._relief_table, toward_column, toward_row, cv2.INTER_LINEAR)
-        shadow = np.minimum(np.maximum(there - here - np.float32(step * light[2]), 0) * 3, 0.55)
+        rise = there - pigment[:, :, 3] - np.float32(step * light[2])
+        shadow = np.minimum(np.maximum(rise * 3, 0), 0.55)
 
-        direct = np.maximum(facing * 0.85 + 0.15, 0) * (1 - shadow) * openness
+        direct = np.maximum(facing * 0.85 + 0.15, 0) * (1 - shadow)
         direct += np.float32(sample.shine) * np.square(np.square(np.square(np.maximum(facing, 0))))
-        sky = (0.80 - 0.20 * normal[:, :, 1]) * openness
-        factor = sky[:, :, None] * (128 * sample.ambient_colour).astype(np.float32)
-        factor += direct[:, :, None] * (128 * sample.light_colour).astype(np.float32)
-        factor *= pigment[:, :, :3]
-        if sample.beard:
-            lack = [max(0.0, 1 - 0.9 * hair / skin) for hair, skin in zip(sample.hair_colour, self.person.skin, strict=True)]
-            factor *= 1 - pigment[:, :, 3:] * (sample.beard * np.array(lack)).astype(np.float32)
-        factor += (around - factor) * np.minimum(beyond * 2.5, 1)[:, :, None]
+        sky = 0.80 - 0.20 * normal[:, :, 1]
+        pale = openness * (1 - pigment[:, :, 0])
+        ruddy = pale - openness * pigment[:, :, 1] * 0.13
+        factor = np.empty((*u.shape, 3), np.float32)
+        for channel, tint in enumerate((pale, ruddy, ruddy)):
+            ambient, key = 128 * float(sample.ambient_colour[channel]), 128 * float(sample.light_colour[channel])
+            lit = (sky * ambient + direct * key) * tint
+            if sample.beard:
+                lack = 1 - 0.9 * sample.hair_colour[channel] / self.person.skin[channel]
+                lit *= 1 - pigment[:, :, 2] * (sample.beard * max(lack, 0.0))
+            factor[:, :, channel] = lit
+        factor += (around - factor) * np.minimum(beyond * 3.5, 1)[:, :, None]
         return cv2.convertScaleAbs(factor)
 
     def _meet(self, u: np.ndarray, v: np.ndarray, pose: Pose) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where lines of sight meet the head: column and row in the tables, and how far they miss it."""
         sin, cos = pose.sin_yaw, pose.cos_yaw
-        first_row = (self.person.crown_y + 0.06 - _TOP_Y) / _LEVEL_STEP
-        last_row = (self.person.chin_y - 0.05 - _TOP_Y) / _LEVEL_STEP
+        first_row = (self.person.crown_y + 0.10 - _TOP_Y) / _LEVEL_STEP
+        last_row = (self.person.chin_y - 0.16 - _TOP_Y) / _LEVEL_STEP
         deep: float | np.ndarray = 0.9
         line_u, line_v = u, v
-        for is_last in (False, False, True):
+        for is_last in (False, True):
             y = (line_v - pose.sin_pitch * deep) * (1 / pose.cos_pitch)
             row = np.minimum(np.maximum((y - _TOP_Y) * (1 / _LEVEL_STEP), first_row), last_row)
             index = row.astype(np.intp)

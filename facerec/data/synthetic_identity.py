@@ -4,6 +4,7 @@ Lengths are in head units: 1 is half the width of an average head, about 70 mm. 
 between the ears at the height of the eyes; x points to the image's right, y down, z towards the viewer.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -37,34 +38,41 @@ class Dice:
 
     def __init__(self, *, seed: int, identity: int, sample: int) -> None:
         philox = np.random.Philox(key=[seed, 0x5FACE], counter=[0, 0, identity, sample + 1])
-        self._values = iter(np.random.Generator(philox).random(256).tolist())
+        values = np.random.Generator(philox).random(512)
+        self._next = iter(values[:384].tolist()).__next__
+        self.texture = values[384:]
 
     def uniform(self, low: float, high: float) -> float:
         """Uniform in [low, high)."""
-        return low + (high - low) * next(self._values)
+        return low + (high - low) * self._next()
 
     def bell(self, sigma: float) -> float:
         """Bell-shaped around 0 with standard deviation `sigma`, never beyond 3 sigma."""
-        return 2 * sigma * (next(self._values) + next(self._values) + next(self._values) - 1.5)
+        value = self._next
+        return 2 * sigma * (value() + value() + value() - 1.5)
 
     def chance(self, probability: float) -> bool:
         """True with this probability."""
-        return next(self._values) < probability
+        return self._next() < probability
 
     def pick(self, choices: Sequence[T]) -> T:
         """One of the choices, all equally likely."""
-        return choices[int(next(self._values) * len(choices))]
+        return choices[int(self._next() * len(choices))]
 
 
 def mix(first: Sequence[float], second: Sequence[float], share: float) -> Colour:
     """The colour `share` of the way from `first` to `second`."""
-    a, b, c = (x + (y - x) * share for x, y in zip(first, second, strict=True))
-    return a, b, c
+    rest = 1 - share
+    return (
+        first[0] * rest + second[0] * share,
+        first[1] * rest + second[1] * share,
+        first[2] * rest + second[2] * share,
+    )
 
 
 def scaled(colour: Sequence[float], factor: float) -> Colour:
     """The colour made brighter or darker."""
-    return mix((0, 0, 0), colour, factor)
+    return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
 def _trait(low: float, high: float) -> Any:
@@ -166,7 +174,10 @@ class Identity:
         spots = [(dice.uniform(-0.8, 0.8), dice.uniform(-0.6, 1.4), dice.uniform(0.018, 0.036)) for _ in range(4)]
         moles = np.array(spots[: int(dice.uniform(0, 4.6))]).reshape(-1, 3)
         num_freckles = int(dice.uniform(14, 30)) if dice.chance(0.22) and melanin < 2.5 else 0
-        freckles = [(dice.bell(0.26), dice.bell(0.10), dice.uniform(0.012, 0.022)) for _ in range(num_freckles)]
+        freckles = [
+            (dice.pick((-0.42, 0.42)) + dice.bell(0.2), 0.36 + dice.bell(0.10), dice.uniform(0.012, 0.022))
+            for _ in range(num_freckles)
+        ]
         scar_start = np.array([dice.uniform(-0.7, 0.7), dice.uniform(-0.6, 1.3)])
         scar_end = scar_start + [dice.uniform(-0.18, 0.18), dice.uniform(0.1, 0.3)]
         return cls(
@@ -199,11 +210,13 @@ class Sample:
     smile: float  # 0..1
     mouth_open: float
     brow_raise: float
-    eyelid: float  # 1 wide open, 0 closed
-    gaze: tuple[float, float]
+    eyelid: float  # 0 as usual, -1 closed
+    gaze_x: float
+    gaze_y: float
     hair_style: str
     hair_volume: float
-    hair_part: float
+    hair_part: float  # 0 on the left, 1 on the right
+    hair_length: float
     hair_colour: Colour
     beard: float
     lip_colour: Colour | None
@@ -219,7 +232,7 @@ class Sample:
     noise: float
     jpeg_quality: int
     jitter_px: np.ndarray  # (5, 2), the detector's error
-    texture_seed: int
+    texture: np.ndarray  # (128,), uniform in [0, 1): the small irregularities of hair and background
 
     @classmethod
     def draw(cls, *, seed: int, identity: int, sample: int, person: Identity) -> "Sample":
@@ -230,7 +243,8 @@ class Sample:
         key_light = strength * np.array([1 + warmth, 1 + 0.1 * dice.bell(1), 1 - warmth])
         fill_tint = dice.bell(0.09)
         fill_light = (1.05 - 0.55 * strength) * np.array([1 - fill_tint, 1.0, 1 + fill_tint])
-        direction = np.array([np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+        flat = math.cos(elevation)
+        direction = np.array([math.sin(azimuth) * flat, -math.sin(elevation), math.cos(azimuth) * flat])
         beard = 0.0
         if person.beard:
             beard = person.beard * dice.uniform(0.5, 1.0) if dice.chance(0.75) else dice.uniform(0, 0.25)
@@ -238,7 +252,7 @@ class Sample:
             yaw=dice.bell(0.27),
             pitch=dice.bell(0.12),
             roll=dice.bell(0.16),
-            scale_px=dice.uniform(38, 47),
+            scale_px=dice.uniform(34, 42),
             shift=(dice.bell(0.12), dice.bell(0.1)),
             light=direction,
             light_colour=key_light,
@@ -247,11 +261,13 @@ class Sample:
             smile=max(0.0, dice.uniform(-0.5, 1.0)),
             mouth_open=max(0.0, dice.uniform(-1.3, 1.0)),
             brow_raise=dice.bell(0.4),
-            eyelid=dice.uniform(0.62, 1.12),
-            gaze=(dice.bell(0.35), dice.bell(0.2)),
+            eyelid=dice.uniform(-0.45, 0.12),
+            gaze_x=dice.bell(0.35),
+            gaze_y=dice.bell(0.3),
             hair_style=person.hair_style if dice.chance(0.45) else dice.pick(HAIR_STYLES[2:]),
             hair_volume=dice.uniform(0.6, 1.5),
-            hair_part=dice.uniform(-0.8, 0.8),
+            hair_part=dice.uniform(-0.1, 1.1),
+            hair_length=dice.uniform(0, 1),
             hair_colour=mix(person.hair, dice.pick(_HAIR_COLOURS), dice.uniform(0.5, 1.0) if dice.chance(0.2) else 0.0),
             beard=beard,
             lip_colour=dice.pick(_LIPSTICKS) if not beard and dice.chance(0.2) else None,
@@ -266,6 +282,6 @@ class Sample:
             blur_px=dice.uniform(0.5, 1.3) if dice.chance(0.45) else 0.0,
             noise=dice.uniform(0, 1),
             jpeg_quality=int(dice.uniform(45, 96)),
-            jitter_px=np.array([[dice.bell(0.7), dice.bell(0.7)] for _ in range(5)]),
-            texture_seed=int(dice.uniform(0, 1 << 30)),
+            jitter_px=1.4 * (dice.texture[-30:].reshape(3, 5, 2).sum(axis=0) - 1.5),
+            texture=dice.texture,
         )

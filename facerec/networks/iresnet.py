@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError
+from facerec.networks.prelu import PReLU
 
 BLOCKS_PER_STAGE = {
     18: (2, 2, 2, 2),
@@ -31,7 +32,7 @@ class IResNetBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.prelu = nn.PReLU(out_channels)
+        self.prelu = PReLU(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, stride=stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample = (
@@ -75,7 +76,7 @@ class IResNet(nn.Module):
         channels = [round(c * width_multiplier) for c in (64, 64, 128, 256, 512)]
         self.conv1 = nn.Conv2d(3, channels[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
-        self.prelu = nn.PReLU(channels[0])
+        self.prelu = PReLU(channels[0])
         for stage, num_blocks in enumerate(BLOCKS_PER_STAGE[depth], start=1):
             blocks = [
                 IResNetBlock(

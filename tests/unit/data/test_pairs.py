@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,16 @@ def test_number_in_a_file_cannot_claim_memory(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=r"verification file|two lists"):
             _read(tmp_path, bomb)
+
+
+def test_memo_number_makes_no_room(tmp_path: Path) -> None:
+    (tmp_path / "set.bin").write_bytes(b"\x80\x02]r\x00\x00\x00\x04.")  # the 67,108,864th memo: 1 GiB in C's unpickler
+    tracemalloc.start()
+    with pytest.raises(DataError, match="two lists"):
+        read_pairs(tmp_path / "set.bin")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1 << 20
 
 
 def test_every_truncation_is_a_named_error(tmp_path: Path) -> None:

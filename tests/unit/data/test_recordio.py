@@ -64,6 +64,17 @@ def test_records_are_cut_at_the_magic_as_dmlc_cuts_them() -> None:
     assert _naive_parts(frame(MAGIC + MAGIC + b"1234" + MAGIC)) == [(1, b""), (2, b""), (2, b"1234"), (3, b"")]
 
 
+def test_parts_of_any_length_are_joined_with_the_magic(tmp_path: Path) -> None:
+    reader = _write(tmp_path, [b"replaced below"])
+    parts = ((1, b"abc"), (2, b"defgh"), (3, b"i"))  # dmlc cuts at multiples of 4; the frame's padding allows any
+    (tmp_path / "train.rec").write_bytes(
+        b"".join(
+            MAGIC + struct.pack("<I", part << 29 | len(data)) + data + bytes(-len(data) % 4) for part, data in parts
+        )
+    )
+    assert reader.read(0) == b"abc" + MAGIC + b"defgh" + MAGIC + b"i"
+
+
 def test_record_longer_than_the_first_read_is_whole(tmp_path: Path) -> None:
     big = np.random.default_rng(0).bytes(100_003)
     assert _write(tmp_path, [b"x", big, b"y"]).read(1) == big
@@ -78,17 +89,18 @@ def test_labels_are_a_number_or_an_array() -> None:
 
 
 def test_labels_are_read_without_the_images_whatever_their_form(tmp_path: Path) -> None:
-    magic_label = struct.unpack("<f", MAGIC)[0]  # cuts the record inside its header
+    (magic_number,), (magic_label,) = struct.unpack("<I", MAGIC), struct.unpack("<f", MAGIC)
     payloads = [
         pack(5.0, id=0, image=b"i" * 50),
         pack((6.0, 99.0), id=1, image=b"i"),
-        pack(magic_label, id=2, image=b"i"),
+        pack(magic_label, id=2, image=b"i"),  # cut inside its header, as is the next
+        pack((7.0,), id=magic_number, image=b"i"),
         pack((8.0,), id=3, image=MAGIC * 3),
         pack(9.0, id=4),
     ]
     reader = _write(tmp_path, payloads)
-    assert reader.first_labels(0, 5).tolist() == [5.0, 6.0, magic_label, 8.0, 9.0]
-    assert reader.first_labels(1, 4).tolist() == [6.0, magic_label, 8.0]
+    assert reader.first_labels(0, 6).tolist() == [5.0, 6.0, magic_label, 7.0, 8.0, 9.0]
+    assert reader.first_labels(1, 4).tolist() == [6.0, magic_label, 7.0]
 
 
 def test_threads_processes_and_pickles_read_the_same(tmp_path: Path) -> None:
@@ -136,21 +148,27 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         len(RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx"))
 
 
-@pytest.mark.parametrize(
-    ("kept_bytes", "message"),
-    [
-        (80, "has 80 bytes.*record 2 begins at byte 80"),
-        (84, "has 84 bytes.*record 2 begins at byte 80"),
-        (100, r"record 2 \(byte 80\): it ends at byte 120, but the file has 100 bytes"),
-    ],
-)
-def test_truncated_file_is_named_with_record_and_byte(kept_bytes: int, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_bytes", [0, 50, 80, 84, 88, 119])
+def test_truncated_file_is_named_at_the_first_use_of_any_record(kept_bytes: int, tmp_path: Path) -> None:
     _write(tmp_path, [bytes(32)] * 3)
     content = (tmp_path / "train.rec").read_bytes()
     (tmp_path / "train.rec").write_bytes(content[:kept_bytes])
     reader = RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx")
-    with pytest.raises(DataError, match=message):
-        reader.read(2)
+    message = rf"train\.rec: the file has {kept_bytes} bytes, but its last record, 2, begins at byte 80 and ends later"
+    for _ in range(2):
+        with pytest.raises(DataError, match=message):
+            reader.read(0)
+
+
+def test_record_that_runs_beyond_the_end_is_named_with_its_byte(tmp_path: Path) -> None:
+    _write(tmp_path, [bytes(32)] * 3)
+    content = bytearray((tmp_path / "train.rec").read_bytes())
+    content[40 + 5] = 0xFF  # the length of record 1
+    (tmp_path / "train.rec").write_bytes(content)
+    reader = RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx")
+    with pytest.raises(DataError, match=r"record 1 \(byte 40\): it ends at byte 65360, but the file has 120 bytes"):
+        reader.read(1)
+    assert reader.read(2) == bytes(32)
 
 
 def test_damaged_frames_are_named_with_record_and_byte(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def test_constructors_open_nothing_and_home_is_expanded(monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path))
     _write_folders(tmp_path / "faces")
     assert len(open_source("~/faces")) == 4
+    write_insightface_set(tmp_path / "records", [[_png(0)]])
+    assert len(open_source("~/records")) == 1
 
 
 def test_pickled_source_is_small_and_works(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Where the YAML files of the configuration lie, and which groups and options they make. Sees files only, not Hydra."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import facerec
+from facerec.core.errors import ConfigError
+
+
+def config_directory() -> Path:
+    """The configuration that comes with facerec: inside the installed package, or `configs/` of the repository."""
+    package = Path(facerec.__file__).resolve().parent
+    for directory in (package / "configs", package.parent / "configs"):
+        if directory.is_dir():
+            return directory
+    raise ConfigError(f"no configs/ in {package} or beside it: facerec is not installed whole; install it again")
+
+
+def config_directories(config_dir: str | Path | None = None) -> list[Path]:
+    """The user's own directory first (its files win), then `config_directory()`.
+
+    Raises:
+        ConfigError: `config_dir` is not a directory.
+    """
+    if config_dir is None:
+        return [config_directory()]
+    own = Path(config_dir).expanduser().resolve()
+    if not own.is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: no such directory; give the folder that holds your YAML groups")
+    return [own, config_directory()]
+
+
+def is_group(name: str, directories: Sequence[Path]) -> bool:
+    """Whether `name`, for example "head" or "experiment/table2", is a folder of options."""
+    return bool(name) and any((directory / name).is_dir() for directory in directories)
+
+
+def group_options(name: str, directories: Sequence[Path], *, nested: bool = False) -> list[str]:
+    """The options of a group, sorted; with `nested`, also those in its subfolders, as "table2/row"."""
+    options = set()
+    for directory in directories:
+        folder = directory / name
+        for file in folder.rglob("*.yaml") if nested else folder.glob("*.yaml"):
+            options.add(file.relative_to(folder).with_suffix("").as_posix())
+    return sorted(options)
+
+
+def group_names(directories: Sequence[Path]) -> list[str]:
+    """All groups, subfolders too, sorted."""
+    names = set()
+    for directory in directories:
+        for folder in directory.rglob("*"):
+            if folder.is_dir() and any(folder.rglob("*.yaml")):
+                names.add(folder.relative_to(directory).as_posix())
+    return sorted(names)
+
+
+def find_config(name: str, directories: Sequence[Path]) -> Path:
+    """The file of a primary configuration such as "train".
+
+    Raises:
+        ConfigError: no directory has it.
+    """
+    for directory in directories:
+        if (directory / f"{name}.yaml").is_file():
+            return directory / f"{name}.yaml"
+    raise ConfigError(f"no {name}.yaml in {', '.join(str(directory) for directory in directories)}")

@@ -1,0 +1,65 @@
+"""The overrides of a command line: read by Hydra's grammar, refused with the text that would have worked."""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from facerec.core.errors import ConfigError
+
+_KEY = re.compile(r"(\+\+|\+|~)?[\w$][\w$./:@-]*")
+# a tilde that starts a path, where a value or an element of a list starts
+_HOME = re.compile(r"(?<=[=,\[\s])~(?=[/,\]]|$)")
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Parses `key=value`, `+key=value` and `~key`; `~` at the start of a path becomes the home directory.
+
+    Raises:
+        ConfigError: one does not parse; the message quotes it in the way that does.
+    """
+    parser = OverridesParser.create()
+    return [_parse(parser, override) for override in overrides]
+
+
+def expand_home(override: str) -> str:
+    """Replaces the `~` of unquoted paths, which Hydra's grammar does not take. Quoted ones are left as they are."""
+    key, equals, value = override.partition("=")
+    return key + _HOME.sub(lambda _: os.path.expanduser("~"), equals + value)
+
+
+def shell_form(key: str, value: str) -> str:
+    """What to type in a shell so that `key` gets exactly the text `value`; of a list, each element as text."""
+    if value.startswith("[") and value.endswith("]"):
+        return shlex.quote(f"{key}=[{','.join(map(_double_quoted, value[1:-1].split(',')))}]")
+    return shlex.quote(f"{key}={_double_quoted(value)}")
+
+
+def key_of(override: Override) -> str:
+    """The key or group that an override changes: without `+` or `~`, with the package of a group."""
+    return override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
+
+
+def _parse(parser: OverridesParser, override: str) -> Override:
+    key, equals, value = override.partition("=")
+    if not equals and not key.startswith("~"):
+        raise ConfigError(f"{override}: expected key=value, for example seed=1")
+    if not _KEY.fullmatch(key):
+        raise ConfigError(f"{override}: {key!r} is no key; expected names joined by dots, as in head.m2=0.5")
+    try:
+        return parser.parse_overrides([expand_home(override)])[0]
+    except HydraException as error:
+        text = str(error)
+        reason = "".join(f" ({line})" for line in text.splitlines() if "while evaluating" in line)
+        raise ConfigError(
+            f"{override}: the value does not parse{reason}. Text with = ( ) [ ] {{ }} , # & ; ' or letters beyond ASCII "
+            f"needs double quotes, and single quotes around them for the shell: {shell_form(key, value)}"
+        ) from None
+
+
+def _double_quoted(text: str) -> str:
+    return '"' + text.strip().strip('"').replace('"', '\\"') + '"'

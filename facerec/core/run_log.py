@@ -1,0 +1,111 @@
+"""The written side of a run: metrics as JSON lines, TensorBoard, and the text log. All in the run directory."""
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LOGGER = logging.getLogger("facerec")
+
+
+class RunLog:
+    """Scalars, histograms and images of one run. Nothing is opened before the first write.
+
+    Args:
+        run_dir: where `metrics.jsonl`, `log.txt` and `tensorboard/` lie.
+        tensorboard: write TensorBoard files too.
+    """
+
+    def __init__(self, *, run_dir: Path, tensorboard: bool = True) -> None:
+        self.run_dir = run_dir
+        self.tensorboard = tensorboard
+        self._writer: Any = None
+        self._metrics: Any = None
+
+    @property
+    def metrics_path(self) -> Path:
+        """The JSON lines: one object each, with "step" and "time" beside the figures."""
+        return self.run_dir / "metrics.jsonl"
+
+    def start(self, first_step: int) -> None:
+        """Opens the files. Lines of steps after `first_step`, left by a run that was killed, are dropped."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        if self.metrics_path.exists():
+            kept = [line for line in read_metrics(self.metrics_path) if line["step"] <= first_step and first_step > 0]
+            partial = self.metrics_path.with_suffix(".jsonl.partial")
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            os.replace(partial, self.metrics_path)
+        self._metrics = open(self.metrics_path, "a")
+        if self.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=first_step + 1)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One JSON line, and one TensorBoard scalar for each figure; names are paths such as train/loss."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
+        self._metrics.flush()
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def histogram(self, step: int, name: str, values: np.ndarray) -> None:
+        """A histogram in TensorBoard."""
+        if self._writer is not None:
+            self._writer.add_histogram(name, values, step)
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """uint8 (H, W, 3) RGB as a picture in TensorBoard."""
+        if self._writer is not None:
+            self._writer.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flushes and closes all files."""
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
+
+
+def log_to(run_dir: Path | None) -> None:
+    """Sends facerec's log messages to standard error, and to `log.txt` in the run directory when one is given."""
+    for handler in LOGGER.handlers[:]:
+        LOGGER.removeHandler(handler)
+        handler.close()
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    screen = _AboveTheBar(sys.stderr)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    LOGGER.addHandler(screen)
+    if run_dir is not None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(run_dir / "log.txt")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        LOGGER.addHandler(file)
+
+
+class _AboveTheBar(logging.StreamHandler):
+    """Writes through tqdm, so that a message does not tear the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=self.stream)

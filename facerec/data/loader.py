@@ -1,0 +1,143 @@
+"""Reads, augments and batches: a source and a sampler into micro-batches of uint8, by any number of workers."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from facerec.core.batch import Batch
+from facerec.core.errors import ConfigError, DataError, FacerecError
+from facerec.core.protocols import Source
+from facerec.data.augment import Augment
+from facerec.data.sampler import StreamSampler
+
+
+class BatchLoader:
+    """Micro-batches of the steps asked for. Their content does not depend on the number of workers.
+
+    Args:
+        source: where the samples come from.
+        augment: applied to every sample, keyed by its position in the stream.
+        global_batch_size: samples of one optimizer step.
+        micro_batch_size: samples of one forward pass; divides global_batch_size.
+        seed: of order and augmentation.
+        num_workers: processes that read; 0 reads in the training process.
+        pin_memory: hand out page-locked memory, for a GPU.
+
+    Raises:
+        ConfigError: the micro-batch does not divide the global batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        augment: Augment,
+        global_batch_size: int,
+        micro_batch_size: int,
+        seed: int,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        if micro_batch_size < 1 or global_batch_size % micro_batch_size:
+            raise ConfigError(
+                f"trainer.micro_batch_size={micro_batch_size} does not divide "
+                f"data.global_batch_size={global_batch_size}: choose a divisor"
+            )
+        if num_workers < 0:
+            raise ConfigError(f"loader.num_workers={num_workers}; expected 0 or more")
+        self.source = source
+        self.augment = augment
+        self.seed = seed
+        self.micro_batch_size = micro_batch_size
+        self.num_micro_batches = global_batch_size // micro_batch_size
+        self.num_workers = num_workers
+        self.pin_memory = pin_memory
+        self.sampler = StreamSampler(num_samples=len(source), global_batch_size=global_batch_size, seed=seed)
+
+    def batches(self, *, first_step: int, end_step: int) -> Iterator[Batch]:
+        """The micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises."""
+        loader = DataLoader(
+            _Reader(self.source, self.augment, self.seed),
+            batch_sampler=_Requests(self, first_step, end_step),  # type: ignore[arg-type]
+            collate_fn=_as_is,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
+            worker_init_fn=_start_worker,
+        )
+        for item in loader:
+            if isinstance(item, FacerecError):
+                raise item
+            request, images, labels = item
+            yield Batch(
+                images=images,
+                labels=labels,
+                indices=torch.from_numpy(request.indices),
+                step=request.step,
+                micro_index=request.micro_index,
+            )
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a worker is asked for: one micro-batch."""
+
+    step: int
+    micro_index: int
+    indices: np.ndarray
+    positions: np.ndarray
+
+
+class _Requests:
+    def __init__(self, loader: BatchLoader, first_step: int, end_step: int) -> None:
+        self.loader, self.steps = loader, range(first_step, end_step)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.loader.num_micro_batches
+
+    def __iter__(self) -> Iterator[_Request]:
+        size = self.loader.micro_batch_size
+        for step in self.steps:
+            indices, positions = self.loader.sampler.indices(step), self.loader.sampler.positions(step)
+            for micro_index in range(self.loader.num_micro_batches):
+                part = slice(micro_index * size, (micro_index + 1) * size)
+                yield _Request(step, micro_index, indices[part], positions[part])
+
+
+class _Reader(Dataset):
+    def __init__(self, source: Source, augment: Augment, seed: int) -> None:
+        self.source, self.augment, self.seed = source, augment, seed
+
+    def __getitems__(self, request: _Request) -> tuple[_Request, torch.Tensor, torch.Tensor] | FacerecError:
+        try:
+            images = [
+                self.augment(self.source.image(index), seed=self.seed, position=position)
+                for index, position in zip(request.indices.tolist(), request.positions.tolist(), strict=True)
+            ]
+            self._check_sizes(images, request)
+        except FacerecError as error:
+            return error  # the DataLoader would wrap a worker's exception in its traceback
+        labels = self.source.labels[request.indices].astype(np.int64)
+        return request, torch.from_numpy(np.stack(images)), torch.from_numpy(labels)
+
+    def _check_sizes(self, images: list[np.ndarray], request: _Request) -> None:
+        for image, index in zip(images, request.indices.tolist(), strict=True):
+            if image.shape != images[0].shape or image.dtype != np.uint8:
+                raise DataError(
+                    f"{self.source.name(index)}: after augmentation the image is {image.dtype} {image.shape}, another "
+                    f"one of the batch is {images[0].shape}; expected uint8 crops of one size: check augment.transforms"
+                )
+
+
+def _as_is(item: object) -> object:
+    return item
+
+
+def _start_worker(_worker_id: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to answer

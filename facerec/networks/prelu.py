@@ -1,0 +1,38 @@
+"""PReLU with a backward pass that reads and writes less on the CPU."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class PReLU(nn.PReLU):
+    """nn.PReLU, same parameters and values.
+
+    torch's backward writes a weight gradient of the size of the activations before it sums it up. On the CPU, where
+    that takes a fifth of an IResNet's step, the two gradients are computed by passes that vectorise instead.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type == "cpu" and x.ndim == 4 and not torch.compiler.is_compiling():
+            return _ChannelwisePReLU.apply(x, self.weight)
+        return super().forward(x)
+
+
+class _ChannelwisePReLU(torch.autograd.Function):
+    """x (B, C, H, W), weight (C,); first derivatives only."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.prelu(x, weight.to(x.dtype))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, weight = ctx.saved_tensors
+        grad_x = torch.ops.aten.threshold_backward(grad, x, 0)  # the gradient where x > 0
+        grad_negative = grad - grad_x
+        grad_x.addcmul_(grad_negative, weight.to(grad.dtype).view(1, -1, 1, 1))
+        grad_weight = grad_negative.mul_(x).sum((0, 2, 3), dtype=weight.dtype)
+        return grad_x, grad_weight

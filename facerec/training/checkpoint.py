@@ -1,0 +1,190 @@
+"""Checkpoints: written whole or not at all, restored exactly, and pruned to the last and the best."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from facerec.core.errors import CheckpointError, ConfigError
+from facerec.core.manifest import read_manifest, whole_directory
+from facerec.core.run_log import LOGGER
+from facerec.networks.embedding_net import EmbeddingNet
+from facerec.networks.weights import CARD_FILE, MODEL_FILE, newest_whole, step_directories
+
+STATE_TENSORS = "train_state/tensors.safetensors"
+STATE_VALUES = "train_state/state.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """The live objects that a checkpoint is taken from and restored into."""
+
+    network: EmbeddingNet
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+
+class CheckpointStore:
+    """The `checkpoints/` folder of a run: `step-<number>/` with the model, the training state and a manifest.
+
+    Args:
+        every_steps, every_epochs: how often to save, at most one of the two; a run always saves at its end.
+        keep_last: how many of the newest to keep, at least 1.
+        keep_best: how many of the best to keep beside them, by `best_metric`.
+        best_metric: a figure that grows with quality, such as eval/lfw/accuracy; None takes the mean accuracy over
+            all benchmarks.
+
+    Raises:
+        ConfigError: both intervals are set, or a count is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_steps: int | None = None,
+        every_epochs: float | None = None,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        best_metric: str | None = None,
+    ) -> None:
+        if every_steps is not None and every_epochs is not None:
+            raise ConfigError("checkpoint.every_steps and checkpoint.every_epochs are both set; set one of them")
+        if keep_last < 1 or keep_best < 0:
+            raise ConfigError(f"checkpoint.keep_last={keep_last}, keep_best={keep_best}; expected >= 1 and >= 0")
+        self.every_steps = every_steps
+        self.every_epochs = every_epochs
+        self.keep_last = keep_last
+        self.keep_best = keep_best
+        self.best_metric = best_metric
+
+    def save(
+        self, directory: Path, *, step: int, state: TrainState, about: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> Path:
+        """Saves the state after `step` optimizer steps under `directory`, then prunes. Returns where it lies.
+
+        Args:
+            directory: the run's `checkpoints/` folder.
+            step: number of optimizer steps done.
+            state: what to save.
+            about: plain values for model.json and the manifest: trained_on, environment.
+            metrics: the newest figures of the benchmarks.
+
+        Raises:
+            CheckpointError: the disk is full or read-only; earlier checkpoints are untouched.
+        """
+        path = directory / f"step-{step:08d}"
+        if path.exists():
+            try:
+                read_manifest(path)
+                return path
+            except CheckpointError:  # it was passed over when the run resumed, and its place is needed
+                path.rename(path.with_name(f"{path.name}.damaged"))
+        with whole_directory(path, {"step": step, "metrics": dict(metrics), **about}) as partial:
+            (partial / "train_state").mkdir()
+            save_file(_plain(state.network.state_dict()), partial / MODEL_FILE)
+            thresholds = {key: value for key, value in metrics.items() if key.endswith("/threshold_cosine")}
+            card = {**state.network.card(), "trained_on": about, "step": step, "thresholds": thresholds}
+            (partial / CARD_FILE).write_text(json.dumps(card, indent=1))
+            tensors = _optimizer_tensors(state.optimizer)
+            tensors |= {f"objective.{key}": value for key, value in state.objective.state_dict().items()}
+            save_file(_plain(tensors), partial / STATE_TENSORS)
+            values = {"scaler": state.scaler.state_dict(), "step": step}
+            (partial / STATE_VALUES).write_text(json.dumps(values))
+        self._prune(directory)
+        return path
+
+    def newest(self, directory: Path) -> Path | None:
+        """The newest whole checkpoint; each damaged one that is passed over is warned of."""
+        path, warnings = newest_whole(directory)
+        for warning in warnings:
+            LOGGER.warning(warning)
+        return path
+
+    def restore(self, path: Path, state: TrainState) -> int:
+        """Puts a checkpoint's tensors into the live objects. Returns the number of steps it had done.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged, or belongs to a network or optimizer of another shape.
+        """
+        read_manifest(path)
+        tensors = load_file(path / STATE_TENSORS)
+        values = json.loads((path / STATE_VALUES).read_text())
+        objective = {k.removeprefix("objective."): v for k, v in tensors.items() if k.startswith("objective.")}
+        try:
+            state.network.load_state_dict(load_file(path / MODEL_FILE))
+            state.objective.load_state_dict(objective)
+            _restore_optimizer(state.optimizer, tensors)
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} does not fit this run ({error}). Use another run_dir, or init_from={path} to start from its "
+                "weights"
+            ) from None
+        state.scaler.load_state_dict(values["scaler"])
+        return values["step"]
+
+    def about(self, path: Path) -> dict[str, Any]:
+        """What the manifest says beside the checksums: step, metrics, environment, trained_on. Raises as `restore`."""
+        return read_manifest(path)
+
+    def _prune(self, directory: Path) -> None:
+        paths = step_directories(directory)
+        keep = set(paths[-self.keep_last :])
+        scores = {path: score for path in paths if (score := self._score(path)) is not None}
+        keep |= set(sorted(scores, key=lambda path: (scores[path], path.name))[len(scores) - self.keep_best :])
+        for path in paths:
+            if path not in keep:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _score(self, path: Path) -> float | None:
+        try:
+            metrics = json.loads((path / "manifest.json").read_text())["metrics"]
+        except (OSError, ValueError, KeyError):
+            return None
+        if self.best_metric is not None:
+            return metrics.get(self.best_metric)
+        accuracies = [value for name, value in metrics.items() if name.endswith("/accuracy")]
+        return sum(accuracies) / len(accuracies) if accuracies else None
+
+
+def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+
+def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
+    return [
+        pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)
+    ]
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Tensors by "optimizer.<parameter>|<name>". Rates and decays come from the configuration."""
+    tensors = {}
+    for name, parameter in _named(optimizer):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{name}|{key}"] = value
+    return tensors
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    by_parameter: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            name, state_name = key.removeprefix("optimizer.").rsplit("|", 1)
+            by_parameter.setdefault(name, {})[state_name] = value
+    parameters = dict(_named(optimizer))
+    if unknown := sorted(set(by_parameter) - set(parameters)):
+        raise KeyError(f"its optimizer holds {unknown[0]}, which this run does not train")
+    for name, stored in by_parameter.items():
+        parameter = parameters[name]
+        for state_name, value in stored.items():
+            # The layout of the parameter (channels-last or not) is kept: the sums of the next step are then the same.
+            like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            optimizer.state[parameter][state_name] = like.copy_(value)

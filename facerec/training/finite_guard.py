@@ -1,0 +1,62 @@
+"""Stops training at the first loss that is not finite, and says where it came from."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from facerec.core.batch import Batch
+from facerec.core.errors import TrainingError
+
+_MAX_NAMED = 5
+
+
+class FiniteGuard:
+    """Watches embeddings and losses of every micro-batch.
+
+    On the CPU a bad one stops the run before its gradient is applied. On a GPU the look is one step late, so that
+    training never waits for it; nothing is saved in between.
+
+    Args:
+        network: searched for the parameter or buffer that is not finite.
+        sample_name: from a sample's number to its file and record.
+    """
+
+    def __init__(self, *, network: nn.Module, sample_name: Callable[[int], str]) -> None:
+        self.network = network
+        self.sample_name = sample_name
+        self._watched: list[tuple[Batch, torch.Tensor, torch.Tensor]] = []
+
+    def watch(self, batch: Batch, emb_BD: torch.Tensor, sample_losses_B: torch.Tensor) -> None:
+        """Notes which samples of a micro-batch are finite; raises at once on the CPU."""
+        self._watched.append((batch, emb_BD.detach().isfinite().all(1), sample_losses_B.isfinite()))
+        if emb_BD.device.type == "cpu":
+            self.check()
+
+    def check(self, *, before_step: int | None = None) -> None:
+        """Looks at what was watched (in steps before `before_step`).
+
+        Raises:
+            TrainingError: names the step, the samples and the tensor.
+        """
+        due = [entry for entry in self._watched if before_step is None or entry[0].step < before_step]
+        self._watched = self._watched[len(due) :]
+        for batch, finite_emb_B, finite_loss_B in due:
+            if not bool((finite_emb_B & finite_loss_B).all()):
+                raise TrainingError(self._message(batch, finite_emb_B, finite_loss_B))
+
+    def _message(self, batch: Batch, finite_emb_B: torch.Tensor, finite_loss_B: torch.Tensor) -> str:
+        bad = (~(finite_emb_B & finite_loss_B)).nonzero().flatten().tolist()
+        tensors = [*self.network.named_parameters(), *self.network.named_buffers()]
+        weight = next((name for name, value in tensors if not bool(value.isfinite().all())), None)
+        if bool(finite_emb_B.all()):
+            tensor = "the loss (the embeddings are finite)"
+        else:
+            tensor = "the embedding" + (f"; in the network, {weight} is not finite" if weight else "")
+        names = ", ".join(self.sample_name(int(batch.indices[row])) for row in bad[:_MAX_NAMED])
+        more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
+        return (
+            f"step {batch.step}, micro-batch {batch.micro_index}: not finite is {tensor}, for {len(bad)} of "
+            f"{len(batch)} samples: {names}{more}. Lower optimizer.lr, warm up longer, clip with "
+            "trainer.clip_grad_norm, or use trainer.precision=bf16 in place of fp16; earlier checkpoints are untouched"
+        )

@@ -1,0 +1,75 @@
+"""The figures of a running training: the bar, the lines of metrics, the histogram of angles."""
+
+import time
+from typing import Any
+
+import torch
+
+from facerec.core.run_log import RunLog
+
+
+class Progress:
+    """Gathers figures on the device and fetches them only when a line is written.
+
+    Args:
+        run_log: where lines go.
+        first_step, num_steps: where the bar begins and ends.
+    """
+
+    def __init__(self, *, run_log: RunLog, first_step: int, num_steps: int) -> None:
+        from tqdm import tqdm
+
+        self.run_log = run_log
+        self.bar: Any = tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True, mininterval=0.5)
+        self.waited_s = 0.0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.waited_s = 0.0
+        self._started = time.perf_counter()
+        self._num_images = 0
+        self._sums: dict[str, torch.Tensor] = {}
+        self._num_micro_batches = 0
+        self._grad_norm: torch.Tensor | None = None
+        self._lr = 0.0
+        self._angles: list[torch.Tensor] = []
+
+    def add_micro_batch(self, *, num_images: int, logs: dict[str, torch.Tensor], target_cos_B: torch.Tensor) -> None:
+        """Adds one micro-batch's figures; no tensor is fetched from the device."""
+        self._num_images += num_images
+        self._num_micro_batches += 1
+        for name, value in logs.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._angles.append(target_cos_B)
+
+    def add_step(self, *, grad_norm: torch.Tensor, lr: float) -> None:
+        """Counts one optimizer step."""
+        self._grad_norm, self._lr = grad_norm, lr
+        self.bar.update(1)
+
+    def write(self, step: int, *, epoch: float) -> None:
+        """One line of means since the last: loss, angle, rate, speed, share of time spent waiting for data."""
+        means = {f"train/{name}": float(value) / self._num_micro_batches for name, value in self._sums.items()}
+        seconds = time.perf_counter() - self._started
+        speed, waiting = self._num_images / seconds, self.waited_s / seconds
+        figures = {
+            **means,
+            "train/lr": self._lr,
+            "train/grad_norm": float(self._grad_norm) if self._grad_norm is not None else 0.0,
+            "train/epoch": epoch,
+            "speed/images_per_s": speed,
+            "speed/data_wait_share": waiting,
+        }
+        self.run_log.scalars(step, figures)
+        angles = torch.cat(self._angles).acos().rad2deg().cpu().numpy()
+        self.run_log.histogram(step, "train/target_angle_deg_histogram", angles)
+        self.bar.set_postfix_str(
+            f"loss {means['train/loss']:.3f}, angle {means['train/target_angle_deg']:.1f} deg, "
+            f"{speed:.0f} img/s, data wait {waiting:.0%}",
+            refresh=False,
+        )
+        self._clear()
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self.bar.close()
