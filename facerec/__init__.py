@@ -1,0 +1,28 @@
+"""facerec trains face-recognition models: photos, aligned crops, margin softmax, benchmarks, a model others load."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from facerec.evaluation.model import Model
+
+__version__ = "0.1.0"
+
+
+def load(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool = False) -> "Model":
+    """Opens a trained model: a run directory, a checkpoint, or a `.pt` / `.pth` state dict of InsightFace.
+
+    Args:
+        path: where it lies.
+        device: auto (CUDA, else CPU), cpu, cuda.
+        batch_size: images in one forward pass.
+        flip: sum the embeddings of an image and its mirror image, as the benchmarks do.
+
+    Returns:
+        An object with `.embed(images)`: uint8 RGB (B, 112, 112, 3) aligned crops -> float32 (B, 512), not normalised.
+
+    Raises:
+        facerec.core.errors.FacerecError: there is no model, or it is damaged.
+    """
+    from facerec.evaluation.model import Model
+
+    return Model.open(path, device=device, batch_size=batch_size, flip=flip)

@@ -73,7 +73,7 @@ def _fit_scalar(value: Any, annotation: Any) -> Any:
         return Path(value).expanduser()
     if annotation is int and isinstance(value, float) and value.is_integer():
         raise Misfit(value, f"{_words(int)}: write {int(value)}")
-    if annotation is int and isinstance(value, bool) or not isinstance(value, annotation):
+    if (annotation is int and isinstance(value, bool)) or not isinstance(value, annotation):
         raise Misfit(value, _words(annotation))
     return value
 

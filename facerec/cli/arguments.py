@@ -56,16 +56,14 @@ def check_arguments(
             continue
         if key not in takes and not open_ended:
             raise ConfigError(
-                f"{_join(section, key)}: {_name(constructor)} takes no such argument;{did_you_mean(key, takes)} "
+                f"{_join(section, key)}: {_name(constructor)} takes no such argument{did_you_mean(key, takes)} "
                 f"It takes: {', '.join(takes) or 'nothing'}"
             )
         try:
             fitted[key] = fit(value, annotations.get(key, Any))
         except Misfit as misfit:
             raise ConfigError(_misfit_message(_join(section, key), misfit)) from None
-    absent = [
-        name for name, p in takes.items() if p.default is p.empty and name not in values and name not in provided
-    ]
+    absent = [name for name, p in takes.items() if p.default is p.empty and name not in values and name not in provided]
     if absent and not values.get(PARTIAL):
         raise ConfigError(f"{_join(section, absent[0])} is not set; {_name(constructor)} needs it")
     return fitted
@@ -80,7 +78,7 @@ def check_keys(config: DictConfig | Mapping[str, Any], allowed: Collection[str],
     for key in config:
         if key not in allowed:
             raise ConfigError(
-                f"{_join(section, str(key))}: no such key;{did_you_mean(str(key), allowed)} "
+                f"{_join(section, str(key))}: no such key{did_you_mean(str(key), allowed)} "
                 f"Known keys: {', '.join(sorted(allowed))}"
             )
 
@@ -120,9 +118,9 @@ def import_target(path: str, *, section: str) -> Callable[..., Any]:
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """ " did you mean m3?" with a leading blank, or nothing where no known word is near."""
+    """The middle of a message: "; did you mean m3?", or "." where no known word is near."""
     nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" did you mean {nearest[0]}?" if nearest else ""
+    return f"; did you mean {nearest[0]}?" if nearest else "."
 
 
 def _walk(value: Any, path: str) -> None:

@@ -56,8 +56,8 @@ def _parse(parser: OverridesParser, override: str) -> Override:
         text = str(error)
         reason = "".join(f" ({line})" for line in text.splitlines() if "while evaluating" in line)
         raise ConfigError(
-            f"{override}: the value does not parse{reason}. Text with = ( ) [ ] {{ }} , # & ; ' or letters beyond ASCII "
-            f"needs double quotes, and single quotes around them for the shell: {shell_form(key, value)}"
+            f"{override}: the value does not parse{reason}. Text with = ( ) [ ] {{ }} , # & ; ' or letters beyond "
+            f"ASCII needs double quotes, and single quotes around them for the shell: {shell_form(key, value)}"
         ) from None
 
 

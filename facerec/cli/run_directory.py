@@ -1,4 +1,4 @@
-"""The run directory: a readable name made from the overrides that change the result, and what may differ on resuming."""
+"""The run directory: a readable name made from the overrides that change the result; what may differ on resuming."""
 
 import hashlib
 import re
@@ -38,7 +38,7 @@ def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
     for override in parse_overrides(overrides):
         key, value = key_of(override), "" if override.value_type is None else _text(override.value())
         if key == "experiment":
-            experiments = [value]
+            experiments = [] if override.is_delete() else [value]
         elif key.startswith("experiment/"):
             experiments.append(f"{key.removeprefix('experiment/')}/{value}")
         elif changes_result(key):
@@ -81,6 +81,10 @@ def _safe(readable: str, whole: str = "") -> str:
 def _text(value: Any) -> str:
     if value is None:
         return "null"
+    if isinstance(value, list):
+        return "+".join(map(_text, value))
+    if isinstance(value, str) and value.startswith("~/"):
+        return str(Path(value).expanduser())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -41,7 +41,7 @@ class RunLog:
             partial = self.metrics_path.with_suffix(".jsonl.partial")
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
             os.replace(partial, self.metrics_path)
-        self._metrics = open(self.metrics_path, "a")
+        self._metrics = open(self.metrics_path, "a")  # noqa: SIM115 - open for the length of the run
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
-from facerec.data.atomic_file import atomic_file
 from facerec.data.decode import decode_rgb
 
 

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
-from facerec.data.atomic_file import atomic_file
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 WHOLE, FIRST, MIDDLE, LAST = 0, 1, 2, 3

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from facerec.core.errors import DataError
+from facerec.core.protocols import Source
 from facerec.data.decode import decode_rgb
 from facerec.data.recordio import RecordReader, unpack
 
@@ -292,3 +293,46 @@ def _visible(folder: Path, *, folders: bool) -> list[str]:
             )
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None
+
+
+class FirstSamples:
+    """The first samples of another source, with all its identities' numbers.
+
+    Args:
+        source: the whole set.
+        num_samples: how many to keep.
+
+    Raises:
+        DataError: the set has fewer, on first use.
+    """
+
+    def __init__(self, *, source: Source, num_samples: int) -> None:
+        self.source = source
+        self.num_samples = num_samples
+
+    def __len__(self) -> int:
+        if not 1 <= self.num_samples <= len(self.source):
+            raise DataError(f"data.first_samples={self.num_samples}; the set has {len(self.source)}")
+        return self.num_samples
+
+    @property
+    def num_classes(self) -> int:
+        """Number of identities of the whole set."""
+        return self.source.num_classes
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (num_samples,)."""
+        return self.source.labels[: self.num_samples]
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Source.image`."""
+        return self.source.image(range(len(self))[index])
+
+    def name(self, index: int) -> str:
+        """See `Source.name`."""
+        return self.source.name(index)
+
+    def fingerprint(self) -> str:
+        """That of the whole set."""
+        return self.source.fingerprint()

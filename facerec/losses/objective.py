@@ -1,6 +1,7 @@
 """Objective: the one thing the trainer calls to turn embeddings and labels into a loss and figures to log."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,7 +34,7 @@ class Objective(nn.Module):
 
     def __init__(self, *, head: nn.Module) -> None:
         super().__init__()
-        self.head = head
+        self.head: Any = head
 
     def forward(self, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> ObjectiveOutput:
         """Embeddings (B, D) and int64 labels (B,) -> `ObjectiveOutput`. Raises what the head raises."""

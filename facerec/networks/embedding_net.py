@@ -1,5 +1,7 @@
 """The embedding network: a backbone and a neck as one module, and building one from its stored card."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,11 +70,11 @@ def _add_part_names(net: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
             state[prefix + name] = state.pop(flat)
 
 
-def join(*, backbone: nn.Module, neck: type[nn.Module], neck_arguments: dict[str, Any], input_spec: InputSpec):
-    """Builds the neck for what the backbone puts out, and joins the two into an EmbeddingNet."""
+def join(*, backbone: Any, neck: Callable[..., nn.Module], input_spec: InputSpec) -> EmbeddingNet:
+    """Joins a backbone and the neck that `neck(in_channels=, in_height=, in_width=)` builds for what it puts out."""
     rows, columns = backbone.output_size(input_spec.height_px, input_spec.width_px)
-    built = neck(in_channels=backbone.out_channels, in_height=rows, in_width=columns, **neck_arguments)
-    return EmbeddingNet(backbone=backbone, neck=built, input_spec=input_spec)
+    fitting = neck(in_channels=backbone.out_channels, in_height=rows, in_width=columns)
+    return EmbeddingNet(backbone=backbone, neck=fitting, input_spec=input_spec)
 
 
 def build_network(card: dict[str, Any]) -> EmbeddingNet:
@@ -85,8 +87,7 @@ def build_network(card: dict[str, Any]) -> EmbeddingNet:
         backbone = BACKBONES[card["backbone"]["name"]](**card["backbone"]["arguments"])
         return join(
             backbone=backbone,
-            neck=NECKS[card["neck"]["name"]],
-            neck_arguments=card["neck"]["arguments"],
+            neck=partial(NECKS[card["neck"]["name"]], **card["neck"]["arguments"]),
             input_spec=InputSpec.from_json(card["input_spec"]),
         )
     except (KeyError, TypeError) as error:

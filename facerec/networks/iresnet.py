@@ -64,6 +64,10 @@ class IResNet(nn.Module):
     """
 
     name = "iresnet"
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
 
     def __init__(self, *, depth: int, width_multiplier: float = 1.0) -> None:
         super().__init__()

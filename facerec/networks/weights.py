@@ -56,7 +56,7 @@ def read_model(path: str) -> StoredModel:
     """
     location = Path(path).expanduser()
     if not location.exists():
-        raise ModelError(f"model={path}: there is no such file or folder; expected a run directory, a checkpoint or .pt")
+        raise ModelError(f"model={path}: no such file or folder; expected a run directory, a checkpoint or a .pt")
     if location.is_file():
         if location.suffix in (".pt", ".pth"):
             return _read_insightface(location)

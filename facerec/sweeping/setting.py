@@ -12,6 +12,7 @@ FREE_KEYS = (
     "checkpoint",
     "resume",
     "run_dir",
+    "profile",
     "data.root",
     "trainer.device",
 )

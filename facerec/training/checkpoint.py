@@ -158,9 +158,7 @@ def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
-    return [
-        pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)
-    ]
+    return [pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)]
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from facerec.core.batch import Batch
+from facerec.core.device import choose_device, keep_freed_memory
 from facerec.core.errors import ConfigError
 from facerec.core.protocols import Embedder, Evaluator
 from facerec.core.run_log import LOGGER, RunLog
@@ -21,7 +22,7 @@ from facerec.networks.embedding_net import EmbeddingNet
 from facerec.training.checkpoint import CheckpointStore, TrainState
 from facerec.training.finite_guard import FiniteGuard
 from facerec.training.optimizer import OptimizerSettings
-from facerec.training.precision import Precision, autocast, choose_device, environment, keep_freed_memory, make_deterministic
+from facerec.training.precision import Precision, autocast, environment, make_deterministic
 from facerec.training.progress import Progress
 from facerec.training.schedule import Schedule
 from facerec.training.stop_signal import StopSignal
@@ -310,9 +311,7 @@ class Trainer:
         self.run_log.image(0, "train/images", image_grid(batch.images[:64].numpy(), columns=8))
 
     def _state(self) -> TrainState:
-        return TrainState(
-            network=self.network, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler
-        )
+        return TrainState(network=self.network, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler)
 
     @property
     def _checkpoint_directory(self) -> Path:

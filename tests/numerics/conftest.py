@@ -13,8 +13,8 @@ HEAD_CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "head").glob("*.y
 
 
 def read_head_config(path: Path) -> dict[str, Any]:
-    """The plain dictionary of a head's YAML, with seed = 0 at the root of the configuration."""
-    config = OmegaConf.create({"seed": 0, "head": OmegaConf.load(path)})
+    """The plain dictionary of a head's YAML, as it resolves with seed = 0 and 512-d embeddings."""
+    config = OmegaConf.create({"seed": 0, "neck": {"embedding_dim": 512}, "head": OmegaConf.load(path)})
     return OmegaConf.to_container(config, resolve=True)["head"]
 
 

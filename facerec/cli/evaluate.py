@@ -1,0 +1,102 @@
+"""`facerec evaluate`: scores a model, and what knows no faces beside it, on verification sets."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.cli.arguments import check_arguments
+from facerec.cli.summary import VERIFICATION_COLUMNS, text_table, verification_row
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import ConfigError
+from facerec.core.protocols import Embedder
+from facerec.data.pairs import read_pairs
+from facerec.evaluation.baselines import ColourHistogram, PixelPCA
+from facerec.evaluation.embed import NetworkEmbedder
+from facerec.evaluation.model import Model
+from facerec.evaluation.verification import VerificationBenchmark
+from facerec.networks.embedding_net import build_network
+
+MAX_IMAGES_FOR_PCA = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """The keys of evaluate.yaml."""
+
+    model: str
+    sets: list[str] | None
+    num_folds: int
+    target_fars: list[float] | None
+    baselines: bool
+    device: str
+    batch_size: int
+    out: str | None
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Prints a table and writes the figures as JSON. Returns the exit code."""
+    settings = EvaluateSettings(**check_arguments(EvaluateSettings, OmegaConf.to_container(config), section=""))  # type: ignore[arg-type]
+    model = Model.open(settings.model, device=settings.device, batch_size=settings.batch_size)
+    for warning in model.warnings:
+        print(warning)
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    rows = []
+    for path in _paths(settings.sets, model):
+        benchmark = VerificationBenchmark(
+            path=str(path), num_folds=settings.num_folds, target_fars=settings.target_fars
+        )
+        for name, embedder in _embedders(model, path, settings).items():
+            figures = dict(benchmark.evaluate(embedder))
+            rows.append(verification_row(f"{benchmark.name}: {name}", figures))
+            results.setdefault(str(path), {})[name] = figures
+    print(text_table(VERIFICATION_COLUMNS, rows))
+    out = _out_path(settings, model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out) as file:
+        file.write(json.dumps({"model": str(model.path), "sets": results}, indent=1).encode())
+    print(f"\nfigures      {out}")
+    return 0
+
+
+def _paths(sets: list[str] | None, model: Model) -> list[Path]:
+    if sets is None:
+        sets = model.card.get("trained_on", {}).get("trained_on", {}).get("benchmarks", [])
+        if not sets:
+            raise ConfigError("sets is not given, and the model names no benchmarks: give sets=[lfw.bin,...]")
+    paths = []
+    for name in sets:
+        path = Path(name).expanduser()
+        if not path.exists():
+            raise ConfigError(f"sets: {path} is not there; expected a .bin file, or a folder of them")
+        found = sorted(path.glob("*.bin")) if path.is_dir() else [path]
+        if not found:
+            raise ConfigError(f"sets: the folder {path} holds no .bin file")
+        paths += found
+    return paths
+
+
+def _embedders(model: Model, path: Path, settings: EvaluateSettings) -> dict[str, Embedder]:
+    embedders: dict[str, Embedder] = {"model": model.embed}
+    if settings.baselines:
+        torch.manual_seed(0)
+        untrained = build_network(model.card).to(next(model.network.parameters()).device)
+        embedders["untrained network"] = NetworkEmbedder(
+            network=untrained, input_spec=untrained.input_spec, batch_size=settings.batch_size
+        )
+        embedders["colour histogram"] = ColourHistogram()
+        # Fitted on the benchmark's own images, without labels: that can only flatter it.
+        pairs = read_pairs(path)
+        images = np.stack([pairs.decode(i) for i in range(min(len(pairs.images), MAX_IMAGES_FOR_PCA))])
+        embedders["PCA of 16x16 pixels"] = PixelPCA().fit(images)
+    return embedders
+
+
+def _out_path(settings: EvaluateSettings, model: Model) -> Path:
+    if settings.out is not None:
+        return Path(settings.out).expanduser()
+    given = Path(settings.model).expanduser()
+    return (given if given.is_dir() else Path.cwd()) / "evaluation.json"

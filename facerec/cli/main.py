@@ -1,0 +1,108 @@
+"""The console script: reads the verb, its options and its overrides, composes, checks and runs.
+
+This file and what it imports at its head see neither Hydra nor torch, so that help and mistakes answer at once.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from facerec.cli.verbs import VERBS
+from facerec.core.errors import ConfigError, FacerecError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs `facerec <verb> [overrides] [options]`; raises SystemExit unless all went well.
+
+    Exit codes: 0, what the verb says, 2 for an error that the user can mend (one message, no traceback), 130 after
+    Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
+    """
+    if "FACEREC_GRID_PROCESS" in os.environ:
+        from facerec.sweeping.trial_process import end_with_grid
+
+        end_with_grid()
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+    except FacerecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    if code:
+        raise SystemExit(code)
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        from facerec.cli.help import overview
+
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("facerec"))
+        return 0
+    name = argv[0]
+    if name not in VERBS:
+        raise ConfigError(
+            f"{name}: no such verb; expected one of {', '.join(VERBS)}, as in facerec train experiment=..."
+        )
+    return _run_verb(name, _options(name, argv[1:]))
+
+
+def _run_verb(name: str, options: argparse.Namespace) -> int:
+    if options.help:
+        from facerec.cli.help import verb_help
+
+        print(verb_help(name, config_dir=options.config_dir))
+        return 0
+    if options.multirun:
+        from facerec.cli.multirun import multirun
+
+        return multirun(name, options.overrides, config_dir=options.config_dir, num_jobs=options.jobs)
+    from facerec.cli.compose import compose
+
+    config = compose(name, options.overrides, options.config_dir, allow_missing=options.cfg is not None)
+    if options.cfg is not None:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(config), end="")
+        return 0
+    from facerec.cli.arguments import check_config
+
+    check_config(config)
+    return importlib.import_module(VERBS[name].module).run(config, options.overrides)
+
+
+def _options(name: str, argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog=f"facerec {name}", add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--cfg", choices=["job"])
+    parser.add_argument("--config-dir")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_intermixed_args(argv)
+    if options.multirun and not VERBS[name].multirun:
+        raise ConfigError(
+            f"facerec {name} takes no -m; grids are for {', '.join(v for v in VERBS if VERBS[v].multirun)}"
+        )
+    if options.jobs < 1 or (options.jobs > 1 and not options.multirun):
+        raise ConfigError(f"--jobs {options.jobs}; expected a positive number, together with -m")
+    if options.multirun and options.cfg:
+        raise ConfigError("--cfg job shows one configuration; leave -m out, or give the overrides of one trial")
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")

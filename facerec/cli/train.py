@@ -1,0 +1,321 @@
+"""`facerec train`: builds the parts that a configuration names, and trains or resumes."""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+import facerec
+from facerec.cli.arguments import build, check_arguments, check_config, check_keys
+from facerec.cli.run_directory import differences, run_directory
+from facerec.cli.summary import benchmark_table
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import CheckpointError, ConfigError
+from facerec.core.protocols import Source
+from facerec.core.run_log import LOGGER, RunLog, log_to, read_metrics
+from facerec.core.seeding import torch_seed_of
+from facerec.data.loader import BatchLoader
+from facerec.data.sources import FirstSamples
+from facerec.evaluation.embed import NetworkEmbedder
+from facerec.evaluation.verification import VerificationBenchmark
+from facerec.losses.objective import Objective
+from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, join
+from facerec.networks.weights import load_initial, read_model
+from facerec.training.checkpoint import CheckpointStore
+from facerec.training.trainer import EvaluationPlan, Trainer, TrainerSettings, TrainResult
+
+SECTIONS = ("augment", "backbone", "neck", "head", "optimizer", "schedule", "trainer", "input", "checkpoint")
+DATA_KEYS = ("root", "global_batch_size", "first_samples", "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopLevel:
+    """The keys of train.yaml that are no section."""
+
+    seed: int
+    run_dir: str | None
+    resume: str
+    init_from: str | None
+    needs: list[str]
+    profile: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSettings:
+    """The section `eval`."""
+
+    sets: list[str] | None
+    num_folds: int
+    batch_size: int
+    every_steps: int | None
+    every_epochs: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderSettings:
+    """The section `loader`."""
+
+    num_workers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggingSettings:
+    """The section `logging`."""
+
+    every_steps: int
+    tensorboard: bool
+
+
+def check(config: DictConfig) -> None:
+    """Checks everything that can be checked without opening a file, as `-m` does for every trial before the first.
+
+    Raises:
+        ConfigError: names the key and the mend.
+    """
+    sections = {"data", "eval", "loader", "logging", *SECTIONS}
+    check_keys(config, sections | set(TopLevel.__dataclass_fields__))
+    check_keys(config.data, DATA_KEYS, section="data")
+    check_config(config)
+    top = _settings(config)[0]
+    if top.needs:
+        raise ConfigError(
+            f"this recipe needs {', '.join(top.needs)}, which facerec {facerec.__version__} does not have yet. "
+            "needs=[] trains without, which is another recipe"
+        )
+    if top.resume not in ("auto", "never", "required"):
+        raise ConfigError(f"resume={top.resume!r}; expected auto, never or required")
+    build(config.trainer)
+    build(config.augment).check()
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Trains to the end or to a signal, writes the results, prints them. Returns the exit code."""
+    check(config)
+    run_dir = run_directory(config, overrides)
+    source, fingerprint = _open_data(config)
+    resume_from = _resume_from(config, run_dir, fingerprint)
+    if (run_dir / "result.json").exists() and resume_from is not None:
+        result = json.loads((run_dir / "result.json").read_text())
+        print(f"{run_dir} is finished ({result['step']} steps); nothing to do. Another run_dir= trains anew.")
+        _print_end(run_dir, resume_from, result["metrics"])
+        return 0
+    log_to(run_dir)
+    _write_run(run_dir, config, overrides, fingerprint)
+    trainer = _build_trainer(config, source, fingerprint, run_dir, resume_from)
+    with _profiler(config.profile, run_dir):
+        result = trainer.fit()
+    if not result.finished:
+        print(f"stopped at step {result.step} with a checkpoint; the same command goes on from there:")
+        print(f"  facerec train {shlex.join(overrides)}")
+        return 0
+    _finish(run_dir, result)
+    return 0
+
+
+def _settings(config: DictConfig) -> tuple[TopLevel, EvalSettings, LoaderSettings, LoggingSettings]:
+    values: Any = OmegaConf.to_container(config)
+    top = {key: values[key] for key in TopLevel.__dataclass_fields__}
+    return (
+        TopLevel(**check_arguments(TopLevel, top, section="")),
+        EvalSettings(**check_arguments(EvalSettings, values["eval"], section="eval")),
+        LoaderSettings(**check_arguments(LoaderSettings, values["loader"], section="loader")),
+        LoggingSettings(**check_arguments(LoggingSettings, values["logging"], section="logging")),
+    )
+
+
+def _open_data(config: DictConfig) -> tuple[Source, str]:
+    """The training set, and the fingerprint of what the configuration takes from it."""
+    source = build(config.data.source)
+    fingerprint = source.fingerprint()
+    if config.data.first_samples is not None:
+        source = FirstSamples(source=source, num_samples=config.data.first_samples)
+    return source, fingerprint
+
+
+def _resume_from(config: DictConfig, run_dir: Path, fingerprint: str) -> Path | None:
+    """The checkpoint to go on from, after a comparison of what was trained with what is asked for."""
+    store: CheckpointStore = build(config.checkpoint)
+    newest = store.newest(run_dir / "checkpoints")
+    stored_path = run_dir / "config.yaml"
+    if newest is None and any((run_dir / "checkpoints").glob("step-*")) and not _only_partial(run_dir):
+        raise CheckpointError(
+            f"{run_dir}: none of its checkpoints is whole (see above). Move the folder away, or use another run_dir"
+        )
+    if newest is None:
+        if config.resume == "required":
+            raise ConfigError(f"resume=required, but {run_dir} holds no checkpoint; check run_dir, or use resume=auto")
+        return None
+    if config.resume == "never":
+        raise ConfigError(f"resume=never, but {run_dir} holds {newest.name}; use another run_dir, or resume=auto")
+    changed = differences(yaml.safe_load(stored_path.read_text()), OmegaConf.to_container(config))  # type: ignore[arg-type]
+    stored_print = json.loads((run_dir / "run.json").read_text())["data_fingerprint"]
+    if stored_print != fingerprint:
+        changed.append(f"the data: fingerprint stored {stored_print[:12]}, now {fingerprint[:12]} ({config.data.root})")
+    if changed:
+        raise ConfigError(
+            f"{run_dir} holds another run:\n  " + "\n  ".join(changed) + "\nEither train into another run_dir=..., or "
+            f"start from its weights: init_from={run_dir} with another run_dir=..."
+        )
+    return newest
+
+
+def _only_partial(run_dir: Path) -> bool:
+    return all(".partial-" in path.name for path in (run_dir / "checkpoints").glob("step-*"))
+
+
+def _build_trainer(
+    config: DictConfig, source: Source, fingerprint: str, run_dir: Path, resume_from: Path | None
+) -> Trainer:
+    top, evaluation, loading, logging = _settings(config)
+    settings: TrainerSettings = build(config.trainer)
+    network = _build_network(config)
+    head = build(config.head, num_classes=source.num_classes)
+    _log_sizes(network, source, config.data.root)
+    if top.init_from is not None and resume_from is None:
+        LOGGER.info(load_initial(network, read_model(top.init_from)))
+    loader = BatchLoader(
+        source=source,
+        augment=build(config.augment),
+        global_batch_size=config.data.global_batch_size,
+        micro_batch_size=settings.micro_batch_size or config.data.global_batch_size,
+        seed=top.seed,
+        num_workers=loading.num_workers,
+        pin_memory=torch.cuda.is_available(),
+    )
+    benchmarks = _benchmarks(evaluation, source)
+    about = {
+        "version": _version(),
+        "trained_on": {
+            "data_root": str(config.data.root or getattr(source, "root", "")),
+            "data_fingerprint": fingerprint,
+            "num_classes": source.num_classes,
+            "benchmarks": [str(benchmark.path.resolve()) for benchmark in benchmarks],
+        },
+    }
+    return Trainer(
+        network=network,
+        objective=Objective(head=head),
+        loader=loader,
+        optimizer=build(config.optimizer),
+        schedule=build(config.schedule),
+        settings=settings,
+        evaluation=EvaluationPlan(
+            evaluators=benchmarks,
+            embedder=lambda net: NetworkEmbedder(
+                network=net, input_spec=net.input_spec, batch_size=evaluation.batch_size
+            ),
+            every_steps=evaluation.every_steps,
+            every_epochs=evaluation.every_epochs,
+        ),
+        checkpoints=build(config.checkpoint),
+        run_log=RunLog(run_dir=run_dir, tensorboard=logging.tensorboard),
+        log_every_steps=logging.every_steps,
+        seed=top.seed,
+        about=about,
+        resume_from=resume_from,
+    )
+
+
+def _build_network(config: DictConfig) -> EmbeddingNet:
+    torch.manual_seed(torch_seed_of("network", config.seed))
+    spec = build(config.input)
+    backbone = build(config.backbone)
+    return join(backbone=backbone, neck=lambda **shape: build(config.neck, **shape), input_spec=spec)
+
+
+def _benchmarks(evaluation: EvalSettings, source: Source) -> list[VerificationBenchmark]:
+    paths = [Path(path).expanduser() for path in evaluation.sets] if evaluation.sets is not None else None
+    if paths is None:
+        paths = source.benchmarks() if hasattr(source, "benchmarks") else []
+        if not paths:
+            LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(f"eval.sets: {path} is not there; expected a verification file (.bin)")
+    return [VerificationBenchmark(path=str(path), num_folds=evaluation.num_folds) for path in paths]
+
+
+def _log_sizes(network: EmbeddingNet, source: Source, root: str | None) -> None:
+    LOGGER.info(
+        "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
+        network.card()["backbone"],
+        count_parameters(network) / 1e6,
+        count_macs(network.card()) / 1e9,
+        root or "synthetic",
+        len(source),
+        source.num_classes,
+    )
+
+
+def _version() -> dict[str, str]:
+    """facerec's version, and the commit where it runs from a checkout."""
+    here = Path(facerec.__file__).parent
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        commit = ""
+    return {"facerec": facerec.__version__, "commit": commit or "unknown"}
+
+
+def _write_run(run_dir: Path, config: DictConfig, overrides: list[str], fingerprint: str) -> None:
+    run = {
+        "command": shlex.join(["facerec", "train", *overrides]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "version": _version(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "num_threads": torch.get_num_threads(),
+        "data_fingerprint": fingerprint,
+    }
+    _write(run_dir / "config.yaml", OmegaConf.to_yaml(config))
+    _write(run_dir / "overrides.json", json.dumps(overrides))
+    _write(run_dir / "run.json", json.dumps(run, indent=1))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def _profiler(enabled: bool, run_dir: Path) -> AbstractContextManager[Any]:
+    if not enabled:
+        return nullcontext()
+    from torch.profiler import profile
+
+    def write(profiler: Any) -> None:
+        path = run_dir / "profile" / "trace.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        profiler.export_chrome_trace(str(path))
+        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=45))
+        print(f"trace: {path} (open it in Perfetto or chrome://tracing)")
+
+    return profile(on_trace_ready=write)
+
+
+def _finish(run_dir: Path, result: TrainResult) -> None:
+    from facerec.figures.curves import training_curves
+
+    training_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
+    outcome = {"status": "finished", "step": result.step, "metrics": result.metrics}
+    _write(run_dir / "result.json", json.dumps(outcome, indent=1))
+    _print_end(run_dir, result.checkpoint, result.metrics)
+
+
+def _print_end(run_dir: Path, checkpoint: Path, metrics: dict[str, float]) -> None:
+    if table := benchmark_table(metrics):
+        print(f"\n{table}")
+    print(f"\ncheckpoint   {checkpoint}")
+    print(f"curves       {run_dir / 'curves.png'}")
+    print(f"TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")
+    print(f"next         facerec evaluate model={run_dir} baselines=true")

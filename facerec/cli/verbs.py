@@ -1,0 +1,45 @@
+"""The verbs of the command line: what each is for, and the module that runs it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One verb, with its configuration in `configs/<name>.yaml`.
+
+    Attributes:
+        module: has `run(config: DictConfig, overrides: list[str]) -> int`, which returns the exit code. It may have
+            `check(config: DictConfig) -> None`, which refuses what can be refused before anything is opened; grids
+            ask it about every trial before the first one starts.
+        summary: one line.
+        examples: command lines.
+        multirun: whether `-m` makes a grid of it.
+    """
+
+    module: str
+    summary: str
+    examples: tuple[str, ...]
+    multirun: bool = False
+
+
+VERBS = {
+    "train": Verb(
+        module="facerec.cli.train",
+        summary="train a network, or go on with what lies in the run directory; -m for a grid",
+        examples=(
+            "facerec train experiment=casia_r50_arcface data.root=/data/casia head.m2=0.45",
+            "facerec train -m experiment=casia_r50_arcface head.m2=0.3,0.4,0.5 seed=1,2,3",
+        ),
+        multirun=True,
+    ),
+    "evaluate": Verb(
+        module="facerec.cli.evaluate",
+        summary="score a model on verification benchmarks",
+        examples=("facerec evaluate model=runs/casia_r50_arcface/default 'sets=[lfw.bin,agedb_30.bin]'",),
+    ),
+    "report": Verb(
+        module="facerec.cli.report",
+        summary="gather the runs below a directory into a table",
+        examples=("facerec report run_dir=runs/casia_r50_arcface",),
+    ),
+}

@@ -1,0 +1,255 @@
+"""The table of a grid: one row per setting, each benchmark's accuracy as mean and standard deviation over seeds.
+
+Reads run directories: `config.yaml` (the resolved configuration), `overrides.json` (as given) and `result.json`
+({"status": "finished", "step": ..., "metrics": {"eval/lfw/accuracy": 0.9953, ...}}), which a finished run leaves.
+"""
+
+import csv
+import io
+import json
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import DataError
+from facerec.sweeping.setting import setting_of
+
+_ACCURACY = re.compile(r"eval/(.+)/accuracy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run directory.
+
+    Attributes:
+        directory: where it lies.
+        setting: the overrides that change the result, without the seed.
+        seed: as text.
+        config: the resolved configuration.
+        accuracies: benchmark -> accuracy in 0 .. 1.
+        finished: whether it has a result.
+    """
+
+    directory: Path
+    setting: dict[str, str]
+    seed: str
+    config: dict[str, Any]
+    accuracies: dict[str, float]
+    finished: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of figures in per cent.
+
+    Attributes:
+        keys: the overrides in which settings differ.
+        common: the overrides that all settings share.
+        benchmarks: names, sorted.
+        rows: one per setting.
+        left_out: one line for each run that is not in a row, and why.
+    """
+
+    keys: list[str]
+    common: dict[str, str]
+    benchmarks: list[str]
+    rows: list["Row"]
+    left_out: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One setting: the values of the table's keys, and for each benchmark the accuracies in %, one per seed."""
+
+    values: list[str]
+    num_seeds: int
+    accuracies: dict[str, list[float]]
+
+
+def read_result(directory: Path) -> dict[str, Any] | None:
+    """The `result.json` of a run directory when the run has finished, else None.
+
+    Raises:
+        DataError: the file is there but is no such JSON.
+    """
+    result = _read_json(directory / "result.json", dict)
+    return result if result is not None and result.get("status") == "finished" else None
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The `config.yaml` of a run directory; empty where there is none.
+
+    Raises:
+        DataError: the file is there but is no mapping in YAML.
+    """
+    import yaml
+
+    path = directory / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text()) if path.exists() else {}
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is no YAML ({error}); expected what facerec train wrote") from None
+    if not isinstance(config, dict):
+        raise DataError(f"{path} holds no keys; expected what facerec train wrote")
+    return config
+
+
+def read_runs(directories: Iterable[Path]) -> list[Run]:
+    """All run directories at and below the given ones, each once, in the order of their paths.
+
+    Raises:
+        DataError: a file of a run directory cannot be read.
+    """
+    found = {file.parent for directory in directories for file in directory.rglob("overrides.json")}
+    return [_read_run(directory) for directory in sorted(found)]
+
+
+def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = None) -> Table:
+    """Groups the finished runs by setting.
+
+    Args:
+        runs: finished or not.
+        failures: run directory -> why it has no result, for runs of which more is known than that.
+    """
+    failures = dict(failures or {})
+    groups: dict[tuple[tuple[str, str], ...], dict[str, Run]] = {}
+    left_out = []
+    for run in runs:
+        seeds = groups.setdefault(tuple(sorted(run.setting.items())), {})
+        if not run.finished:
+            left_out.append(f"{run.directory}: {failures.pop(run.directory, 'unfinished')}")
+        elif run.seed in seeds:
+            left_out.append(f"{run.directory}: the same setting and seed as {seeds[run.seed].directory}")
+        else:
+            seeds[run.seed] = run
+            failures.pop(run.directory, None)
+    left_out += [f"{directory}: {reason}" for directory, reason in failures.items()]
+    settings = {setting: list(seeds.values()) for setting, seeds in groups.items() if seeds}
+    keys = sorted({key for setting in settings for key, _ in setting})
+    common = {key: value for key, value in _shared(settings) if len(settings) > 1}
+    keys = [key for key in keys if key not in common]
+    rows = [_row(keys, same_setting) for same_setting in settings.values()]
+    rows.sort(key=lambda row: [_sort_key(value) for value in row.values])
+    benchmarks = sorted({name for row in rows for name in row.accuracies})
+    return Table(keys=keys, common=common, benchmarks=benchmarks, rows=rows, left_out=sorted(left_out))
+
+
+def markdown(table: Table, *, title: str) -> str:
+    """The table as Markdown."""
+    lines = [f"# {title}", "", "Verification accuracy in %: mean ± sample standard deviation (ddof = 1) over seeds."]
+    if table.common:
+        lines.append("All rows: " + ", ".join(f"{key}={value}" for key, value in table.common.items()) + ".")
+    heads = [*table.keys, "seeds", *table.benchmarks] if table.keys else ["setting", "seeds", *table.benchmarks]
+    lines += ["", _line(heads), _line(["---"] * len(heads))]
+    for row in table.rows:
+        cells = [_cell(row.accuracies.get(name, []), row.num_seeds) for name in table.benchmarks]
+        lines.append(_line([*(row.values or ["default"]), str(row.num_seeds), *cells]))
+    if not table.rows:
+        lines += ["", "No run has finished."]
+    if table.left_out:
+        lines += ["", f"Not in the table ({len(table.left_out)}):", "", *(f"- {reason}" for reason in table.left_out)]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(table: Table) -> str:
+    """The table as CSV: mean, standard deviation (empty for a single seed) and number of seeds per benchmark."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    figures = ("accuracy_mean_percent", "accuracy_std_percent", "num_seeds")
+    writer.writerow(
+        [*table.keys, "num_seeds", *(f"{name}_{figure}" for name in table.benchmarks for figure in figures)]
+    )
+    for row in table.rows:
+        cells: list[str] = []
+        for name in table.benchmarks:
+            values = row.accuracies.get(name, [])
+            mean = f"{statistics.fmean(values):.4f}" if values else ""
+            std = f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""
+            cells += [mean, std, str(len(values))]
+        writer.writerow([*row.values, row.num_seeds, *cells])
+    return text.getvalue()
+
+
+def write_table(table: Table, directory: Path, *, title: str) -> tuple[Path, Path]:
+    """Writes `table.md` and `table.csv`, each whole or not at all; returns their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = directory / "table.md", directory / "table.csv"
+    for path, text in zip(paths, (markdown(table, title=title), as_csv(table)), strict=True):
+        with atomic_file(path) as file:
+            file.write(text.encode())
+    return paths
+
+
+def _read_run(directory: Path) -> Run:
+    overrides = _read_json(directory / "overrides.json", list) or []
+    config, result = read_config(directory), read_result(directory)
+    setting = setting_of(overrides)
+    seed = setting.pop("seed", str(config.get("seed")))
+    metrics = (result or {}).get("metrics", {})
+    accuracies = {match[1]: value for name, value in metrics.items() if (match := _ACCURACY.fullmatch(name))}
+    return Run(
+        directory=directory,
+        setting=setting,
+        seed=seed,
+        config=config,
+        accuracies=accuracies,
+        finished=result is not None,
+    )
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON ({error}); expected what facerec train wrote") from None
+    if not isinstance(content, kind):
+        raise DataError(f"{path} holds a {type(content).__name__}; expected a {kind.__name__}")
+    return content
+
+
+def _shared(settings: Iterable[tuple[tuple[str, str], ...]]) -> list[tuple[str, str]]:
+    """The pairs that stand in every setting."""
+    sets = [set(setting) for setting in settings]
+    return sorted(set.intersection(*sets)) if sets else []
+
+
+def _row(keys: Sequence[str], runs: Sequence[Run]) -> Row:
+    accuracies: dict[str, list[float]] = {}
+    for run in runs:
+        for name, value in run.accuracies.items():
+            accuracies.setdefault(name, []).append(100 * value)
+    values = [runs[0].setting.get(key, _configured(runs[0].config, key)) for key in keys]
+    return Row(values=values, num_seeds=len(runs), accuracies=accuracies)
+
+
+def _configured(config: Any, key: str) -> str:
+    """The value that a key has without an override; of a group, which the configuration does not name, "default"."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return "default" if config is None or isinstance(config, dict) else str(config)
+
+
+def _sort_key(value: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(value), ""
+    except ValueError:
+        return 1, 0.0, value
+
+
+def _cell(values: Sequence[float], num_seeds: int) -> str:
+    if not values:
+        return "-"
+    text = f"{statistics.fmean(values):.2f}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values):.2f}"
+    return text if len(values) == num_seeds else f"{text} (of {len(values)})"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

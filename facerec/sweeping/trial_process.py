@@ -1,0 +1,89 @@
+"""One trial as a process of its own: started, watched, interrupted."""
+
+import codecs
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+GRID_PROCESS = "FACEREC_GRID_PROCESS"
+TAIL_BYTES = 8192
+_PR_SET_PDEATHSIG = 1
+
+
+class TrialProcess:
+    """A running command. It has a process group of its own, so that Ctrl-C in a terminal reaches it once, through
+    `interrupt`, and not a second time from the terminal.
+
+    Args:
+        command: program and arguments.
+        echo: pass on what it writes; otherwise only the end of its standard error is kept.
+    """
+
+    def __init__(self, *, command: Sequence[str], echo: bool) -> None:
+        self._echo = echo
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the trial
+        self._echoed = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        screen = shutil.get_terminal_size()
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=None if echo else subprocess.DEVNULL,
+            stderr=self._errors,
+            # the width for progress bars: the trial's standard error is a file, which has none
+            env={
+                **os.environ,
+                GRID_PROCESS: str(os.getpid()),
+                "COLUMNS": str(screen.columns),
+                "LINES": str(screen.lines),
+            },
+            process_group=0,
+        )
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs; passes on what it has written to standard error."""
+        code = self._process.poll()
+        if self._echo:
+            new = os.pread(self._errors.fileno(), 1 << 20, self._echoed)
+            self._echoed += len(new)
+            sys.stderr.write(self._decoder.decode(new))
+            sys.stderr.flush()
+        return code
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does: the first time a trial stops with a checkpoint, the second time at once."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Ends the whole process group at once."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def last_line(self) -> str:
+        """The last line of its standard error that is not blank."""
+        size = os.fstat(self._errors.fileno()).st_size
+        tail = os.pread(self._errors.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
+        lines = [line.strip() for line in tail.splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+
+
+def end_with_grid() -> None:
+    """Called by a trial at its start: when the grid that started it is killed, the trial is killed as well.
+
+    Otherwise it would go on writing into its run directory while the same grid, started again, resumes it. Linux only.
+    """
+    grid = os.environ.pop(GRID_PROCESS, "")
+    if not grid or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        os.kill(int(grid), 0)
+    except ProcessLookupError:  # it was killed before the line above
+        raise SystemExit(1) from None
