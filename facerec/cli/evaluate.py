@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import check_arguments
-from facerec.cli.summary import VERIFICATION_COLUMNS, text_table, verification_row
+from facerec.cli.summary import VERIFICATION_COLUMNS, own_command, text_table, verification_row, where_it_lies
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError
 from facerec.core.protocols import Embedder
@@ -58,7 +58,11 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as file:
         file.write(json.dumps({"model": str(model.path), "sets": results}, indent=1).encode())
-    print(f"\nfigures      {out}")
+    print(f"\nfigures      {out.resolve()}")
+    run_dir = Path(settings.model).expanduser()
+    if (run_dir / "overrides.json").exists():
+        print(where_it_lies(run_dir, model.path))
+        print(f"next         {own_command()} train -m experiment=demo head.m2=0.3,0.5 seed=1,2")
     return 0
 
 

@@ -1,6 +1,29 @@
-"""The table that is printed for benchmark figures."""
+"""What is printed at the end of a verb: tables of benchmark figures, where files lie, what to run next."""
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def own_command() -> str:
+    """How the user can call facerec again: `facerec` where the PATH finds it, else with its whole path."""
+    script = Path(sys.argv[0])
+    if script.name != "facerec":
+        return f"{sys.executable} -m facerec"
+    found = shutil.which("facerec")
+    return "facerec" if found and Path(found).resolve() == script.resolve() else str(script.resolve())
+
+
+def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
+    """The places of a run's checkpoint, curves and TensorBoard logs."""
+    run_dir = run_dir.resolve()
+    tensorboard = shutil.which("tensorboard") or Path(sys.executable).parent / "tensorboard"
+    return (
+        f"checkpoint   {checkpoint.resolve()}\n"
+        f"curves       {run_dir / 'curves.png'}\n"
+        f"TensorBoard  {tensorboard} --logdir {run_dir / 'tensorboard'}"
+    )
 
 
 def benchmark_table(metrics: Mapping[str, float]) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 import facerec
 from facerec.cli.arguments import build, check_arguments, check_config, check_keys
 from facerec.cli.run_directory import differences, run_directory
-from facerec.cli.summary import benchmark_table
+from facerec.cli.summary import benchmark_table, own_command, where_it_lies
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.protocols import Source
@@ -315,7 +315,5 @@ def _finish(run_dir: Path, result: TrainResult) -> None:
 def _print_end(run_dir: Path, checkpoint: Path, metrics: dict[str, float]) -> None:
     if table := benchmark_table(metrics):
         print(f"\n{table}")
-    print(f"\ncheckpoint   {checkpoint}")
-    print(f"curves       {run_dir / 'curves.png'}")
-    print(f"TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")
-    print(f"next         facerec evaluate model={run_dir} baselines=true")
+    print(f"\n{where_it_lies(run_dir, checkpoint)}")
+    print(f"next         {own_command()} evaluate model={run_dir.resolve()} baselines=true")
