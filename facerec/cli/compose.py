@@ -32,7 +32,7 @@ def compose(
     Args:
         verb: name of a primary configuration, for example "train".
         overrides: in Hydra's grammar, without sweeps.
-        config_dir: a directory with the user's own YAML groups, which win over those of facerec.
+        config_dir: a directory with more groups and options, the user's own.
         allow_missing: leave mandatory values (`???`) as they are, for showing the configuration.
 
     Raises:
@@ -65,7 +65,7 @@ _Load = Callable[[str, Sequence[str]], DictConfig]
 
 @contextmanager
 def _hydra(directories: Sequence[Path]) -> Iterator[_Load]:
-    """A function that composes with the first directory winning; leaves no global state of Hydra behind."""
+    """A function that composes from all directories; leaves no global state of Hydra behind."""
     others = ",".join(f'"file://{path}"' for path in directories[1:])
 
     def load(verb: str, overrides: Sequence[str]) -> DictConfig:

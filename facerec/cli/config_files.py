@@ -17,17 +17,23 @@ def config_directory() -> Path:
 
 
 def config_directories(config_dir: str | Path | None = None) -> list[Path]:
-    """The user's own directory first (its files win), then `config_directory()`.
+    """`config_directory()`, and the user's own directory after it.
 
     Raises:
-        ConfigError: `config_dir` is not a directory.
+        ConfigError: `config_dir` is not a directory, or holds a file that facerec has as well: one of them would be
+            ignored without a word.
     """
+    shipped = config_directory()
     if config_dir is None:
-        return [config_directory()]
+        return [shipped]
     own = Path(config_dir).expanduser().resolve()
     if not own.is_dir():
         raise ConfigError(f"--config-dir {config_dir}: no such directory; give the folder that holds your YAML groups")
-    return [own, config_directory()]
+    for file in sorted(own.rglob("*.yaml")) if own != shipped else ():
+        name = file.relative_to(own)
+        if (shipped / name).is_file():
+            raise ConfigError(f"--config-dir {config_dir}: facerec has a {name} of its own; give yours another name")
+    return [shipped, own]
 
 
 def is_group(name: str, directories: Sequence[Path]) -> bool:

@@ -13,7 +13,7 @@ from facerec.cli.verbs import VERBS
 OPTIONS = """\
   -h, --help         this text
   --cfg job          print the configuration that would run, and stop
-  --config-dir DIR   a directory with YAML groups of your own; its files win over those of facerec"""
+  --config-dir DIR   a directory with groups and options of your own"""
 GRID_OPTIONS = """
   -m, --multirun     run a grid: key=a,b,c, range(1,4) or glob(*) for a value, every combination a trial of its own
   --jobs N           with -m: N trials at a time, on the same machine and the same GPU; default 1"""

@@ -40,17 +40,14 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     planned = plan(verb, overrides, config_dir=config_dir)
     trials = [trial for trial, _ in planned]
     configs = {trial.directory: config for trial, config in planned}
-    options = [] if config_dir is None else ["--config-dir", config_dir]
-
-    def command(trial: Trial) -> list[str]:
-        return [sys.executable, "-m", "facerec", verb, *trial.overrides, *options]
-
     print(f"a grid of {len(trials)} trials in {grid_directory(trials)}", flush=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, for schedulers
     try:
         outcomes = run_grid(
             trials,
-            start=lambda trial: TrialProcess(command=command(trial), echo=num_jobs == 1),
+            start=lambda trial: TrialProcess(
+                command=trial_command(verb, trial, config_dir=config_dir), echo=num_jobs == 1
+            ),
             is_finished=lambda trial: is_finished(trial.directory, configs[trial.directory]),
             num_jobs=num_jobs,
             tell=lambda line: print(line, flush=True),
@@ -60,11 +57,17 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     _report(outcomes)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
-        print(f"to see it whole: facerec {verb} {shlex.join([*outcome.trial.overrides, *options])}")
+        print("to see it whole: facerec " + shlex.join(trial_command(verb, outcome.trial, config_dir=config_dir)[3:]))
     if any(outcome.status in ("interrupted", "not started") for outcome in outcomes):
         print("stopped; the same command goes on from here")
         return INTERRUPTED
     return FAILED if failed else 0
+
+
+def trial_command(verb: str, trial: Trial, *, config_dir: str | None) -> list[str]:
+    """The command that runs one trial in a fresh interpreter: `python -m facerec <verb> ...`."""
+    options = [] if config_dir is None else ["--config-dir", config_dir]
+    return [sys.executable, "-m", "facerec", verb, *trial.overrides, *options]
 
 
 def plan(verb: str, overrides: Sequence[str], *, config_dir: str | None = None) -> list[tuple[Trial, DictConfig]]:
@@ -178,10 +181,10 @@ def _refuse_shared_directories(trials: Sequence[Trial]) -> None:
     for trial in trials:
         other = seen.setdefault(trial.directory, trial)
         if other is not trial:
-            apart = sorted(set(trial.overrides) ^ set(other.overrides))
+            apart = ", ".join(sorted(set(trial.overrides) ^ set(other.overrides)))
             raise ConfigError(
-                f"two trials of the grid would share {trial.directory}: they differ only in "
-                f"{', '.join(apart) or 'nothing'}, which does not change the result; leave that out of the grid"
+                f"two trials of the grid would share {trial.directory}: "
+                + (f"{apart} do not change the result; leave that out of the grid" if apart else "one is given twice")
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 import facerec
 from facerec.cli.arguments import build, check_arguments, check_config, check_keys
@@ -178,7 +179,7 @@ def _build_trainer(
     top, evaluation, loading, logging = _settings(config)
     settings: TrainerSettings = build(config.trainer)
     network = _build_network(config)
-    head = build(config.head, num_classes=source.num_classes)
+    head = _build_head(config, source)
     _log_sizes(network, source, config.data.root)
     if top.init_from is not None and resume_from is None:
         LOGGER.info(load_initial(network, read_model(top.init_from)))
@@ -230,6 +231,19 @@ def _build_network(config: DictConfig) -> EmbeddingNet:
     spec = build(config.input)
     backbone = build(config.backbone)
     return join(backbone=backbone, neck=lambda **shape: build(config.neck, **shape), input_spec=spec)
+
+
+def _build_head(config: DictConfig, source: Source) -> nn.Module:
+    """The head for the identities of the data, or for more of them where head.num_classes leaves room."""
+    asked_for = config.head.get("num_classes")
+    if asked_for is None:
+        return build(config.head, num_classes=source.num_classes)
+    if asked_for < source.num_classes:
+        raise ConfigError(
+            f"head.num_classes={asked_for}, but {config.data.root or 'the data'} has {source.num_classes} identities; "
+            "leave it null, or give at least as many"
+        )
+    return build(config.head)
 
 
 def _benchmarks(evaluation: EvalSettings, source: Source) -> list[VerificationBenchmark]:

@@ -130,7 +130,7 @@ def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = Non
     left_out += [f"{directory}: {reason}" for directory, reason in failures.items()]
     settings = {setting: list(seeds.values()) for setting, seeds in groups.items() if seeds}
     keys = sorted({key for setting in settings for key, _ in setting})
-    common = {key: value for key, value in _shared(settings) if len(settings) > 1}
+    common = dict(_shared(settings))
     keys = [key for key in keys if key not in common]
     rows = [_row(keys, same_setting) for same_setting in settings.values()]
     rows.sort(key=lambda row: [_sort_key(value) for value in row.values])
@@ -142,17 +142,23 @@ def markdown(table: Table, *, title: str) -> str:
     """The table as Markdown."""
     lines = [f"# {title}", "", "Verification accuracy in %: mean ± sample standard deviation (ddof = 1) over seeds."]
     if table.common:
-        lines.append("All rows: " + ", ".join(f"{key}={value}" for key, value in table.common.items()) + ".")
-    heads = [*table.keys, "seeds", *table.benchmarks] if table.keys else ["setting", "seeds", *table.benchmarks]
-    lines += ["", _line(heads), _line(["---"] * len(heads))]
-    for row in table.rows:
-        cells = [_cell(row.accuracies.get(name, []), row.num_seeds) for name in table.benchmarks]
-        lines.append(_line([*(row.values or ["default"]), str(row.num_seeds), *cells]))
-    if not table.rows:
-        lines += ["", "No run has finished."]
+        lines.append(
+            "Overrides of all rows: " + ", ".join(f"{key}={value}" for key, value in table.common.items()) + "."
+        )
+    lines.append("")
+    lines += _markdown_rows(table) if table.rows else ["No run has finished."]
     if table.left_out:
         lines += ["", f"Not in the table ({len(table.left_out)}):", "", *(f"- {reason}" for reason in table.left_out)]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_rows(table: Table) -> list[str]:
+    heads = [*table.keys, "seeds", *table.benchmarks]
+    lines = [_line(heads), _line(["---"] * len(heads))]
+    for row in table.rows:
+        cells = [_cell(row.accuracies.get(name, []), row.num_seeds) for name in table.benchmarks]
+        lines.append(_line([*row.values, str(row.num_seeds), *cells]))
+    return lines
 
 
 def as_csv(table: Table) -> str:

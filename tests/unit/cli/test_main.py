@@ -1,0 +1,131 @@
+"""The console script: exit codes, messages, help."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+import yaml
+
+from facerec.cli.main import main
+from facerec.cli.verbs import VERBS, Verb
+from facerec.core.errors import DataError
+
+
+@pytest.fixture
+def verb(configs, monkeypatch):
+    """A verb called `train` whose module is a stand-in: its `run` can be replaced."""
+    module = types.ModuleType("stand_in_verb")
+    module.run = lambda config, overrides: 0
+    monkeypatch.setitem(sys.modules, "stand_in_verb", module)
+    monkeypatch.setitem(VERBS, "train", Verb(module="stand_in_verb", summary="s", examples=("e",), multirun=True))
+    return module
+
+
+def exit_code(*argv: str) -> int:
+    try:
+        main(argv)
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_verb_gets_the_configuration_and_the_overrides(verb):
+    seen = []
+    verb.run = lambda config, overrides: seen.append((config.seed, overrides)) or 0
+    assert exit_code("train", "seed=3", "head.m2=0.1") == 0
+    assert seen == [(3, ["seed=3", "head.m2=0.1"])]
+
+
+def test_exit_code_of_the_verb_is_passed_on(verb):
+    verb.run = lambda config, overrides: 1
+    assert exit_code("train") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["train", "head.m2=O.45"], "error: head.m2='O.45' is text; expected a number (float)"),
+        (["train", "+head.m3x=1"], "error: head.m3x: MarginHead takes no such argument; did you mean m3?"),
+        (["train", "experiment=typo"], "error: experiment=typo: no such option"),
+        (["train", "-m", "seed=1,2", "head.m2=O.45"], "error: head.m2='O.45' is text"),
+        (["trian"], "error: trian: no such verb; expected one of train, evaluate, report"),
+        (["train", "--nope"], "error: unrecognized arguments: --nope; see facerec train --help"),
+        (["train", "--cfg", "hydra"], "error: argument --cfg: invalid choice"),
+        (["train", "--jobs", "2"], "error: --jobs 2; expected a positive number, together with -m"),
+        (["train", "-m", "--cfg", "job"], "error: --cfg job shows one configuration"),
+        (["report", "-m", "run_dir=a,b"], "error: facerec report takes no -m; grids are for train"),
+    ],
+)
+def test_user_errors_exit_with_2_and_one_line(verb, capsys, argv, says):
+    assert exit_code(*argv) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(says)
+    assert err.count("\n") == 1 and out == ""
+
+
+def test_errors_of_the_verb_are_printed_without_traceback(verb, capsys):
+    def run(config, overrides):
+        raise DataError("train.rec, record 7: truncated")
+
+    verb.run = run
+    assert exit_code("train") == 2
+    assert capsys.readouterr().err == "error: train.rec, record 7: truncated\n"
+
+
+def test_ctrl_c_exits_with_130(verb, capsys):
+    def run(config, overrides):
+        raise KeyboardInterrupt
+
+    verb.run = run
+    assert exit_code("train") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_mistakes_in_facerec_keep_their_traceback(verb):
+    def run(config, overrides):
+        return config.no_such_attribute
+
+    verb.run = run
+    with pytest.raises(Exception, match="no_such_attribute"):
+        main(["train"])
+
+
+def test_cfg_job_prints_yaml_and_runs_nothing(verb, capsys):
+    def run(config, overrides):
+        raise AssertionError
+
+    verb.run = run
+    assert exit_code("train", "head.m2=0.3", "--cfg", "job", "seed=5") == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["head"]["m2"], printed["head"]["seed"]) == (0.3, 5)
+
+
+def test_help_of_a_verb_lists_groups_keys_and_examples(configs, capsys):
+    assert exit_code("train", "--help") == 0
+    text = capsys.readouterr().out
+    assert "Trains a network." in text
+    assert "head: arcface, cm1, cosface" in text
+    assert "experiment: base, table2/row1, table2/row2" in text
+    assert "  # of everything random\n  seed: 0\n" in text
+    assert "init_from: null # weights to start from" in text
+    assert "defaults" not in text
+    assert "facerec train -m experiment=" in text
+
+
+def test_help_needs_neither_torch_nor_hydra():
+    code = (
+        "import sys\n"
+        "from facerec.cli.main import main\n"
+        "main(['--help']); main(['train', '--help'])\n"
+        "sys.exit(', '.join({'torch', 'hydra', 'numpy', 'cv2', 'omegaconf'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Usage: facerec") == 2
+
+
+def test_every_verb_has_its_configuration(capsys):
+    for name in VERBS:
+        assert exit_code(name, "--help") == 0
+        assert f"Usage: facerec {name}" in capsys.readouterr().out
