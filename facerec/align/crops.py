@@ -4,6 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from facerec.align.similarity import TEMPLATE_112, similarity_transform
@@ -42,8 +43,6 @@ def align_crop(photo: np.ndarray, landmarks: np.ndarray, *, size_px: int = 112) 
     Raises:
         DataError: the photo is not uint8 (H, W, 3), or the landmarks are not five distinct points.
     """
-    import cv2
-
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
         raise DataError(f"photo is {photo.dtype} {photo.shape}; expected uint8 (height, width, 3)")
     matrix = similarity_transform(landmarks, TEMPLATE_112 * (size_px / 112))
@@ -69,7 +68,5 @@ def read_landmarks(table: Path) -> list[LandmarkedPhoto]:
                 points = np.array([float(row[column]) for column in LANDMARK_COLUMNS]).reshape(5, 2)
             except (TypeError, ValueError):
                 raise DataError(f"{table}, line {rows.line_num}: expected ten numbers x1 ... y5, found {row}") from None
-            photos.append(
-                LandmarkedPhoto(path=table.parent / row["path"], identity=row["identity"], landmarks=points)
-            )
+            photos.append(LandmarkedPhoto(path=table.parent / row["path"], identity=row["identity"], landmarks=points))
     return photos

@@ -1,5 +1,7 @@
 """The five-point template and the least-squares similarity transform onto it."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -40,18 +42,18 @@ def similarity_transform(source_points: ArrayLike, target_points: ArrayLike) -> 
         raise DataError(
             f"landmarks: got shapes {source.shape} and {target.shape}; expected two arrays of the same (N, 2), N >= 2"
         )
-    if not (np.isfinite(source).all() and np.isfinite(target).all()):
-        raise DataError(f"landmarks {source.tolist()}: expected finite numbers; detect the landmarks anew")
-
     source_mean, target_mean = source.sum(axis=0) / len(source), target.sum(axis=0) / len(source)
+    if not math.isfinite(source_mean.sum() + target_mean.sum()):
+        raise DataError(f"landmarks {source.tolist()}: expected finite numbers; detect the landmarks anew")
     source_centred, target_centred = source - source_mean, target - target_mean
     variance = float((source_centred * source_centred).sum()) / len(source)
     u, singular_values, vt = np.linalg.svd(target_centred.T @ source_centred / len(source))
     orientation = (u[0, 0] * u[1, 1] - u[0, 1] * u[1, 0]) * (vt[0, 0] * vt[1, 1] - vt[0, 1] * vt[1, 0])
     signs = np.array([1.0, 1.0 if orientation > 0 else -1.0])
     strength = float(singular_values @ signs)
-    source_size, target_size = float(abs(source).max()) + 1.0, float(abs(target).max()) + 1.0
-    if variance <= (1e-9 * source_size) ** 2 or strength <= 1e-12 * variance**0.5 * target_size:
+    # Both are zero up to rounding, which grows with the distance of the points from the origin.
+    source_square, target_square = 1.0 + float(source_mean @ source_mean), 1.0 + float(target_mean @ target_mean)
+    if variance <= 1e-18 * source_square or strength <= 1e-12 * math.sqrt(variance * target_square):
         raise DataError(
             f"landmarks {source.tolist()}: they coincide or fit no rotation onto the template; expected distinct "
             "points in the order left eye, right eye, nose, left mouth corner, right mouth corner"

@@ -102,14 +102,15 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     """Trains to the end or to a signal, writes the results, prints them. Returns the exit code."""
     check(config)
     run_dir = run_directory(config, overrides)
+    log_to(run_dir if run_dir.is_dir() else None)
     source, fingerprint = _open_data(config)
     resume_from = _resume_from(config, run_dir, fingerprint)
-    if (run_dir / "result.json").exists() and resume_from is not None:
-        result = json.loads((run_dir / "result.json").read_text())
+    if resume_from is not None and (result := _finished(run_dir, resume_from)) is not None:
         print(f"{run_dir} is finished ({result['step']} steps); nothing to do. Another run_dir= trains anew.")
         _print_end(run_dir, resume_from, result["metrics"])
         return 0
     log_to(run_dir)
+    (run_dir / "result.json").unlink(missing_ok=True)  # of a checkpoint that is damaged or gone
     _write_run(run_dir, config, overrides, fingerprint)
     trainer = _build_trainer(config, source, fingerprint, run_dir, resume_from)
     with _profiler(config.profile, run_dir):
@@ -146,7 +147,6 @@ def _resume_from(config: DictConfig, run_dir: Path, fingerprint: str) -> Path | 
     """The checkpoint to go on from, after a comparison of what was trained with what is asked for."""
     store: CheckpointStore = build(config.checkpoint)
     newest = store.newest(run_dir / "checkpoints")
-    stored_path = run_dir / "config.yaml"
     if newest is None and any((run_dir / "checkpoints").glob("step-*")) and not _only_partial(run_dir):
         raise CheckpointError(
             f"{run_dir}: none of its checkpoints is whole (see above). Move the folder away, or use another run_dir"
@@ -157,8 +157,8 @@ def _resume_from(config: DictConfig, run_dir: Path, fingerprint: str) -> Path | 
         return None
     if config.resume == "never":
         raise ConfigError(f"resume=never, but {run_dir} holds {newest.name}; use another run_dir, or resume=auto")
-    changed = differences(yaml.safe_load(stored_path.read_text()), OmegaConf.to_container(config))  # type: ignore[arg-type]
-    stored_print = json.loads((run_dir / "run.json").read_text())["data_fingerprint"]
+    stored_config, stored_print = _stored_run(run_dir)
+    changed = differences(stored_config, OmegaConf.to_container(config))  # type: ignore[arg-type]
     if stored_print != fingerprint:
         changed.append(f"the data: fingerprint stored {stored_print[:12]}, now {fingerprint[:12]} ({config.data.root})")
     if changed:
@@ -167,6 +167,27 @@ def _resume_from(config: DictConfig, run_dir: Path, fingerprint: str) -> Path | 
             f"start from its weights: init_from={run_dir} with another run_dir=..."
         )
     return newest
+
+
+def _stored_run(run_dir: Path) -> tuple[dict[str, Any], str]:
+    """The configuration and the data fingerprint that a run directory was trained with."""
+    try:
+        stored_config = yaml.safe_load((run_dir / "config.yaml").read_text())
+        return stored_config, json.loads((run_dir / "run.json").read_text())["data_fingerprint"]
+    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{run_dir} holds checkpoints, but its config.yaml or run.json cannot be read ({error}), so whether they "
+            f"belong to this run is not known. Use another run_dir=..., with init_from={run_dir} for its weights"
+        ) from None
+
+
+def _finished(run_dir: Path, newest: Path) -> dict[str, Any] | None:
+    """What result.json says, if the newest whole checkpoint is the one that it was written for."""
+    try:
+        result = json.loads((run_dir / "result.json").read_text())
+    except OSError:
+        return None
+    return result if int(newest.name.removeprefix("step-")) == result["step"] else None
 
 
 def _only_partial(run_dir: Path) -> bool:

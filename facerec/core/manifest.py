@@ -1,6 +1,7 @@
 """Directories that are whole or absent: files with checksums in a manifest, renamed into place when all are on disk.
 
-DESIGN, promise 3. A directory is valid when every file that its `manifest.json` names has the stated SHA-256.
+DESIGN, promise 3. A directory is valid when every file that its `manifest.json` names has the stated SHA-256, and the
+manifest itself the one that it ends with.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Any
 from facerec.core.errors import CheckpointError
 
 MANIFEST = "manifest.json"
+_OWN_DIGEST = "manifest_sha256"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -39,7 +41,8 @@ def whole_directory(path: Path, about: dict[str, Any]) -> Iterator[Path]:
             for file in sorted(partial.rglob("*"))
             if file.is_file()
         }
-        (partial / MANIFEST).write_text(json.dumps({**about, "files": files}, indent=1))
+        manifest = json.loads(json.dumps({**about, "files": files}))  # as it will be read, for its digest
+        (partial / MANIFEST).write_text(json.dumps({**manifest, _OWN_DIGEST: _digest_of(manifest)}, indent=1))
         for file in partial.rglob("*"):
             _sync(file)
         _sync(partial)
@@ -54,23 +57,33 @@ def whole_directory(path: Path, about: dict[str, Any]) -> Iterator[Path]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a whole directory, after its files were checked.
+    """The manifest of a whole directory, after it and its files were checked.
 
     Raises:
         CheckpointError: names the file that is missing or changed.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        files = manifest["files"].items()
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its {MANIFEST} cannot be read ({error}); not a whole checkpoint") from None
-    for name, expected in files:
+        own_digest = manifest.pop(_OWN_DIGEST)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its {MANIFEST} cannot be read ({error!r}); not a whole checkpoint") from None
+    if own_digest != _digest_of(manifest):
+        raise CheckpointError(f"{path / MANIFEST} is not what was written (its SHA-256 differs); it is damaged")
+    for name, expected in manifest["files"].items():
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"{file} is missing; the checkpoint is damaged")
-        if file.stat().st_size != expected["bytes"] or _sha256(file) != expected["sha256"]:
+        try:
+            is_as_written = file.stat().st_size == expected["bytes"] and _sha256(file) == expected["sha256"]
+        except OSError as error:
+            raise CheckpointError(f"{file} cannot be read ({error.strerror}); the checkpoint is damaged") from None
+        if not is_as_written:
             raise CheckpointError(f"{file} is not what was written (its SHA-256 differs); the checkpoint is damaged")
     return manifest
+
+
+def _digest_of(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(file: Path) -> str:

@@ -21,7 +21,7 @@ class Augment:
 
     Raises:
         ConfigError: a transform that albumentations does not have, or arguments that it does not take
-            (at the first use, or in `check`).
+            (at the first use, or in `check`); a transform that fails on an image, such as a crop larger than it.
     """
 
     def __init__(self, *, transforms: Sequence[Mapping[str, Mapping[str, Any]]] = ()) -> None:
@@ -41,7 +41,11 @@ class Augment:
         # One Philox stream per sample. set_random_seed would give every transform of the chain the same numbers.
         python_random = random.Random(key_of("augment.python", seed, position))
         self._chain.set_random_state(generator_of("augment", seed, position), python_random)
-        return self._chain(image=image)["image"]
+        try:
+            return self._chain(image=image)["image"]
+        except Exception as error:  # each transform has its own
+            names = ", ".join(name for transform in self.transforms for name in transform)
+            raise ConfigError(f"augment.transforms ({names}) fail on an image of {image.shape}: {error}") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"transforms": self.transforms, "_chain": None}

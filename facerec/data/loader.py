@@ -1,7 +1,7 @@
 """Reads, augments and batches: a source and a sampler into micro-batches of uint8, by any number of workers."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +58,11 @@ class BatchLoader:
         self.pin_memory = pin_memory
         self.sampler = StreamSampler(num_samples=len(source), global_batch_size=global_batch_size, seed=seed)
 
-    def batches(self, *, first_step: int, end_step: int) -> Iterator[Batch]:
-        """The micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises."""
+    def batches(self, *, first_step: int, end_step: int) -> Generator[Batch, None, None]:
+        """The micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises.
+
+        Closing the generator ends its workers.
+        """
         loader = DataLoader(
             _Reader(self.source, self.augment, self.seed),
             batch_sampler=_Requests(self, first_step, end_step),  # type: ignore[arg-type]
@@ -140,4 +143,7 @@ def _start_worker(_worker_id: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training process's to answer
+    # A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes at once. They are the training process's to
+    # answer, and it needs batches until it does. A second SIGTERM is its own, for a worker that does not end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))

@@ -14,17 +14,19 @@ import numpy as np
 Colour = tuple[float, float, float]
 T = TypeVar("T")
 
+# From fair to dark; an identity lies between two neighbours.
 _SKIN_TONES = ((246, 212, 190), (233, 186, 156), (208, 155, 122), (168, 116, 84), (124, 80, 58), (92, 60, 46))
-_HAIR_COLOURS = (
-    (30, 26, 26), (44, 32, 27), (66, 45, 33), (96, 66, 45), (134, 96, 62), (190, 152, 98), (146, 74, 42), (150, 147, 145),
-)  # fmt: skip
-_EYE_COLOURS = ((62, 38, 24), (92, 60, 34), (124, 92, 50), (96, 112, 70), (84, 120, 140), (108, 130, 152), (120, 126, 130))
+_DARK_HAIR = ((30, 26, 26), (44, 32, 27), (66, 45, 33))
+_HAIR_COLOURS = (*_DARK_HAIR, (96, 66, 45), (134, 96, 62), (190, 152, 98), (146, 74, 42), (150, 147, 145))
+_GREY_HAIR = (152, 148, 146)
+_BROWN_EYES = ((62, 38, 24), (92, 60, 34))
+_EYE_COLOURS = (*_BROWN_EYES, (124, 92, 50), (96, 112, 70), (84, 120, 140), (108, 130, 152), (120, 126, 130))
 _LIPSTICKS = ((178, 36, 52), (196, 70, 92), (142, 40, 62), (206, 104, 96))
 
-HAIR_STYLES = ("bald", "buzz", "short", "swept", "fringe", "bob", "long", "curly", "bun")
-HATS = ("none", "beanie", "cap", "headband")
-GLASSES = ("none", "round", "square", "sun")
-BACKDROPS = ("soft", "blocks", "lights", "stripes")
+_HAIR_STYLES = ("bald", "buzz", "short", "swept", "fringe", "bob", "long", "curly", "bun")
+_VARIED_STYLES = _HAIR_STYLES[2:]  # those that a person may wear for a day
+_HATS = ("beanie", "cap", "headband")
+_BACKDROPS = ("soft", "blocks", "lights", "stripes")
 
 
 class Dice:
@@ -144,13 +146,13 @@ class Identity:
     nose_skew: float = _trait(-0.03, 0.03)
     mouth_skew: float = _trait(-0.03, 0.03)
     brow_skew: float = _trait(-0.025, 0.025)
-    # Marks. Positions (N, 2) in the face plane, sizes in head units.
+    # Marks, on the face as seen from the front.
     age: float = _trait(0.0, 1.0)
     blush: float = _trait(0.1, 1.0)
-    moles: np.ndarray
-    freckles: np.ndarray
-    scar: np.ndarray
-    # Colours and tendencies.
+    moles: np.ndarray  # (N, 3), x, y and radius
+    freckles: np.ndarray  # (N, 3), x, y and radius
+    scar: np.ndarray  # (2, 2), both ends, or (0, 2)
+    # Colours and tendencies; a sample may go against the tendencies.
     skin: Colour
     hair: Colour
     eyes: Colour
@@ -167,15 +169,15 @@ class Identity:
         melanin = dice.uniform(0, 1) ** 1.3 * (len(_SKIN_TONES) - 1.001)
         tone = int(melanin)
         skin = mix(_SKIN_TONES[tone], _SKIN_TONES[tone + 1], melanin - tone)
-        skin = mix(skin, (skin[0], skin[1] * dice.uniform(0.95, 1.03), skin[2] * dice.uniform(0.9, 1.05)), 1.0)
+        skin = (skin[0], skin[1] * dice.uniform(0.95, 1.03), skin[2] * dice.uniform(0.90, 1.05))
         darkest = dice.chance(min(1.0, 0.25 + 0.25 * melanin))
-        hair = dice.pick(_HAIR_COLOURS[:3] if darkest else _HAIR_COLOURS)
-        eyes = dice.pick(_EYE_COLOURS[:2] if melanin > 2.2 else _EYE_COLOURS)
-        spots = [(dice.uniform(-0.8, 0.8), dice.uniform(-0.6, 1.4), dice.uniform(0.018, 0.036)) for _ in range(4)]
-        moles = np.array(spots[: int(dice.uniform(0, 4.6))]).reshape(-1, 3)
+        hair = dice.pick(_DARK_HAIR if darkest else _HAIR_COLOURS)
+        eyes = dice.pick(_BROWN_EYES if melanin > 2.2 else _EYE_COLOURS)
+        spots = [(dice.uniform(-0.8, 0.8), dice.uniform(-0.6, 1.4), dice.uniform(0.015, 0.030)) for _ in range(3)]
+        moles = np.array(spots[: int(dice.uniform(0, 3.6))]).reshape(-1, 3)
         num_freckles = int(dice.uniform(14, 30)) if dice.chance(0.22) and melanin < 2.5 else 0
         freckles = [
-            (dice.pick((-0.42, 0.42)) + dice.bell(0.2), 0.36 + dice.bell(0.10), dice.uniform(0.012, 0.022))
+            (dice.pick((-0.42, 0.42)) + dice.bell(0.2), 0.36 + dice.bell(0.10), dice.uniform(0.010, 0.017))
             for _ in range(num_freckles)
         ]
         scar_start = np.array([dice.uniform(-0.7, 0.7), dice.uniform(-0.6, 1.3)])
@@ -186,10 +188,10 @@ class Identity:
             freckles=np.array(freckles).reshape(-1, 3),
             scar=np.stack([scar_start, scar_end]) if dice.chance(0.12) else np.zeros((0, 2)),
             skin=skin,
-            hair=mix(hair, (152, 148, 146), max(0.0, traits["age"] - 0.75) * dice.uniform(0, 3)),
+            hair=mix(hair, _GREY_HAIR, max(0.0, traits["age"] - 0.75) * dice.uniform(0, 3)),
             eyes=eyes,
-            hair_style=dice.pick(HAIR_STYLES),
-            beard=dice.uniform(0.2, 1.0) if dice.chance(0.35) else 0.0,
+            hair_style=dice.pick(_HAIR_STYLES),
+            beard=dice.uniform(0.3, 1.0) if dice.chance(0.3) else 0.0,
             glasses=dice.chance(0.2),
         )
 
@@ -203,85 +205,94 @@ class Sample:
     roll: float  # positive tilts the head clockwise
     scale_px: float  # pixels per head unit
     shift: tuple[float, float]  # head units, of the face in the photo
-    light: np.ndarray  # unit vector towards the light, camera frame
-    light_colour: np.ndarray
-    ambient_colour: np.ndarray
-    shine: float
-    smile: float  # 0..1
-    mouth_open: float
-    brow_raise: float
+    light: np.ndarray  # (3,), unit vector towards the light, in the view frame
+    light_colour: np.ndarray  # (3,), red, green, blue
+    ambient_colour: np.ndarray  # (3,)
+    shine: float  # strength of highlights on the skin
+    smile: float  # 0 none, 1 broad
+    mouth_open: float  # 0 closed, 1 wide open
+    brow_raise: float  # 0 as usual
     eyelid: float  # 0 as usual, -1 closed
-    gaze_x: float
+    gaze_x: float  # 0 straight ahead
     gaze_y: float
     hair_style: str
-    hair_volume: float
+    hair_volume: float  # 1 as usual
     hair_part: float  # 0 on the left, 1 on the right
-    hair_length: float
+    hair_length: float  # of the fringe, 0 to 1
     hair_colour: Colour
-    beard: float
+    beard: float  # 0 shaved, 1 full
     lip_colour: Colour | None
-    glasses: str
-    hat: str
+    glasses: str  # none, round, square or sun
+    hat: str  # none, beanie, cap or headband
     cloth_colour: Colour
     backdrop: str
     contrast: float
     saturation: float
-    white_balance: tuple[float, float]
+    white_balance: tuple[float, float]  # error of red and blue
     exposure: float
-    blur_px: float
-    noise: float
+    blur_px: float  # standard deviation; 0 is sharp
+    noise: float  # 0 to 1
     jpeg_quality: int
-    jitter_px: np.ndarray  # (5, 2), the detector's error
-    texture: np.ndarray  # (128,), uniform in [0, 1): the small irregularities of hair and background
+    jitter_px: np.ndarray  # (5, 2), the landmark detector's error
+    texture: np.ndarray  # (128,), uniform in [0, 1): the small irregularities of hair, background and noise
 
     @classmethod
     def draw(cls, *, seed: int, identity: int, sample: int, person: Identity) -> "Sample":
         """The sample with this number of the identity with this number; `person` holds the identity's traits."""
         dice = Dice(seed=seed, identity=identity, sample=sample)
-        azimuth, elevation = dice.uniform(-1.3, 1.3), dice.uniform(-0.25, 1.1)
-        strength, warmth = dice.uniform(0.35, 1.15), dice.bell(0.13)
-        key_light = strength * np.array([1 + warmth, 1 + 0.1 * dice.bell(1), 1 - warmth])
-        fill_tint = dice.bell(0.09)
-        fill_light = (1.05 - 0.55 * strength) * np.array([1 - fill_tint, 1.0, 1 + fill_tint])
-        flat = math.cos(elevation)
-        direction = np.array([math.sin(azimuth) * flat, -math.sin(elevation), math.cos(azimuth) * flat])
+        light, light_colour, ambient_colour = _draw_light(dice)
         beard = 0.0
         if person.beard:
             beard = person.beard * dice.uniform(0.5, 1.0) if dice.chance(0.75) else dice.uniform(0, 0.25)
+        glasses = "none"
+        if dice.chance(0.5 if person.glasses else 0.25):
+            glasses = "sun" if dice.chance(0.15) else dice.pick(("round", "square"))
+        dye = dice.uniform(0.5, 1.0) if dice.chance(0.2) else 0.0
         return cls(
-            yaw=dice.bell(0.27),
-            pitch=dice.bell(0.12),
+            yaw=dice.bell(0.31),
+            pitch=dice.bell(0.17),
             roll=dice.bell(0.16),
             scale_px=dice.uniform(34, 42),
             shift=(dice.bell(0.12), dice.bell(0.1)),
-            light=direction,
-            light_colour=key_light,
-            ambient_colour=fill_light,
+            light=light,
+            light_colour=light_colour,
+            ambient_colour=ambient_colour,
             shine=dice.uniform(0, 0.35),
-            smile=max(0.0, dice.uniform(-0.5, 1.0)),
-            mouth_open=max(0.0, dice.uniform(-1.3, 1.0)),
-            brow_raise=dice.bell(0.4),
+            smile=max(0.0, dice.uniform(-0.6, 1.2)),
+            mouth_open=max(0.0, dice.uniform(-1.2, 1.2)),
+            brow_raise=dice.bell(0.6),
             eyelid=dice.uniform(-0.45, 0.12),
             gaze_x=dice.bell(0.35),
             gaze_y=dice.bell(0.3),
-            hair_style=person.hair_style if dice.chance(0.45) else dice.pick(HAIR_STYLES[2:]),
+            hair_style=person.hair_style if dice.chance(0.3) else dice.pick(_VARIED_STYLES),
             hair_volume=dice.uniform(0.6, 1.5),
             hair_part=dice.uniform(-0.1, 1.1),
             hair_length=dice.uniform(0, 1),
-            hair_colour=mix(person.hair, dice.pick(_HAIR_COLOURS), dice.uniform(0.5, 1.0) if dice.chance(0.2) else 0.0),
+            hair_colour=mix(person.hair, dice.pick(_HAIR_COLOURS), dye),
             beard=beard,
             lip_colour=dice.pick(_LIPSTICKS) if not beard and dice.chance(0.2) else None,
-            glasses=dice.pick(GLASSES[1:3]) if dice.chance(0.6 if person.glasses else 0.12) else ("sun" if dice.chance(0.04) else "none"),
-            hat=dice.pick(HATS[1:]) if dice.chance(0.2) else "none",
+            glasses=glasses,
+            hat=dice.pick(_HATS) if dice.chance(0.25) else "none",
             cloth_colour=(dice.uniform(20, 235), dice.uniform(20, 235), dice.uniform(20, 235)),
-            backdrop=dice.pick(BACKDROPS),
-            contrast=dice.uniform(0.75, 1.15),
-            saturation=dice.uniform(0.55, 1.2),
+            backdrop=dice.pick(_BACKDROPS),
+            contrast=dice.uniform(0.82, 1.15),
+            saturation=dice.uniform(0.7, 1.25),
             white_balance=(dice.bell(0.06), dice.bell(0.06)),
-            exposure=dice.uniform(0.72, 1.2),
-            blur_px=dice.uniform(0.5, 1.3) if dice.chance(0.45) else 0.0,
+            exposure=dice.uniform(0.8, 1.18),
+            blur_px=dice.uniform(0.4, 1.0) if dice.chance(0.4) else 0.0,
             noise=dice.uniform(0, 1),
             jpeg_quality=int(dice.uniform(45, 96)),
-            jitter_px=1.4 * (dice.texture[-30:].reshape(3, 5, 2).sum(axis=0) - 1.5),
+            jitter_px=np.array([[dice.bell(0.95), dice.bell(0.95)] for _ in range(5)]),
             texture=dice.texture,
         )
+
+
+def _draw_light(dice: Dice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Direction and colour of the light, and the colour of what comes from everywhere: (3,) each."""
+    azimuth, elevation = dice.uniform(-1.3, 1.3), dice.uniform(-0.25, 1.1)
+    strength, warmth, ambient_warmth = dice.uniform(0.4, 1.3), dice.bell(0.13), dice.bell(0.09)
+    flat = math.cos(elevation)
+    direction = np.array([math.sin(azimuth) * flat, -math.sin(elevation), math.cos(azimuth) * flat])
+    colour = strength * np.array([1.04 + warmth, 1 + dice.bell(0.05), 0.96 - warmth])
+    ambient = (0.95 - 0.55 * strength) * np.array([1 + ambient_warmth, 1.0, 1 - ambient_warmth])
+    return direction, colour, ambient

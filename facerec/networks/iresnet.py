@@ -16,6 +16,9 @@ BLOCKS_PER_STAGE = {
     200: (6, 26, 60, 6),
 }
 CONV_INIT_STD = 0.1
+# With fewer channels, oneDNN's weight gradient of a strided 1x1 convolution in channels-last memory writes past its
+# workspace on AVX-512: a segmentation fault, or wrong numbers (github.com/uxlfoundation/oneDNN/issues/6035).
+MIN_CHANNELS = 16
 
 
 class IResNetBlock(nn.Module):
@@ -60,7 +63,7 @@ class IResNet(nn.Module):
         width_multiplier: scales all channels; 0.25 has 16 in the stem, for machines without a GPU.
 
     Raises:
-        ConfigError: another depth, or a width that leaves less than 8 channels in the stem.
+        ConfigError: another depth, or a width that leaves less than 16 channels in the stem.
     """
 
     name = "iresnet"
@@ -73,8 +76,11 @@ class IResNet(nn.Module):
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
             raise ConfigError(f"backbone.depth={depth}; IResNet has the depths {', '.join(map(str, BLOCKS_PER_STAGE))}")
-        if width_multiplier * 64 < 8:
-            raise ConfigError(f"backbone.width_multiplier={width_multiplier}; expected at least 0.125 (8 channels)")
+        if not width_multiplier * 64 >= MIN_CHANNELS:
+            raise ConfigError(
+                f"backbone.width_multiplier={width_multiplier}; expected at least {MIN_CHANNELS / 64} ({MIN_CHANNELS} "
+                "channels in the stem)"
+            )
         self.depth = depth
         self.width_multiplier = width_multiplier
         channels = [round(c * width_multiplier) for c in (64, 64, 128, 256, 512)]

@@ -111,12 +111,13 @@ def _read_insightface(path: Path) -> StoredModel:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
         raise ModelError(
-            f"{path}: not a file of plain tensors ({str(error).splitlines()[0]}). Expected a state dict as "
+            f"{path}: not a file of plain tensors ({reason}). Expected a state dict as "
             "InsightFace's arcface_torch writes it; files that carry code are never executed"
         ) from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path}: expected a state dict (names to tensors), found {type(state).__name__}")
+        raise ModelError(f"{path}: expected a state dict (names to tensors), found another {type(state).__name__}")
     state = {key.removeprefix("module."): value for key, value in state.items()}
     return StoredModel(card=_iresnet_card(state, path), state=state, path=path)
 
@@ -125,7 +126,8 @@ def _iresnet_card(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
     """Depth and width of an IResNet, read off the names and shapes of its tensors (InsightFace's layout)."""
     blocks = tuple(len({m[1] for key in state if (m := re.match(rf"layer{n}\.(\d+)\.", key))}) for n in range(1, 5))
     depth = next((depth for depth, stages in BLOCKS_PER_STAGE.items() if stages == blocks), None)
-    if depth is None or "conv1.weight" not in state or "fc.weight" not in state:
+    has_ends = all(key in state and state[key].ndim > 0 for key in ("conv1.weight", "fc.weight"))
+    if depth is None or not has_ends:
         raise ModelError(
             f"{path}: not an IResNet of InsightFace (blocks per stage {blocks}); expected the keys conv1.weight, "
             f"layer1.0.… , fc.weight with the depths {', '.join(map(str, BLOCKS_PER_STAGE))}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 # How a run is launched, watched and stored; none of these changes what is learned. A name stands for the key, for
-# everything below it, and for the group of that name. data.root is held by the fingerprint of the data set instead.
+# everything below it, and for the group of that name. Where the data lies is held by the fingerprint of the data set instead.
 FREE_KEYS = (
     "launch",
     "loader",
@@ -14,6 +14,7 @@ FREE_KEYS = (
     "run_dir",
     "profile",
     "data.root",
+    "data.source.root",
     "trainer.device",
 )
 

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -37,12 +39,13 @@ class CheckpointStore:
     Args:
         every_steps, every_epochs: how often to save, at most one of the two; a run always saves at its end.
         keep_last: how many of the newest to keep, at least 1.
-        keep_best: how many of the best to keep beside them, by `best_metric`.
+        keep_best: how many of the best to keep beside them, by `best_metric`; only checkpoints of steps at which the
+            benchmarks ran compete.
         best_metric: a figure that grows with quality, such as eval/lfw/accuracy; None takes the mean accuracy over
             all benchmarks.
 
     Raises:
-        ConfigError: both intervals are set, or a count is out of range.
+        ConfigError: both intervals are set, or a number is out of range.
     """
 
     def __init__(
@@ -54,8 +57,7 @@ class CheckpointStore:
         keep_best: int = 1,
         best_metric: str | None = None,
     ) -> None:
-        if every_steps is not None and every_epochs is not None:
-            raise ConfigError("checkpoint.every_steps and checkpoint.every_epochs are both set; set one of them")
+        check_interval("checkpoint", every_steps=every_steps, every_epochs=every_epochs)
         if keep_last < 1 or keep_best < 0:
             raise ConfigError(f"checkpoint.keep_last={keep_last}, keep_best={keep_best}; expected >= 1 and >= 0")
         self.every_steps = every_steps
@@ -65,7 +67,14 @@ class CheckpointStore:
         self.best_metric = best_metric
 
     def save(
-        self, directory: Path, *, step: int, state: TrainState, about: Mapping[str, Any], metrics: Mapping[str, float]
+        self,
+        directory: Path,
+        *,
+        step: int,
+        state: TrainState,
+        about: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        metrics_step: int | None,
     ) -> Path:
         """Saves the state after `step` optimizer steps under `directory`, then prunes. Returns where it lies.
 
@@ -75,29 +84,27 @@ class CheckpointStore:
             state: what to save.
             about: plain values for model.json and the manifest: trained_on, environment.
             metrics: the newest figures of the benchmarks.
+            metrics_step: the step at which they were measured.
 
         Raises:
             CheckpointError: the disk is full or read-only; earlier checkpoints are untouched.
         """
         path = directory / f"step-{step:08d}"
-        if path.exists():
-            try:
-                read_manifest(path)
-                return path
-            except CheckpointError:  # it was passed over when the run resumed, and its place is needed
-                path.rename(path.with_name(f"{path.name}.damaged"))
-        with whole_directory(path, {"step": step, "metrics": dict(metrics), **about}) as partial:
+        _set_aside(path)
+        stored = {"step": step, "metrics": dict(metrics), "metrics_step": metrics_step, **about}
+        with whole_directory(path, stored) as partial:
             (partial / "train_state").mkdir()
-            save_file(_plain(state.network.state_dict()), partial / MODEL_FILE)
-            thresholds = {key: value for key, value in metrics.items() if key.endswith("/threshold_cosine")}
+            _write_tensors(state.network.state_dict(), partial / MODEL_FILE)
+            fresh = metrics if metrics_step == step else {}
+            thresholds = {key: value for key, value in fresh.items() if key.endswith("/threshold_cosine")}
             card = {**state.network.card(), "trained_on": about, "step": step, "thresholds": thresholds}
             (partial / CARD_FILE).write_text(json.dumps(card, indent=1))
             tensors = _optimizer_tensors(state.optimizer)
             tensors |= {f"objective.{key}": value for key, value in state.objective.state_dict().items()}
-            save_file(_plain(tensors), partial / STATE_TENSORS)
+            _write_tensors(tensors, partial / STATE_TENSORS)
             values = {"scaler": state.scaler.state_dict(), "step": step}
             (partial / STATE_VALUES).write_text(json.dumps(values))
-        self._prune(directory)
+        self._prune(directory, step)
         return path
 
     def newest(self, directory: Path) -> Path | None:
@@ -121,36 +128,79 @@ class CheckpointStore:
             state.network.load_state_dict(load_file(path / MODEL_FILE))
             state.objective.load_state_dict(objective)
             _restore_optimizer(state.optimizer, tensors)
+            state.scaler.load_state_dict(values["scaler"])
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
                 f"{path} does not fit this run ({error}). Use another run_dir, or init_from={path} to start from its "
                 "weights"
             ) from None
-        state.scaler.load_state_dict(values["scaler"])
         return values["step"]
 
     def about(self, path: Path) -> dict[str, Any]:
-        """What the manifest says beside the checksums: step, metrics, environment, trained_on. Raises as `restore`."""
+        """What the manifest says beside the checksums: step, metrics, metrics_step, environment, trained_on.
+
+        Raises as `restore`.
+        """
         return read_manifest(path)
 
-    def _prune(self, directory: Path) -> None:
-        paths = step_directories(directory)
-        keep = set(paths[-self.keep_last :])
+    def _prune(self, directory: Path, step: int) -> None:
+        """Keeps the last and the best of the checkpoints up to `step`; later ones are damaged, and do not count."""
+        paths = [path for path in step_directories(directory) if int(path.name.removeprefix("step-")) <= step]
         scores = {path: score for path in paths if (score := self._score(path)) is not None}
-        keep |= set(sorted(scores, key=lambda path: (scores[path], path.name))[len(scores) - self.keep_best :])
-        for path in paths:
-            if path not in keep:
-                shutil.rmtree(path, ignore_errors=True)
+        best = sorted(scores, key=lambda path: (scores[path], path.name), reverse=True)
+        keep = {*paths[-self.keep_last :], *best[: self.keep_best]}
+        unfinished = directory.glob("step-*.partial-*")  # of runs that were killed while they wrote
+        for path in [*unfinished, *(path for path in paths if path not in keep)]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _score(self, path: Path) -> float | None:
+        """The figure by which a checkpoint competes; None where its figures were measured at an earlier step."""
         try:
-            metrics = json.loads((path / "manifest.json").read_text())["metrics"]
-        except (OSError, ValueError, KeyError):
+            stored = json.loads((path / "manifest.json").read_text())
+            metrics, is_fresh = stored["metrics"], stored["metrics_step"] == stored["step"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if not is_fresh:
             return None
         if self.best_metric is not None:
             return metrics.get(self.best_metric)
         accuracies = [value for name, value in metrics.items() if name.endswith("/accuracy")]
         return sum(accuracies) / len(accuracies) if accuracies else None
+
+
+def check_interval(section: str, *, every_steps: int | None, every_epochs: float | None) -> None:
+    """Refuses two intervals at once, and numbers that are none.
+
+    Raises:
+        ConfigError: names the keys.
+    """
+    if every_steps is not None and every_epochs is not None:
+        raise ConfigError(
+            f"{section}.every_steps={every_steps} and {section}.every_epochs={every_epochs} are both set; set one of "
+            "them to null"
+        )
+    for name, value in (("every_steps", every_steps), ("every_epochs", every_epochs)):
+        if value is not None and not value > 0:
+            raise ConfigError(f"{section}.{name}={value}; expected a positive number, or null for none")
+
+
+def _set_aside(path: Path) -> None:
+    """Makes room for a checkpoint where one lies that was passed over on resuming."""
+    if not path.exists():
+        return
+    aside = path.with_name(f"{path.name}.set-aside-{uuid.uuid4().hex[:8]}")
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be renamed to make room for a new checkpoint: {error}") from None
+    LOGGER.warning("%s was passed over, and is now called %s", path, aside.name)
+
+
+def _write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    try:
+        save_file(_plain(tensors), path)
+    except SafetensorError as error:  # how it reports a full disk
+        raise OSError(str(error)) from None
 
 
 def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -180,6 +230,8 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, t
     parameters = dict(_named(optimizer))
     if unknown := sorted(set(by_parameter) - set(parameters)):
         raise KeyError(f"its optimizer holds {unknown[0]}, which this run does not train")
+    if by_parameter and (absent := sorted(set(parameters) - set(by_parameter))):
+        raise KeyError(f"its optimizer holds nothing for {absent[0]}, which this run trains")
     for name, stored in by_parameter.items():
         parameter = parameters[name]
         for state_name, value in stored.items():

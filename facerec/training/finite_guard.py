@@ -1,4 +1,4 @@
-"""Stops training at the first loss that is not finite, and says where it came from."""
+"""Stops training at the first loss or weight that is not finite, and says where it came from."""
 
 from collections.abc import Callable
 
@@ -9,21 +9,26 @@ from facerec.core.batch import Batch
 from facerec.core.errors import TrainingError
 
 _MAX_NAMED = 5
+_MEND = (
+    "Lower optimizer.lr, warm up longer, clip with trainer.clip_grad_norm, or use trainer.precision=bf16 in place of "
+    "fp16; earlier checkpoints are untouched"
+)
 
 
 class FiniteGuard:
-    """Watches embeddings and losses of every micro-batch.
+    """Watches embeddings and losses of every micro-batch, and the weights before they are evaluated or saved.
 
-    On the CPU a bad one stops the run before its gradient is applied. On a GPU the look is one step late, so that
-    training never waits for it; nothing is saved in between.
+    On the CPU a bad loss stops the run before its gradient is applied. On a GPU the look is one step late, so that
+    training never waits for it; nothing is saved in between. A gradient can be infinite where the loss is not.
 
     Args:
-        network: searched for the parameter or buffer that is not finite.
+        network, objective: searched for the parameter or buffer that is not finite.
         sample_name: from a sample's number to its file and record.
     """
 
-    def __init__(self, *, network: nn.Module, sample_name: Callable[[int], str]) -> None:
+    def __init__(self, *, network: nn.Module, objective: nn.Module, sample_name: Callable[[int], str]) -> None:
         self.network = network
+        self.objective = objective
         self.sample_name = sample_name
         self._watched: list[tuple[Batch, torch.Tensor, torch.Tensor]] = []
 
@@ -45,18 +50,32 @@ class FiniteGuard:
             if not bool((finite_emb_B & finite_loss_B).all()):
                 raise TrainingError(self._message(batch, finite_emb_B, finite_loss_B))
 
+    def check_weights(self, step: int) -> None:
+        """Looks at everything that was watched, and at all weights after `step` steps. Raises as `check`."""
+        self.check()
+        if (name := self._bad_weight()) is not None:
+            raise TrainingError(
+                f"step {step - 1}: its losses are finite, but after its update {name} is not: the gradient was too "
+                f"large. {_MEND}"
+            )
+
+    def _bad_weight(self) -> str | None:
+        """The first parameter or buffer that is not finite."""
+        network = [*self.network.named_parameters(), *self.network.named_buffers()]
+        head = self.objective.named_parameters(prefix="objective")
+        tensors = [(name, value.detach()) for name, value in [*network, *head] if value.is_floating_point()]
+        finite = torch.stack([value.isfinite().all() for _, value in tensors]).tolist()  # one wait for the device
+        return next((name for (name, _), is_finite in zip(tensors, finite, strict=True) if not is_finite), None)
+
     def _message(self, batch: Batch, finite_emb_B: torch.Tensor, finite_loss_B: torch.Tensor) -> str:
         bad = (~(finite_emb_B & finite_loss_B)).nonzero().flatten().tolist()
-        tensors = [*self.network.named_parameters(), *self.network.named_buffers()]
-        weight = next((name for name, value in tensors if not bool(value.isfinite().all())), None)
-        if bool(finite_emb_B.all()):
-            tensor = "the loss (the embeddings are finite)"
-        else:
-            tensor = "the embedding" + (f"; in the network, {weight} is not finite" if weight else "")
+        weight = self._bad_weight()
+        tensor = "the loss (the embeddings are finite)" if bool(finite_emb_B.all()) else "the embedding"
+        if weight is not None:
+            tensor += f" (and of the weights, {weight})"
         names = ", ".join(self.sample_name(int(batch.indices[row])) for row in bad[:_MAX_NAMED])
         more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         return (
             f"step {batch.step}, micro-batch {batch.micro_index}: not finite is {tensor}, for {len(bad)} of "
-            f"{len(batch)} samples: {names}{more}. Lower optimizer.lr, warm up longer, clip with "
-            "trainer.clip_grad_norm, or use trainer.precision=bf16 in place of fp16; earlier checkpoints are untouched"
+            f"{len(batch)} samples: {names}{more}. {_MEND}"
         )

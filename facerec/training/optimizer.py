@@ -1,10 +1,13 @@
 """Optimizers as plain settings that build themselves over named parameters."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+
+from facerec.core.errors import ConfigError
 
 
 class OptimizerSettings(Protocol):
@@ -26,6 +29,9 @@ class SGD:
         weight_decay: L2 coefficient.
         nesterov: Nesterov's momentum.
         decay_norms_and_biases: apply weight decay to vectors (BN, biases, PReLU) too, as arcface_torch does.
+
+    Raises:
+        ConfigError: a number is out of range, or nesterov without momentum.
     """
 
     def __init__(
@@ -37,6 +43,11 @@ class SGD:
         nesterov: bool = False,
         decay_norms_and_biases: bool = True,
     ) -> None:
+        _check_range("lr", lr)
+        _check_range("momentum", momentum, below=1)
+        _check_range("weight_decay", weight_decay)
+        if nesterov and momentum == 0:
+            raise ConfigError("optimizer.nesterov=true with optimizer.momentum=0; it needs a momentum, for example 0.9")
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -55,6 +66,9 @@ class AdamW:
     Args:
         lr, betas, eps, weight_decay: see torch.optim.AdamW.
         decay_norms_and_biases: apply weight decay to vectors (BN, biases, PReLU) too.
+
+    Raises:
+        ConfigError: a number is out of range.
     """
 
     def __init__(
@@ -66,8 +80,13 @@ class AdamW:
         weight_decay: float = 0.1,
         decay_norms_and_biases: bool = True,
     ) -> None:
+        _check_range("lr", lr)
+        _check_range("betas", betas[0], below=1)
+        _check_range("betas", betas[1], below=1)
+        _check_range("eps", eps)
+        _check_range("weight_decay", weight_decay)
         self.lr = lr
-        self.betas = (betas[0], betas[1])
+        self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
         self.decay_norms_and_biases = decay_norms_and_biases
@@ -76,6 +95,12 @@ class AdamW:
         """See `OptimizerSettings.build`."""
         groups = _groups(parameters, self.weight_decay, self.decay_norms_and_biases)
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps)
+
+
+def _check_range(name: str, value: float, *, below: float = math.inf) -> None:
+    if not 0 <= value < below:
+        limit = "" if below == math.inf else f" and below {below}"
+        raise ConfigError(f"optimizer.{name} holds {value}; expected a number from 0{limit}")
 
 
 def _groups(

@@ -21,8 +21,8 @@ class _WarmUp:
     def __init__(self, *, warmup_steps: int | None, warmup_epochs: float | None) -> None:
         if warmup_steps is not None and warmup_epochs is not None:
             raise ConfigError("schedule.warmup_steps and schedule.warmup_epochs are both set; set one of them")
-        if (warmup_steps or 0) < 0 or (warmup_epochs or 0) < 0:
-            raise ConfigError("schedule.warmup_steps or warmup_epochs is negative; expected 0 or more")
+        _check_not_negative("warmup_steps", warmup_steps or 0)
+        _check_not_negative("warmup_epochs", warmup_epochs or 0)
         self.warmup_steps = warmup_steps
         self.warmup_epochs = warmup_epochs
 
@@ -56,6 +56,8 @@ class Polynomial(_WarmUp):
         final_factor: float = 0.0,
     ) -> None:
         super().__init__(warmup_steps=warmup_steps, warmup_epochs=warmup_epochs)
+        _check_not_negative("power", power)
+        _check_not_negative("final_factor", final_factor)
         self.power = power
         self.final_factor = final_factor
 
@@ -75,6 +77,7 @@ class Cosine(_WarmUp):
         self, *, warmup_steps: int | None = None, warmup_epochs: float | None = None, final_factor: float = 0.0
     ) -> None:
         super().__init__(warmup_steps=warmup_steps, warmup_epochs=warmup_epochs)
+        _check_not_negative("final_factor", final_factor)
         self.final_factor = final_factor
 
     def _decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
@@ -102,6 +105,7 @@ class StepDecay(_WarmUp):
         super().__init__(warmup_steps=warmup_steps, warmup_epochs=warmup_epochs)
         if (milestones_steps is None) == (milestones_epochs is None):
             raise ConfigError("set exactly one of schedule.milestones_steps and schedule.milestones_epochs")
+        _check_not_negative("gamma", gamma)
         self.milestones_steps = milestones_steps
         self.milestones_epochs = milestones_epochs
         self.gamma = gamma
@@ -112,3 +116,8 @@ class StepDecay(_WarmUp):
         else:
             passed = sum(step >= milestone * steps_per_epoch for milestone in self.milestones_epochs or ())
         return self.gamma**passed
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"schedule.{name}={value}; expected 0 or more")

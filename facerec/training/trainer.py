@@ -1,11 +1,13 @@
 """The one training loop."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ from facerec.core.seeding import torch_seed_of
 from facerec.data.loader import BatchLoader
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
-from facerec.training.checkpoint import CheckpointStore, TrainState
+from facerec.training.checkpoint import CheckpointStore, TrainState, check_interval
 from facerec.training.finite_guard import FiniteGuard
 from facerec.training.optimizer import OptimizerSettings
 from facerec.training.precision import Precision, autocast, environment, make_deterministic
@@ -43,6 +45,9 @@ class TrainerSettings:
         compile: torch.compile the network; needs a C++ compiler on the CPU.
         deterministic: only deterministic kernels, so that a resumed run is bit-identical on a GPU too.
         num_threads: CPU threads of torch; None leaves torch's choice.
+
+    Raises:
+        ConfigError: both lengths or none are set, or a number is out of range.
     """
 
     num_epochs: float | None = None
@@ -62,8 +67,14 @@ class TrainerSettings:
             raise ConfigError(
                 f"trainer.num_epochs={self.num_epochs}, trainer.num_steps={self.num_steps}; set exactly one of the two"
             )
-        if (self.num_epochs or self.num_steps or 0) <= 0:
-            raise ConfigError("trainer.num_epochs or num_steps is not positive")
+        for name in ("num_epochs", "num_steps", "micro_batch_size", "clip_grad_norm", "num_threads"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"trainer.{name}={value}; expected a positive number")
+        if not 0 <= self.margin_ramp_epochs < math.inf:
+            raise ConfigError(f"trainer.margin_ramp_epochs={self.margin_ramp_epochs}; expected 0 or more")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"trainer.precision={self.precision}; expected one of {', '.join(get_args(Precision))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +85,18 @@ class EvaluationPlan:
         evaluators: the benchmarks.
         embedder: from the network to what the benchmarks call.
         every_steps, every_epochs: at most one of the two; a run always evaluates at its end.
+
+    Raises:
+        ConfigError: both intervals are set, or one is not positive.
     """
 
     evaluators: Sequence[Evaluator] = ()
     embedder: Callable[[EmbeddingNet], Embedder]
     every_steps: int | None = None
     every_epochs: float | None = None
+
+    def __post_init__(self) -> None:
+        check_interval("eval", every_steps=self.every_steps, every_epochs=self.every_epochs)
 
 
 @dataclass(kw_only=True)
@@ -89,7 +106,7 @@ class TrainResult:
     Attributes:
         step: optimizer steps done.
         finished: False when a signal stopped it before its end.
-        checkpoint: the newest one.
+        checkpoint: the one at that step.
         metrics: the newest figures of the benchmarks.
     """
 
@@ -114,6 +131,9 @@ class Trainer:
         seed: of dropout.
         about: plain values about the data and the code, stored with every checkpoint.
         resume_from: a checkpoint of this run, or None to begin.
+
+    Raises:
+        ConfigError: log_every_steps is not positive, or a micro-batch of one sample meets batch normalisation.
     """
 
     def __init__(
@@ -133,6 +153,13 @@ class Trainer:
         about: dict[str, Any],
         resume_from: Path | None = None,
     ) -> None:
+        if log_every_steps < 1:
+            raise ConfigError(f"logging.every_steps={log_every_steps}; expected 1 or more")
+        if loader.micro_batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+            raise ConfigError(
+                "one sample per forward pass, but the network normalises over the batch: set data.global_batch_size "
+                "and trainer.micro_batch_size to 2 or more"
+            )
         self.network = network
         self.objective = objective
         self.loader = loader
@@ -146,44 +173,45 @@ class Trainer:
         self.seed = seed
         self.about = about
         self.resume_from = resume_from
-        self.steps_per_epoch = len(loader.source) / loader.sampler.global_batch_size
-        self.num_steps = settings.num_steps or max(1, int(self.steps_per_epoch * (settings.num_epochs or 0)))
+        self.exact_steps_per_epoch = Fraction(len(loader.source), loader.sampler.global_batch_size)
+        self.steps_per_epoch = float(self.exact_steps_per_epoch)
+        self.num_steps = settings.num_steps or max(1, int(self._steps_of(settings.num_epochs or 0)))
         self.metrics: dict[str, float] = {}
+        self.metrics_step: int | None = None
 
     def fit(self) -> TrainResult:
         """Trains to the end, or to the end of the step in which SIGINT or SIGTERM came.
 
         Raises:
-            TrainingError: a loss is not finite.
+            TrainingError: a loss or a weight is not finite.
             CheckpointError: the checkpoint to resume from does not fit, or none can be written.
             DataError: a sample cannot be read.
         """
         self._set_up()
-        first_step = self._resume()
+        step = first_step = self._resume()
         self.run_log.start(first_step)
         progress = Progress(run_log=self.run_log, first_step=first_step, num_steps=self.num_steps)
-        batches = iter(self.loader.batches(first_step=first_step, end_step=self.num_steps))
-        saved_at, step = first_step, first_step
+        checkpoint, saved_at = self.resume_from, first_step
         try:
-            with StopSignal() as stop:
-                while step < self.num_steps and not stop.requested:
+            stream = self.loader.batches(first_step=first_step, end_step=self.num_steps)
+            with StopSignal() as stop, closing(stream) as batches:
+                while step < self.num_steps and stop.requested is None:
                     self._train_step(step, batches, progress)
                     step += 1
                     if step % self.log_every_steps == 0 or step in (first_step + 1, self.num_steps):
                         progress.write(step, epoch=step / self.steps_per_epoch)
                     if self._is_due(step, self.evaluation):
                         self._evaluate(step)
-                    if self._is_due(step, self.checkpoints) or stop.requested:
-                        self._save(step)
-                        saved_at = step
-            if saved_at != step or self.resume_from is None:
-                self._save(step)
+                    if self._is_due(step, self.checkpoints):
+                        checkpoint, saved_at = self._save(step), step
+                if checkpoint is None or saved_at != step:
+                    checkpoint = self._save(step)
+                if stop.requested is not None:
+                    LOGGER.warning("%s: stopped after step %d of %d", stop.requested, step, self.num_steps)
         finally:
             progress.close()
             self.run_log.close()
-        path = self.checkpoints.newest(self._checkpoint_directory)
-        assert path is not None
-        return TrainResult(step=step, finished=step >= self.num_steps, checkpoint=path, metrics=self.metrics)
+        return TrainResult(step=step, finished=step >= self.num_steps, checkpoint=checkpoint, metrics=self.metrics)
 
     def _set_up(self) -> None:
         settings = self.settings
@@ -203,7 +231,7 @@ class Trainer:
         named = [*self.network.named_parameters(), *self.objective.named_parameters(prefix="objective")]
         self.optimizer = self.optimizer_settings.build(named)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
-        self.guard = FiniteGuard(network=self.network, sample_name=self.loader.source.name)
+        self.guard = FiniteGuard(network=self.network, objective=self.objective, sample_name=self.loader.source.name)
         self.batch_norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.network.train()
         self.objective.train()
@@ -214,14 +242,14 @@ class Trainer:
             return 0
         step = self.checkpoints.restore(self.resume_from, self._state())
         stored = self.checkpoints.about(self.resume_from)
-        self.metrics = stored["metrics"]
+        self.metrics, self.metrics_step = stored["metrics"], stored["metrics_step"]
         LOGGER.info("resuming from %s, step %d of %d", self.resume_from, step, self.num_steps)
         now, before = environment(self.device), stored["environment"]
         if changed := [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]:
             LOGGER.warning("not bit-exact: this run goes on with %s", ", ".join(changed))
         return step
 
-    def _train_step(self, step: int, batches: Any, progress: "Progress") -> None:
+    def _train_step(self, step: int, batches: Iterator[Batch], progress: Progress) -> None:
         """One optimizer update: all micro-batches of the global batch, then the update."""
         factor = self.schedule.factor(step, num_steps=self.num_steps, steps_per_epoch=self.steps_per_epoch)
         for group in self.optimizer.param_groups:
@@ -243,7 +271,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         progress.add_step(grad_norm=grad_norm, lr=self.optimizer_settings.lr * factor)
 
-    def _micro_step(self, batch: Batch, progress: "Progress") -> None:
+    def _micro_step(self, batch: Batch, progress: Progress) -> None:
         """Forward and backward of one micro-batch; its share of the global batch's mean gradient is added."""
         torch.manual_seed(torch_seed_of("forward", self.seed, batch.step, batch.micro_index))
         images = batch.images.to(self.device, non_blocking=True)
@@ -283,11 +311,16 @@ class Trainer:
         if plan.every_steps is not None:
             return step % plan.every_steps == 0
         if plan.every_epochs is not None:
-            interval = plan.every_epochs * self.steps_per_epoch
-            return int(step / interval) > int((step - 1) / interval)
+            interval = self._steps_of(plan.every_epochs)
+            return step // interval > (step - 1) // interval
         return False
 
+    def _steps_of(self, num_epochs: float) -> Fraction:
+        """Epochs in steps, exactly: 0.1 is a tenth, and an end of an epoch is never missed by rounding."""
+        return Fraction(str(num_epochs)) * self.exact_steps_per_epoch
+
     def _evaluate(self, step: int) -> None:
+        self.guard.check_weights(step)
         embed = self.evaluation.embedder(self.network)
         started = time.perf_counter()
         for evaluator in self.evaluation.evaluators:
@@ -296,13 +329,18 @@ class Trainer:
             LOGGER.info("step %d  %s: %s %.4f", step, evaluator.name, leading, value)
             self.metrics |= {f"eval/{evaluator.name}/{figure}": value for figure, value in figures.items()}
         if self.evaluation.evaluators:
+            self.metrics_step = step
             self.run_log.scalars(step, {**self.metrics, "eval/seconds": time.perf_counter() - started})
 
-    def _save(self, step: int) -> None:
-        self.guard.check()
-        about = {"environment": environment(self.device), **self.about}
-        self.checkpoints.save(
-            self._checkpoint_directory, step=step, state=self._state(), about=about, metrics=self.metrics
+    def _save(self, step: int) -> Path:
+        self.guard.check_weights(step)
+        return self.checkpoints.save(
+            self.run_log.run_dir / "checkpoints",
+            step=step,
+            state=self._state(),
+            about={"environment": environment(self.device), **self.about},
+            metrics=self.metrics,
+            metrics_step=self.metrics_step,
         )
 
     def _log_first_images(self, batch: Batch) -> None:
@@ -312,7 +350,3 @@ class Trainer:
 
     def _state(self) -> TrainState:
         return TrainState(network=self.network, objective=self.objective, optimizer=self.optimizer, scaler=self.scaler)
-
-    @property
-    def _checkpoint_directory(self) -> Path:
-        return self.run_log.run_dir / "checkpoints"

@@ -1,0 +1,328 @@
+"""Every file in configs/ composes, passes the checks of training and is built. The folder is walked, nothing is listed.
+
+What the recipes are is pinned against the settings that arcface_torch and the ArcFace paper give, and each of them
+makes an optimizer step: narrow in every test run, in full size with its real number of classes among the slow tests.
+"""
+
+import json
+import logging
+import math
+import re
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.cli import train
+from facerec.cli.arguments import build, check_config
+from facerec.cli.compose import compose, config_directory
+from facerec.cli.config_files import group_options
+from facerec.cli.main import main
+from facerec.cli.verbs import VERBS
+from facerec.core.errors import ConfigError
+from facerec.core.run_log import LOGGER, read_metrics
+from facerec.data.pairs import write_pairs
+from facerec.data.recordio import write_insightface_set
+from facerec.networks.embedding_net import join
+
+CONFIGS = config_directory()
+FILES = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in sorted(CONFIGS.rglob("*.yaml"))]
+PRIMARIES = [name for name in FILES if "/" not in name]
+EXPERIMENTS = group_options("experiment", [CONFIGS], nested=True)
+ON_DISK = [name for name in EXPERIMENTS if "/data: on_disk" in (CONFIGS / "experiment" / f"{name}.yaml").read_text()]
+DEBUGS = group_options("debug", [CONFIGS], nested=True)
+OPTIONS = [name for name in FILES if "/" in name and not name.startswith("experiment/")]
+
+SMALL = ["input.height_px=32", "input.width_px=32", "backbone=iresnet18", "backbone.width_multiplier=0.25"]
+
+# Peak of one step and its checkpoint, measured: 22 KB per class with SGD, 1.4 GB without any class.
+BYTES_PER_CLASS, BYTES_OF_THE_REST, LARGEST_BYTES = 24_000, 2_000_000_000, 12_000_000_000
+
+
+def test_the_walk_finds_the_configurations():
+    assert {"train", "evaluate"} <= set(PRIMARIES)
+    assert {"head/arcface", "backbone/iresnet50", "debug/one_step"} <= set(OPTIONS)
+    assert {"casia_r50_arcface", "wf42m_vitb_cosface_pfc03"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_says_what_it_is_for(name):
+    lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert re.match(r"# \w", first), f"{name}.yaml begins with {first!r}; expected a comment: what it is for"
+
+
+@pytest.mark.parametrize("name", PRIMARIES)
+def test_primary_configuration_belongs_to_a_verb_and_passes_the_checks(name):
+    assert name in VERBS
+    check_config(compose(name, [], allow_missing=True))
+
+
+def test_training_without_any_override_passes_the_checks_and_is_built():
+    config = compose("train", [])
+    train.check(config)
+    build_parts(config, num_classes=10)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_option_composes_with_train_and_is_built(name, tiny_set):
+    group, _, option = name.partition("/")
+    config = compose("train", [f"{group}={option}", f"data.root={tiny_set}"])
+    train.check(config)
+    build_parts(config, num_classes=10)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_opens_with_its_command_and_its_figures(name):
+    head = head_of(name)
+    assert f"#   facerec train experiment={name}" in re.sub(r" data\.root=\S+", "", head).splitlines()
+    assert re.search(r"\bours: .", head, re.IGNORECASE), "the head has no line for the figures reached: 'ours: ...'"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_passes_the_checks_and_is_built(name, tiny_set):
+    config = compose("train", [f"experiment={name}", f"data.root={tiny_set}"])
+    if config.needs:
+        with pytest.raises(ConfigError) as refused:
+            train.check(config)
+        assert all(part in str(refused.value) for part in config.needs), refused.value
+        config.needs = []
+    train.check(config)
+    build_parts(config, num_classes=num_identities(name) or 10)
+    check_schedule(config)
+    for debug in DEBUGS:
+        changed: Any = OmegaConf.merge(config, OmegaConf.load(CONFIGS / "debug" / f"{debug}.yaml"))
+        train.check(changed)
+        check_batches(changed)
+
+
+def test_debug_option_has_the_last_word():
+    config = compose("train", ["experiment=casia_r50_arcface", "data.root=/nowhere", "debug=overfit"])
+    assert (config.trainer.num_steps, config.neck.dropout, config.data.global_batch_size) == (100, 0.0, 32)
+    check_batches(config)
+
+
+# What FACTS, section 5, says of each: batch, rate, weight decay, epochs (or steps), warm-up epochs, m2, m3, dropout.
+SETTINGS = {
+    "casia_r50_arcface": (512, 0.1, 5e-4, "32000 steps", None, 0.5, 0.0, 0.4),
+    "ms1mv2_r100_arcface": (512, 0.1, 5e-4, "180000 steps", None, 0.5, 0.0, 0.4),
+    "ms1mv3_r50_arcface": (1024, 0.1, 5e-4, 20, 0, 0.5, 0.0, 0.0),
+    "ms1mv3_r100_arcface": (1024, 0.1, 5e-4, 20, 0, 0.5, 0.0, 0.0),
+    "ms1mv3_r50_arcface_onegpu": (128, 0.02, 5e-4, 20, 0, 0.5, 0.0, 0.0),
+    "ms1mv3_mbf_arcface": (1024, 0.1, 1e-4, 40, 0, 0.5, 0.0, 0.0),
+    "glint360k_r100_cosface": (1024, 0.1, 1e-4, 20, 0, 0.0, 0.4, 0.0),
+    "wf42m_r100_cosface_pfc02": (1024, 0.1, 5e-4, 20, 0, 0.0, 0.4, 0.0),
+    "wf42m_r50_cosface_pfc02_bs8k": (8192, 0.6, 5e-4, 20, 4, 0.0, 0.4, 0.0),
+    "wf42m_vitb_cosface_pfc03": (24576, 1e-3, 0.1, 40, 4, 0.0, 0.4, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_published_recipe_keeps_its_settings(name):
+    config = compose("train", [f"experiment={name}", "data.root=/nowhere"])
+    length = config.trainer.num_epochs or f"{config.trainer.num_steps} steps"
+    optimizer, head = config.optimizer, config.head
+    assert (
+        config.data.global_batch_size,
+        optimizer.lr,
+        optimizer.weight_decay,
+        length,
+        config.schedule.warmup_epochs if "power" in config.schedule else None,
+        head.m2,
+        head.m3,
+        config.neck.dropout,
+    ) == SETTINGS[name]
+    assert (head.m1, head.scale, head.init_std, optimizer.decay_norms_and_biases) == (1.0, 64.0, 0.01, True)
+    assert config.trainer.micro_batch_size == 128
+    if "power" in config.schedule:
+        assert (config.schedule.power, config.schedule.final_factor, config.trainer.clip_grad_norm) == (1.0, 0.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "drops"), [("casia_r50_arcface", (20_000, 28_000)), ("ms1mv2_r100_arcface", (100_000, 160_000))]
+)
+def test_recipes_of_the_paper_divide_the_rate_by_ten_twice(name, drops):
+    config = compose("train", [f"experiment={name}", "data.root=/nowhere"])
+    num_steps, schedule = config.trainer.num_steps, build(config.schedule)
+    steps = [0, drops[0] - 1, drops[0], drops[1] - 1, drops[1], num_steps - 1]
+    rates = [config.optimizer.lr * schedule.factor(s, num_steps=num_steps, steps_per_epoch=958.2) for s in steps]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize("name", ON_DISK)
+def test_recipe_makes_a_step_with_a_small_network(name, tiny_set, tmp_path, logger):
+    """The recipe's own precision, optimizer, schedule and clipping, with accumulation, through the command line."""
+    main(["train", *one_step(name, tiny_set, tmp_path / "run"), *SMALL])
+    assert_one_step_done(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", DEBUGS)
+def test_debug_option_runs(name, tiny_set, tmp_path, logger):
+    run_dir = tmp_path / "run"
+    batch = [] if name == "overfit" else ["data.global_batch_size=8"]
+    main(["train", f"debug={name}", *on(tiny_set, run_dir), *SMALL, *batch])
+    losses = [line["train/loss"] for line in read_metrics(run_dir / "metrics.jsonl") if "train/loss" in line]
+    assert math.isfinite(losses[-1])
+    if name == "overfit":
+        assert losses[-1] < 0.1 * losses[0]
+    if name == "profile":
+        assert json.loads((run_dir / "profile" / "trace.json").read_text())["traceEvents"]
+
+
+def test_head_takes_more_classes_than_the_data_and_refuses_fewer(tiny_set, tmp_path, logger):
+    overrides = [*on(tiny_set, tmp_path / "run"), "debug=one_step", "data.global_batch_size=4", *SMALL]
+    with pytest.raises(SystemExit) as refused:
+        main(["train", *overrides, "head.num_classes=7"])
+    assert refused.value.code == 2
+    main(["train", *overrides, "head.num_classes=1000"])
+    config = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert config.head.num_classes == 1000
+    check_initial_loss(tmp_path / "run", num_classes=1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_DISK)
+def test_recipe_makes_a_step_in_full_size(name, tmp_path):
+    """In a process of its own, with the number of identities that the head of the file names, where memory allows."""
+    data = write_set(tmp_path / "data", size_px=112)
+    num_classes = min(num_identities(name) or 10_000, (LARGEST_BYTES - BYTES_OF_THE_REST) // BYTES_PER_CLASS)
+    needed = BYTES_OF_THE_REST + num_classes * BYTES_PER_CLASS
+    if available_bytes() < needed:
+        pytest.skip(f"{name} with {num_classes} classes needs {needed / 1e9:.1f} GB; {available_bytes() / 1e9:.1f} free")
+    overrides = [*one_step(name, data, tmp_path / "run"), f"head.num_classes={num_classes}"]
+    if not torch.cuda.is_available():
+        overrides.append("trainer.precision=fp32")  # convolutions in fp16 take minutes on most CPUs
+    try:
+        command = [sys.executable, "-m", "facerec", "train", *overrides]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+        assert done.returncode == 0, done.stderr
+        assert_one_step_done(tmp_path / "run")
+        check_initial_loss(tmp_path / "run", num_classes=num_classes)
+    finally:
+        shutil.rmtree(tmp_path)  # some checkpoints have 2 GB
+
+
+def head_of(name: str) -> str:
+    """The comment that an experiment opens with."""
+    lines = (CONFIGS / "experiment" / f"{name}.yaml").read_text().splitlines()
+    return "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
+
+
+def num_identities(name: str) -> int | None:
+    """As the head of the experiment names it: "Data: 85,742 identities"."""
+    found = re.search(r"([\d,]+) (?:identities|people)", head_of(name))
+    return int(found[1].replace(",", "")) if found else None
+
+
+def build_parts(config: DictConfig, *, num_classes: int) -> None:
+    """Builds everything that training builds, the big parts on the meta device, and sends two images through."""
+    spec = build(config.input)
+    with torch.device("meta"):
+        network = join(backbone=build(config.backbone), neck=partial(build, config.neck), input_spec=spec)
+        head = build(config.head, num_classes=num_classes)
+        emb_BD = network.eval()(torch.empty(2, 3, spec.height_px, spec.width_px))
+    assert emb_BD.shape == (2, head.centres.embedding_dim)
+    assert head.centres.weight.shape == (num_classes, head.centres.embedding_dim)
+    trained = [(n, p) for n, p in [*network.named_parameters(), *head.named_parameters("head")] if p.requires_grad]
+    groups = build(config.optimizer).build(trained).param_groups
+    assert sum(len(group["params"]) for group in groups) == len(trained)
+    check_batches(config)
+    build(config.schedule)
+    build(config.augment).check()
+    build(config.data.source)
+    build(config.checkpoint)
+
+
+def check_batches(config: DictConfig) -> None:
+    settings, batch = build(config.trainer), config.data.global_batch_size
+    assert batch % (settings.micro_batch_size or batch) == 0
+    assert config.data.first_samples is None or config.data.first_samples >= batch
+
+
+def check_schedule(config: DictConfig) -> None:
+    """The rate is positive from the first step to the last, and ends far below its peak."""
+    settings, schedule = build(config.trainer), build(config.schedule)
+    num_steps = settings.num_steps or int(settings.num_epochs * 1000)
+    factors = [schedule.factor(step, num_steps=num_steps, steps_per_epoch=1000) for step in (0, num_steps - 1)]
+    assert all(0 < factor <= 1 for factor in factors) and factors[-1] < 0.02
+
+
+def one_step(name: str, root: Path, run_dir: Path) -> list[str]:
+    """An experiment's overrides for one step of two micro-batches of two on a small set."""
+    batch = ["data.global_batch_size=4", "trainer.micro_batch_size=2"]
+    return [f"experiment={name}", "debug=one_step", "needs=[]", *batch, *on(root, run_dir)]
+
+
+def on(root: Path, run_dir: Path) -> list[str]:
+    """Overrides for a run on a small set with one benchmark."""
+    return ["data=on_disk", f"data.root={root}", f"run_dir={run_dir}", "eval.num_folds=2", "loader.num_workers=0"]
+
+
+def assert_one_step_done(run_dir: Path) -> None:
+    result = json.loads((run_dir / "result.json").read_text())
+    assert (result["status"], result["step"]) == ("finished", 1)
+    assert 0 <= result["metrics"]["eval/tiny/accuracy"] <= 1
+    assert math.isfinite(first_line(run_dir)["train/loss"])
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == ["step-00000001"]
+
+
+def check_initial_loss(run_dir: Path, *, num_classes: int) -> None:
+    """The first loss tells the number of classes: it is ln C and what scale and margin add, give or take the samples'."""
+    config: Any = OmegaConf.load(run_dir / "config.yaml")
+    with torch.device("meta"):
+        head = build({**config.head, "num_classes": num_classes})
+    fraction = 0.0 if config.trainer.margin_ramp_epochs else 1.0
+    head.set_margin_fraction(fraction)
+    # the mean of 4 target logits, each with a standard deviation of s / sqrt(D), may be three of its own away
+    slack = 3 * config.head.scale / math.sqrt(config.neck.embedding_dim) / math.sqrt(4)
+    assert first_line(run_dir)["train/loss"] == pytest.approx(head.expected_initial_loss(), abs=slack)
+
+
+def first_line(run_dir: Path) -> dict[str, Any]:
+    return read_metrics(run_dir / "metrics.jsonl")[0]
+
+
+def available_bytes() -> int:
+    """Of memory; without a limit where the system does not tell."""
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else sys.maxsize
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory) -> Path:
+    return write_set(tmp_path_factory.mktemp("data"), size_px=32)
+
+
+def write_set(root: Path, *, size_px: int) -> Path:
+    """8 identities with 4 crops of noise each, in record files, and a benchmark of 8 pairs beside them."""
+    rng = np.random.default_rng(0)
+
+    def crop() -> bytes:
+        return cv2.imencode(".jpg", rng.integers(0, 256, (size_px, size_px, 3), dtype=np.uint8))[1].tobytes()
+
+    write_insightface_set(root, [[crop() for _ in range(4)] for _ in range(8)], height_px=size_px, width_px=size_px)
+    write_pairs(root / "tiny.bin", [crop() for _ in range(16)], [True, False] * 4)
+    return root
+
+
+@pytest.fixture
+def logger():
+    """The logger as it was before; a run in this process sends it to its own files."""
+    before = (LOGGER.handlers[:], LOGGER.level, LOGGER.propagate)
+    yield LOGGER
+    for handler in LOGGER.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+    LOGGER.handlers[:], LOGGER.propagate = before[0], before[2]
+    LOGGER.setLevel(before[1])
