@@ -105,14 +105,14 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     log_to(run_dir if run_dir.is_dir() else None)
     source, fingerprint = _open_data(config)
     resume_from = _resume_from(config, run_dir, fingerprint)
-    if resume_from is not None and (result := _finished(run_dir, resume_from)) is not None:
-        print(f"{run_dir} is finished ({result['step']} steps); nothing to do. Another run_dir= trains anew.")
-        _print_end(run_dir, resume_from, result["metrics"])
+    if resume_from is not None and (outcome := _finished(run_dir, resume_from)) is not None:
+        print(f"{run_dir} is finished ({outcome['step']} steps); nothing to do. Another run_dir= trains anew.")
+        _print_end(run_dir, resume_from, outcome["metrics"])
         return 0
     log_to(run_dir)
     (run_dir / "result.json").unlink(missing_ok=True)  # of a checkpoint that is damaged or gone
-    _write_run(run_dir, config, overrides, fingerprint)
     trainer = _build_trainer(config, source, fingerprint, run_dir, resume_from)
+    _write_run(run_dir, config, overrides, fingerprint)
     with _profiler(config.profile, run_dir):
         result = trainer.fit()
     if not result.finished:

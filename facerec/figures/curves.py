@@ -32,7 +32,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             axis.plot(
                 steps,
                 [100 * value for value in values] if is_share else values,
-                marker="o" if is_share else None,
+                marker="o" if is_share or len(points) == 1 else None,
                 markersize=4,
                 linewidth=1.6,
                 label=name.removeprefix("eval/").removesuffix("/accuracy"),

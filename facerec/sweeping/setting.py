@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 # How a run is launched, watched and stored; none of these changes what is learned. A name stands for the key, for
-# everything below it, and for the group of that name. Where the data lies is held by the fingerprint of the data set instead.
+# everything below it, and for the group of that name. Where the data lies changes nothing: a run holds to the
+# fingerprint of its data set instead.
 FREE_KEYS = (
     "launch",
     "loader",

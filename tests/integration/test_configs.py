@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,12 @@ def test_experiment_opens_with_its_command_and_its_figures(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiment_passes_the_checks_and_is_built(name, tiny_set):
-    config = compose("train", [f"experiment={name}", f"data.root={tiny_set}"])
+    config = experiment(name, tiny_set)
     if config.needs:
         with pytest.raises(ConfigError) as refused:
             train.check(config)
         assert all(part in str(refused.value) for part in config.needs), refused.value
-        config.needs = []
+        config = OmegaConf.merge(config, {"needs": []})
     train.check(config)
     build_parts(config, num_classes=num_identities(name) or 10)
     check_schedule(config)
@@ -126,8 +126,8 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_published_recipe_keeps_its_settings(name):
-    config = compose("train", [f"experiment={name}", "data.root=/nowhere"])
+def test_published_recipe_keeps_its_settings(name, tiny_set):
+    config = experiment(name, tiny_set)
     length = config.trainer.num_epochs or f"{config.trainer.num_steps} steps"
     optimizer, head = config.optimizer, config.head
     assert (
@@ -149,8 +149,8 @@ def test_published_recipe_keeps_its_settings(name):
 @pytest.mark.parametrize(
     ("name", "drops"), [("casia_r50_arcface", (20_000, 28_000)), ("ms1mv2_r100_arcface", (100_000, 160_000))]
 )
-def test_recipes_of_the_paper_divide_the_rate_by_ten_twice(name, drops):
-    config = compose("train", [f"experiment={name}", "data.root=/nowhere"])
+def test_recipes_of_the_paper_divide_the_rate_by_ten_twice(name, drops, tiny_set):
+    config = experiment(name, tiny_set)
     num_steps, schedule = config.trainer.num_steps, build(config.schedule)
     steps = [0, drops[0] - 1, drops[0], drops[1] - 1, drops[1], num_steps - 1]
     rates = [config.optimizer.lr * schedule.factor(s, num_steps=num_steps, steps_per_epoch=958.2) for s in steps]
@@ -164,7 +164,13 @@ def test_recipe_makes_a_step_with_a_small_network(name, tiny_set, tmp_path, logg
     assert_one_step_done(tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", DEBUGS)
+def debug_runs() -> list[Any]:
+    """The debug options; those of many steps only among the slow tests."""
+    steps = {name: OmegaConf.load(CONFIGS / "debug" / f"{name}.yaml").trainer.num_steps for name in DEBUGS}
+    return [pytest.param(name, marks=[pytest.mark.slow] if steps[name] > 1 else []) for name in DEBUGS]
+
+
+@pytest.mark.parametrize("name", debug_runs())
 def test_debug_option_runs(name, tiny_set, tmp_path, logger):
     run_dir = tmp_path / "run"
     batch = [] if name == "overfit" else ["data.global_batch_size=8"]
@@ -196,7 +202,9 @@ def test_recipe_makes_a_step_in_full_size(name, tmp_path):
     num_classes = min(num_identities(name) or 10_000, (LARGEST_BYTES - BYTES_OF_THE_REST) // BYTES_PER_CLASS)
     needed = BYTES_OF_THE_REST + num_classes * BYTES_PER_CLASS
     if available_bytes() < needed:
-        pytest.skip(f"{name} with {num_classes} classes needs {needed / 1e9:.1f} GB; {available_bytes() / 1e9:.1f} free")
+        pytest.skip(
+            f"{name} with {num_classes} classes needs {needed / 1e9:.1f} GB; {available_bytes() / 1e9:.1f} free"
+        )
     overrides = [*one_step(name, data, tmp_path / "run"), f"head.num_classes={num_classes}"]
     if not torch.cuda.is_available():
         overrides.append("trainer.precision=fp32")  # convolutions in fp16 take minutes on most CPUs
@@ -208,6 +216,11 @@ def test_recipe_makes_a_step_in_full_size(name, tmp_path):
         check_initial_loss(tmp_path / "run", num_classes=num_classes)
     finally:
         shutil.rmtree(tmp_path)  # some checkpoints have 2 GB
+
+
+@cache
+def experiment(name: str, root: Path) -> DictConfig:
+    return compose("train", [f"experiment={name}", f"data.root={root}"])
 
 
 def head_of(name: str) -> str:
