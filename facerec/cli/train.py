@@ -31,11 +31,11 @@ from facerec.evaluation.verification import VerificationBenchmark
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, join
 from facerec.networks.weights import load_initial, read_model
-from facerec.training.checkpoint import CheckpointStore
+from facerec.training.checkpoint import CheckpointStore, check_interval
 from facerec.training.trainer import EvaluationPlan, Trainer, TrainerSettings, TrainResult
 
 SECTIONS = ("augment", "backbone", "neck", "head", "optimizer", "schedule", "trainer", "input", "checkpoint")
-DATA_KEYS = ("root", "global_batch_size", "first_samples", "source")
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,16 @@ class TopLevel:
     init_from: str | None
     needs: list[str]
     profile: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """The section `data`."""
+
+    root: str | None
+    global_batch_size: int
+    first_samples: int | None
+    source: Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +94,12 @@ def check(config: DictConfig) -> None:
     """
     sections = {"data", "eval", "loader", "logging", *SECTIONS}
     check_keys(config, sections | set(TopLevel.__dataclass_fields__))
-    check_keys(config.data, DATA_KEYS, section="data")
     check_config(config)
-    top = _settings(config)[0]
+    check_arguments(DataSettings, OmegaConf.to_container(config.data), section="data")  # type: ignore[arg-type]
+    top, evaluation, *_ = _settings(config)
+    if not 0 <= top.seed <= MAX_SEED:
+        raise ConfigError(f"seed={top.seed}; expected 0 .. {MAX_SEED}")
+    check_interval("eval", every_steps=evaluation.every_steps, every_epochs=evaluation.every_epochs)
     if top.needs:
         raise ConfigError(
             f"this recipe needs {', '.join(top.needs)}, which facerec {facerec.__version__} does not have yet. "
@@ -94,7 +107,8 @@ def check(config: DictConfig) -> None:
         )
     if top.resume not in ("auto", "never", "required"):
         raise ConfigError(f"resume={top.resume!r}; expected auto, never or required")
-    build(config.trainer)
+    for section in (config.trainer, config.optimizer, config.schedule, config.checkpoint):
+        build(section)
     build(config.augment).check()
 
 
@@ -276,13 +290,23 @@ def _benchmarks(evaluation: EvalSettings, source: Source) -> list[VerificationBe
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"eval.sets: {path} is not there; expected a verification file (.bin)")
-    return [VerificationBenchmark(path=str(path), num_folds=evaluation.num_folds) for path in paths]
+    benchmarks = [VerificationBenchmark(path=str(path), num_folds=evaluation.num_folds) for path in paths]
+    paths_by_name: dict[str, Path] = {}
+    for benchmark in benchmarks:
+        if (other := paths_by_name.setdefault(benchmark.name, benchmark.path)) != benchmark.path:
+            raise ConfigError(
+                f"eval.sets: {other} and {benchmark.path} would both be logged as eval/{benchmark.name}; rename one"
+            )
+        benchmark.check()
+    return benchmarks
 
 
 def _log_sizes(network: EmbeddingNet, source: Source, root: str | None) -> None:
+    backbone = network.card()["backbone"]
     LOGGER.info(
-        "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
-        network.card()["backbone"],
+        "network %s (%s): %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
+        backbone["name"],
+        ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items()),
         count_parameters(network) / 1e6,
         count_macs(network.card()) / 1e9,
         root or "synthetic",

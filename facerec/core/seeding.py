@@ -10,11 +10,11 @@ def key_of(purpose: str, *numbers: int) -> int:
     """A 128-bit key that is a function of the purpose and the numbers alone, on every machine.
 
     Args:
-        purpose: what the random numbers are for, so that two uses of one seed never coincide.
+        purpose: what the random numbers are for, in at most 16 bytes, so that two uses of one seed never coincide.
         numbers: for example seed, step and micro-batch; each must fit in 64 bits.
     """
     packed = struct.pack(f"<{len(numbers)}q", *numbers)
-    return int.from_bytes(hashlib.blake2b(packed, digest_size=16, person=purpose.encode()[:16]).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=16, person=purpose.encode()).digest(), "little")
 
 
 def generator_of(purpose: str, *numbers: int) -> np.random.Generator:

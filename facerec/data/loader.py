@@ -28,7 +28,7 @@ class BatchLoader:
         pin_memory: hand out page-locked memory, for a GPU.
 
     Raises:
-        ConfigError: the micro-batch does not divide the global batch.
+        ConfigError: a size is not positive, or the micro-batch does not divide the global batch.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class BatchLoader:
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
+        self.sampler = StreamSampler(num_samples=len(source), global_batch_size=global_batch_size, seed=seed)
         if micro_batch_size < 1 or global_batch_size % micro_batch_size:
             raise ConfigError(
                 f"trainer.micro_batch_size={micro_batch_size} does not divide "
@@ -56,7 +57,6 @@ class BatchLoader:
         self.num_micro_batches = global_batch_size // micro_batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
-        self.sampler = StreamSampler(num_samples=len(source), global_batch_size=global_batch_size, seed=seed)
 
     def batches(self, *, first_step: int, end_step: int) -> Generator[Batch, None, None]:
         """The micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises.

@@ -255,13 +255,14 @@ class FaceModel:
                 weights.append(np.repeat(moves, num_points - group_start, axis=1))
             points = np.concatenate(shapes, axis=1)
             states.append(to_space(points) if to_space else points)
-        self._rest, first_made, second_made = np.concatenate(states, axis=1)
+        self._rest, first_made, second_made = np.concatenate(states, axis=1).astype(np.float32)
         self._first_move, self._second_move = first_made - self._rest, second_made - self._rest
         self._first_weight, self._second_weight = np.concatenate(weights, axis=1)
 
     def pose(self, samples: Sequence[Sample], poses: Poses) -> np.ndarray:
         """All outlines in the photos: int32 (B, N, 2), in 1 / SUBPIXELS pixels. `parts` tells them apart."""
-        weights = np.array([[*(getattr(sample, name) for name in _MOVES[:-1]), 0.0] for sample in samples])
+        chosen = [[*(getattr(sample, name) for name in _MOVES[:-1]), 0.0] for sample in samples]
+        weights = np.array(chosen, dtype=np.float32)
         points = self._first_move * weights[:, self._first_weight, None]
         points += self._second_move * weights[:, self._second_weight, None]
         points += self._rest

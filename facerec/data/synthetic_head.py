@@ -64,8 +64,9 @@ class Poses:
         self.offset_px = 0.5 * photo_px - self.pixels((face_centre - [s.shift for s in samples])[:, None])[:, 0]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Head frame (B, N, 3) -> pixels of the photos (B, N, 2)."""
-        return self.pixels(points @ self.rotation[:, :2].transpose(0, 2, 1))
+        """Head frame (B, N, 3) -> pixels of the photos (B, N, 2), in the points' precision."""
+        to_pixels = (self.to_px @ self.rotation[:, :2]).transpose(0, 2, 1).astype(points.dtype)
+        return points @ to_pixels + self.offset_px[:, None].astype(points.dtype)
 
     def pixels(self, view_points: np.ndarray) -> np.ndarray:
         """View frame (B, N, 2) -> pixels of the photos (B, N, 2)."""

@@ -279,7 +279,7 @@ class Sample:
             saturation=dice.uniform(0.7, 1.25),
             white_balance=(dice.bell(0.06), dice.bell(0.06)),
             exposure=dice.uniform(0.8, 1.18),
-            blur_px=dice.uniform(0.4, 1.0) if dice.chance(0.4) else 0.0,
+            blur_px=dice.uniform(0.4, 1.0) if dice.chance(0.35) else 0.0,
             noise=dice.uniform(0, 1),
             jpeg_quality=int(dice.uniform(45, 96)),
             jitter_px=np.array([[dice.bell(0.95), dice.bell(0.95)] for _ in range(5)]),

@@ -26,7 +26,7 @@ def flip_sum(embed: Embedder, images_BHWC: np.ndarray) -> np.ndarray:
 
 
 class NetworkEmbedder:
-    """A network as an Embedder: evaluation mode, no gradients, fp32, in batches of a fixed size.
+    """A network as an Embedder: evaluation mode, no gradients, no autocast, in batches of a fixed size.
 
     Args:
         network: normalised float (B, 3, H, W) -> (B, D), on any device. Its training mode is put back after each call.
@@ -54,15 +54,16 @@ class NetworkEmbedder:
         return self._embed(images_BHWC)
 
     def _embed(self, images: np.ndarray) -> np.ndarray:
-        device = next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
+        weight = next(self.network.parameters(), torch.empty(0))
         was_training = [module for module in self.network.modules() if module.training]
         self.network.eval()
         try:
             embeddings = []
-            with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
                 for start in range(0, len(images), self.batch_size):
-                    batch = torch.tensor(images[start : start + self.batch_size], device=device)
-                    embeddings.append(self.network(self.input_spec.normalise(batch)).float().cpu())
+                    batch = torch.tensor(images[start : start + self.batch_size], device=weight.device)
+                    pixels = self.input_spec.normalise(batch, dtype=weight.dtype)
+                    embeddings.append(self.network(pixels).float().cpu())
             return torch.cat(embeddings).numpy()
         finally:
             for module in was_training:

@@ -137,15 +137,9 @@ class VerificationBenchmark:
             DataError: the file is missing or damaged, its pairs do not fit the folds, or do not resolve a target FAR.
             ModelError: an embedding is not finite.
         """
-        if self._pairs is None:
-            self._pairs = read_pairs(self.path)
-        is_same = self._pairs.is_same
-        try:
-            _fold_starts(is_same, self.num_folds)  # before the long part
-            targets = self._targets(num_negatives=int((~is_same).sum()))
-        except DataError as error:
-            raise DataError(f"{self.path}: {error}") from None
-        embeddings = self._normalised_embeddings(self._pairs, embed)
+        pairs, targets = self._checked()
+        is_same = pairs.is_same
+        embeddings = self._normalised_embeddings(pairs, embed)
         squared_distances = np.square(embeddings[0::2] - embeddings[1::2]).sum(axis=1)
         folds = fold_accuracies(squared_distances, is_same, num_folds=self.num_folds)
         roc = Roc(1 - squared_distances / 2, is_same)
@@ -158,6 +152,24 @@ class VerificationBenchmark:
             point = roc.at_far(far)
             yield f"tar_at_far_{_short(far)}", point.tar
             yield f"threshold_at_far_{_short(far)}", point.threshold
+
+    def check(self) -> None:
+        """Reads the file, so that a damaged or unfit one is found before a training, not after its first epoch.
+
+        Raises as `evaluate`, except for what only decoding and embedding the images can show.
+        """
+        self._checked()
+
+    def _checked(self) -> tuple[Pairs, list[float]]:
+        """The pairs, and the FARs at which to report."""
+        if self._pairs is None:
+            self._pairs = read_pairs(self.path)
+        is_same = self._pairs.is_same
+        try:
+            _fold_starts(is_same, self.num_folds)
+            return self._pairs, self._targets(num_negatives=int((~is_same).sum()))
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}") from None
 
     def _targets(self, *, num_negatives: int) -> list[float]:
         lowest = 1 / num_negatives

@@ -288,7 +288,7 @@ def assert_one_step_done(run_dir: Path) -> None:
 
 
 def check_initial_loss(run_dir: Path, *, num_classes: int) -> None:
-    """The first loss tells the number of classes: it is ln C and what scale and margin add, give or take the samples'."""
+    """The first loss tells the number of classes: it is ln C, and what scale and margin add."""
     config: Any = OmegaConf.load(run_dir / "config.yaml")
     with torch.device("meta"):
         head = build({**config.head, "num_classes": num_classes})

@@ -1,0 +1,130 @@
+"""What the loader hands out does not depend on who reads it, nor on where it begins."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from facerec.core.errors import ConfigError, DataError
+from facerec.data.augment import Augment
+from facerec.data.loader import BatchLoader
+from tests.noise_source import NoiseSource
+
+FLIP_AND_NOISE = ({"HorizontalFlip": {"p": 0.5}}, {"GaussNoise": {"p": 1.0}})
+
+
+def loader(*, num_workers: int = 0, source=None, transforms=FLIP_AND_NOISE, **sizes) -> BatchLoader:
+    sizes = {"global_batch_size": 12, "micro_batch_size": 4, "seed": 1} | sizes
+    source = source or NoiseSource(num_classes=5, images_per_class=4, size_px=8)
+    return BatchLoader(source=source, augment=Augment(transforms=transforms), num_workers=num_workers, **sizes)
+
+
+def contents(batches) -> list[tuple]:
+    return [(b.step, b.micro_index, b.indices.tolist(), b.labels.tolist(), b.images.numpy().tobytes()) for b in batches]
+
+
+def test_batches_are_as_the_contract_says():
+    source = NoiseSource(num_classes=5, images_per_class=4, size_px=8)
+    batches = list(loader(source=source, transforms=()).batches(first_step=2, end_step=4))
+    assert [(b.step, b.micro_index) for b in batches] == [(2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (3, 2)]
+    for batch in batches:
+        assert len(batch) == 4
+        assert batch.images.dtype == torch.uint8 and batch.images.shape == (4, 8, 8, 3)
+        assert batch.labels.dtype == batch.indices.dtype == torch.int64
+        for image, label, index in zip(batch.images, batch.labels.tolist(), batch.indices.tolist(), strict=True):
+            assert np.array_equal(image.numpy(), source.image(index)) and label == index // 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 3])
+def test_content_does_not_depend_on_workers_nor_on_the_first_step(num_workers):
+    expected = contents(loader().batches(first_step=0, end_step=5))
+    assert contents(loader(num_workers=num_workers).batches(first_step=0, end_step=5)) == expected
+    assert contents(loader(num_workers=num_workers).batches(first_step=3, end_step=5)) == expected[9:]
+
+
+def test_micro_batches_cut_the_global_batch():
+    whole = contents(loader(micro_batch_size=12).batches(first_step=1, end_step=2))
+    parts = contents(loader(micro_batch_size=3).batches(first_step=1, end_step=2))
+    assert sum((part[2] for part in parts), []) == whole[0][2]
+    assert b"".join(part[4] for part in parts) == whole[0][4]
+
+
+def test_a_sample_is_augmented_anew_in_every_epoch():
+    seen: dict[int, set[bytes]] = {}
+    for batch in loader(transforms=({"GaussNoise": {"p": 1.0}},)).batches(first_step=0, end_step=5):  # 3 epochs of 20
+        for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
+            seen.setdefault(index, set()).add(image.numpy().tobytes())
+    assert set(seen) == set(range(20)) and all(len(images) == 3 for images in seen.values())
+
+
+def test_no_steps_give_no_batches():
+    assert list(loader().batches(first_step=4, end_step=4)) == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_image_that_does_not_decode_is_a_data_error_that_names_it(num_workers):
+    bad = int(loader().sampler.indices(1)[5])
+    source = NoiseSource(num_classes=5, images_per_class=4, size_px=8, damaged=(bad,))
+    batches = loader(source=source, num_workers=num_workers).batches(first_step=0, end_step=4)
+    taken = []
+    with pytest.raises(DataError) as raised:
+        for batch in batches:
+            taken.append((batch.step, batch.micro_index))
+    assert taken == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert str(raised.value) == f"noise.rec, record {bad}: does not decode"
+    assert "Traceback" not in str(raised.value)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_images_that_differ_in_size_after_augmentation_are_a_data_error(num_workers):
+    transforms = ({"RandomScale": {"scale_limit": 0.5, "p": 0.9}},)
+    with pytest.raises(DataError, match=r"noise\.rec, record \d+: after augmentation .* check augment\.transforms"):
+        list(loader(transforms=transforms, num_workers=num_workers).batches(first_step=0, end_step=1))
+
+
+def test_transform_that_makes_no_uint8_is_a_data_error():
+    with pytest.raises(DataError, match="float32"):
+        list(loader(transforms=({"Normalize": {}},)).batches(first_step=0, end_step=1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"micro_batch_size": 5}, r"trainer\.micro_batch_size=5 does not divide data\.global_batch_size=12"),
+        ({"micro_batch_size": 0}, r"trainer\.micro_batch_size=0"),
+        ({"global_batch_size": 0, "micro_batch_size": 0}, r"data\.global_batch_size=0"),
+        ({"num_workers": -1}, r"loader\.num_workers=-1"),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused(sizes, says):
+    with pytest.raises(ConfigError, match=says):
+        loader(**sizes)
+
+
+def children() -> set[int]:
+    path = f"/proc/self/task/{threading.get_native_id()}/children"
+    with open(path) as file:
+        return {int(pid) for pid in file.read().split()}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs Linux's /proc")
+def test_workers_outlive_signals_to_the_group_and_end_with_the_generator():
+    before = children()
+    batches = loader(num_workers=2).batches(first_step=0, end_step=30)
+    taken = [next(batches) for _ in range(3)]
+    workers = children() - before
+    assert len(workers) == 2
+    for pid in workers:  # as Ctrl-C in a terminal and scancel do
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    taken += [next(batches) for _ in range(60)]
+    assert contents(taken) == contents(loader().batches(first_step=0, end_step=21))
+    batches.close()
+    deadline = time.monotonic() + 20
+    while children() & workers and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not children() & workers
