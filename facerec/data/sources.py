@@ -333,6 +333,10 @@ class FirstSamples:
         """See `Source.name`."""
         return self.source.name(index)
 
+    def benchmarks(self) -> list[Path]:
+        """Those of the whole set; none where it has no such files."""
+        return self.source.benchmarks() if hasattr(self.source, "benchmarks") else []
+
     def fingerprint(self) -> str:
         """That of the whole set."""
         return self.source.fingerprint()

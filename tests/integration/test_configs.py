@@ -1,7 +1,8 @@
 """Every file in configs/ composes, passes the checks of training and is built. The folder is walked, nothing is listed.
 
 What the recipes are is pinned against the settings that arcface_torch and the ArcFace paper give, and each of them
-makes an optimizer step: narrow in every test run, in full size with its real number of classes among the slow tests.
+makes an optimizer step: with a small network in every test run, and among the slow tests in full size, with its real
+number of classes.
 """
 
 import json

@@ -49,7 +49,7 @@ def test_content_does_not_depend_on_workers_nor_on_the_first_step(num_workers):
 def test_micro_batches_cut_the_global_batch():
     whole = contents(loader(micro_batch_size=12).batches(first_step=1, end_step=2))
     parts = contents(loader(micro_batch_size=3).batches(first_step=1, end_step=2))
-    assert sum((part[2] for part in parts), []) == whole[0][2]
+    assert [index for part in parts for index in part[2]] == whole[0][2]
     assert b"".join(part[4] for part in parts) == whole[0][4]
 
 

@@ -1,0 +1,38 @@
+"""Signals ask for a stop; only a second Ctrl-C is impatient."""
+
+import os
+import signal
+
+import pytest
+
+from facerec.training.stop_signal import StopSignal
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_is_a_request_and_is_acknowledged(number, capfd):
+    with StopSignal() as stop:
+        assert stop.requested is None
+        os.kill(os.getpid(), number)
+        assert stop.requested == number.name
+    assert f"{number.name}: stopping at the end of this step, with a checkpoint" in capfd.readouterr().err
+
+
+def test_second_sigterm_changes_nothing():
+    with StopSignal() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested == "SIGTERM"
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_a_request_interrupts(first):
+    with pytest.raises(KeyboardInterrupt), StopSignal():
+        os.kill(os.getpid(), first)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with StopSignal():
+        pass
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
