@@ -1,9 +1,24 @@
 """Fixtures for all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from facerec.core.run_log import LOGGER
+
+
+@pytest.fixture(autouse=True)
+def logger_as_it_was() -> Iterator[None]:
+    """Takes back what the command line does to facerec's logger, which pytest's caplog listens to."""
+    handlers, propagate, level = LOGGER.handlers[:], LOGGER.propagate, LOGGER.level
+    yield
+    for handler in set(LOGGER.handlers) - set(handlers):
+        LOGGER.removeHandler(handler)
+        handler.close()
+    LOGGER.propagate = propagate
+    LOGGER.setLevel(level)
 
 
 @pytest.fixture

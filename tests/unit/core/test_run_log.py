@@ -1,7 +1,6 @@
 """The metrics of a run: one line per figure set, and no line twice when a run resumes."""
 
 import json
-import logging
 import math
 
 import numpy as np
@@ -92,27 +91,13 @@ def test_tensorboard_shows_scalars_histograms_and_images_and_no_step_twice(tmp_p
     assert (shown.Images("images")[0].height, shown.Images("images")[0].width) == (8, 9)
 
 
-@pytest.fixture
-def logger():
-    """facerec's logger, put back afterwards."""
-    handlers, propagate, level = LOGGER.handlers[:], LOGGER.propagate, LOGGER.level
-    yield LOGGER
-    for handler in LOGGER.handlers[:]:
-        LOGGER.removeHandler(handler)
-        handler.close()
-    for handler in handlers:
-        LOGGER.addHandler(handler)
-    LOGGER.propagate = propagate
-    LOGGER.setLevel(level)
-
-
-def test_messages_go_to_the_screen_and_to_the_run_directory_once(logger, tmp_path, capsys):
+def test_messages_go_to_the_screen_and_to_the_run_directory_once(tmp_path, capsys):
     log_to(None)
     log_to(tmp_path / "run")
-    logger.info("resuming from %s", "step 5")
+    LOGGER.info("resuming from %s", "step 5")
     assert capsys.readouterr().err == "resuming from step 5\n"
     (line,) = (tmp_path / "run" / "log.txt").read_text().splitlines()
     assert line.endswith("INFO resuming from step 5")
     log_to(None)
-    logger.log(logging.WARNING, "not in the file")
+    LOGGER.warning("not in the file")
     assert "not in the file" not in (tmp_path / "run" / "log.txt").read_text()

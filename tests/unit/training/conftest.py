@@ -1,88 +1,17 @@
-"""A trainer over noise, with every part replaceable."""
+"""Trainers in folders of their own."""
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
-from facerec.core.input_spec import InputSpec
-from facerec.core.run_log import RunLog
-from facerec.data.augment import Augment
-from facerec.data.loader import BatchLoader
-from facerec.evaluation.embed import NetworkEmbedder
-from facerec.heads.head import MarginHead
-from facerec.losses.objective import Objective
-from facerec.networks.embedding_net import EmbeddingNet, join
-from facerec.networks.iresnet import IResNet
-from facerec.networks.neck import BNDropoutFCBN
-from facerec.training.checkpoint import CheckpointStore
-from facerec.training.optimizer import SGD
-from facerec.training.schedule import Polynomial
-from facerec.training.trainer import EvaluationPlan, Trainer, TrainerSettings
-from tests.noise_source import NoiseSource
-
-SIZE_PX, EMBEDDING_DIM = 16, 32
-
-
-def small_network(*, dropout: float = 0.0, seed: int = 0) -> EmbeddingNet:
-    """A quarter-width IResNet-18 for 16 x 16 pixels: 10 ms a step."""
-    torch.manual_seed(seed)
-    return join(
-        backbone=IResNet(depth=18, width_multiplier=0.25),
-        neck=partial(BNDropoutFCBN, embedding_dim=EMBEDDING_DIM, dropout=dropout),
-        input_spec=InputSpec(height_px=SIZE_PX, width_px=SIZE_PX),
-    )
-
-
-def build_trainer(run_dir: Path, **parts: Any) -> Trainer:
-    """`parts` replace arguments of `Trainer`; what is left over are arguments of `TrainerSettings`."""
-    take = parts.pop
-    source = take("source", None) or NoiseSource(num_classes=5, images_per_class=4, size_px=SIZE_PX)
-    global_batch_size = take("global_batch_size", 8)
-    loader = BatchLoader(
-        source=source,
-        augment=Augment(transforms=take("transforms", ())),
-        global_batch_size=global_batch_size,
-        micro_batch_size=take("micro_batch_size", None) or global_batch_size,
-        seed=1,
-    )
-    head = take("head", None) or MarginHead(num_classes=5, embedding_dim=EMBEDDING_DIM, m2=0.3, scale=16.0)
-    evaluators = take("evaluators", ())
-    eval_every_steps = take("eval_every_steps", None)
-    return Trainer(
-        network=take("network", None) or small_network(dropout=take("dropout", 0.0)),
-        objective=Objective(head=head),
-        loader=loader,
-        optimizer=take("optimizer", None) or SGD(lr=0.02),
-        schedule=take("schedule", None) or Polynomial(),
-        checkpoints=take("checkpoints", None) or CheckpointStore(),
-        evaluation=EvaluationPlan(
-            evaluators=evaluators,
-            embedder=lambda net: NetworkEmbedder(network=net, input_spec=net.input_spec),
-            every_steps=eval_every_steps,
-            every_epochs=take("eval_every_epochs", None),
-        ),
-        run_log=RunLog(run_dir=run_dir, tensorboard=False),
-        log_every_steps=take("log_every_steps", 1),
-        seed=take("seed", 1),
-        about=take("about", {"trained_on": {"data_root": "noise"}}),
-        resume_from=take("resume_from", None),
-        settings=TrainerSettings(**{"num_steps": 4, "device": "cpu", "num_threads": 1, **parts}),
-    )
+from facerec.training.trainer import Trainer
+from tests.unit.training.trainers import build_trainer
 
 
 @pytest.fixture
-def make_trainer(tmp_path) -> Callable[..., Trainer]:
+def make_trainer(tmp_path) -> Iterator[Callable[..., Trainer]]:
     """`make_trainer(run="a", **parts)`, see `build_trainer`; the run directory is `tmp_path / run`."""
-    threads = torch.get_num_threads()
+    num_threads = torch.get_num_threads()
     yield lambda run="run", **parts: build_trainer(tmp_path / run, **parts)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def make_network() -> Callable[..., EmbeddingNet]:
-    """See `small_network`."""
-    return small_network
+    torch.set_num_threads(num_threads)

@@ -136,13 +136,14 @@ def test_threshold_measured_at_an_earlier_step_does_not_travel_with_the_model(tm
 
 
 @pytest.mark.parametrize(
-    ("keep_last", "keep_best", "kept"), [(1, 0, {6}), (2, 0, {5, 6}), (1, 1, {2, 6}), (2, 2, {2, 4, 5, 6}), (9, 0, {1, 2, 3, 4, 5, 6})]
-)  # fmt: skip
+    ("keep_last", "keep_best", "kept"),
+    [(1, 0, [6]), (2, 0, [5, 6]), (1, 1, [2, 6]), (2, 2, [2, 4, 5, 6]), (9, 0, [1, 2, 3, 4, 5, 6])],
+)
 def test_last_and_best_are_kept(keep_last, keep_best, kept, tmp_path):
     store = CheckpointStore(keep_last=keep_last, keep_best=keep_best)
     for step, accuracy in enumerate([0.5, 0.9, 0.6, 0.8, 0.7, 0.75], start=1):
         save(store, tmp_path, step, accuracy=accuracy)
-    assert names(tmp_path) == [f"step-{step:08d}" for step in sorted(kept)]
+    assert names(tmp_path) == [f"step-{step:08d}" for step in kept]
 
 
 def test_keep_best_may_exceed_the_number_of_checkpoints(tmp_path):
@@ -241,19 +242,10 @@ def test_full_disk_is_a_checkpoint_error_and_leaves_the_earlier_ones(tmp_path, m
     assert names(tmp_path) == ["step-00000005"] and CheckpointStore().newest(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    ("mine", "says"),
-    [
-        ({"width": 8}, "size mismatch"),
-        ({"settings": AdamW(lr=0.1)}, None),
-    ],
-)
-def test_checkpoint_of_another_shape_is_refused(mine, says, tmp_path):
+def test_checkpoint_of_another_shape_is_refused(tmp_path):
     path = save(CheckpointStore(), tmp_path, 5, state(steps=1))
-    if says is None:
-        return  # which optimizer it is, the configuration tells; see the command line
-    with pytest.raises(CheckpointError, match=rf"step-00000005 does not fit this run[\s\S]*{says}[\s\S]*init_from="):
-        CheckpointStore().restore(path, state(**mine))
+    with pytest.raises(CheckpointError, match=r"does not fit this run[\s\S]*size mismatch[\s\S]*init_from="):
+        CheckpointStore().restore(path, state(width=8))
 
 
 def test_checkpoint_that_lacks_a_trained_parameter_is_refused(tmp_path):

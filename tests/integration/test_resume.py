@@ -1,0 +1,260 @@
+"""However a run is interrupted, the same command ends with the same bits as a run that never was."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facerec.cli.main import main
+from facerec.core.manifest import read_manifest
+from facerec.core.run_log import read_metrics
+from facerec.heads.centres import ClassCentres
+from facerec.networks.weights import step_directories
+from tests.integration.training_runs import (
+    NUM_STEPS,
+    TIMEOUT_S,
+    environment,
+    flip_byte,
+    last_step,
+    result_bits,
+    run,
+    start,
+    tiny_overrides,
+    wait_for,
+    write_faces,
+)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("faces") / "set")
+
+
+@pytest.fixture(scope="module")
+def reference(faces, tmp_path_factory) -> Path:
+    """The run directory of a process that was never interrupted. Not to be changed."""
+    run_dir = tmp_path_factory.mktemp("reference") / "run"
+    run(tiny_overrides(faces, run_dir), run_dir.with_suffix(".log"))
+    assert [path.name for path in step_directories(run_dir / "checkpoints")] == ["step-00000020", "step-00000024"]
+    return run_dir
+
+
+@pytest.fixture
+def in_process(capsys):
+    """`in_process(overrides)` trains here: (exit code, what was printed)."""
+    num_threads = torch.get_num_threads()
+
+    def train(overrides: list[str]) -> tuple[int, str]:
+        try:
+            main(["train", *overrides])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    yield train
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture
+def interrupted(reference, tmp_path) -> Path:
+    """A copy of the reference as it stood after step 20."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(reference, run_dir)
+    shutil.rmtree(run_dir / "checkpoints" / f"step-{NUM_STEPS:08d}")
+    (run_dir / "result.json").unlink()
+    return run_dir
+
+
+@pytest.mark.parametrize(("workers", "workers_after"), [(0, 1), (1, 3), (3, 0)])
+def test_killed_in_the_middle_of_an_epoch(workers, workers_after, faces, reference, tmp_path):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    process = start(tiny_overrides(faces, run_dir, f"loader.num_workers={workers}"), log)
+    wait_for(lambda: last_step(run_dir) >= 8, process, log)  # an epoch has 6 steps, and the last checkpoint is at 5
+    process.kill()
+    assert process.wait(TIMEOUT_S) == -signal.SIGKILL
+    assert not (run_dir / "result.json").exists()
+    printed = run(tiny_overrides(faces, run_dir, f"loader.num_workers={workers_after}"), log)
+    resumed_at = int(re.search(r"resuming from \S+, step (\d+) of 24", printed)[1])
+    assert 5 <= resumed_at < NUM_STEPS and "not bit-exact" not in printed
+    assert result_bits(run_dir) == result_bits(reference)
+    assert json.loads((run_dir / "result.json").read_text())["step"] == NUM_STEPS
+    assert [line["step"] for line in read_metrics(run_dir / "metrics.jsonl")] == list(range(1, NUM_STEPS + 1))
+
+
+def test_sigterm_to_all_processes_stops_with_a_checkpoint_and_the_same_command_goes_on(faces, reference, tmp_path):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    overrides = tiny_overrides(faces, run_dir, "loader.num_workers=2")
+    process = start(overrides, log)
+    wait_for(lambda: last_step(run_dir) >= 7, process, log)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(TIMEOUT_S) == 0, log.read_text()
+    printed = log.read_text()
+    stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; the same command goes on", printed)[1])
+    assert "SIGTERM: stopping at the end of this step" in printed and "Traceback" not in printed
+    assert step_directories(run_dir / "checkpoints")[-1].name == f"step-{stopped_at:08d}"
+    assert 7 <= stopped_at < NUM_STEPS and not (run_dir / "result.json").exists()
+    assert f"resuming from {run_dir}/checkpoints/step-{stopped_at:08d}" in run(overrides, log)
+    assert result_bits(run_dir) == result_bits(reference)
+
+
+# Answers "<process id>\n" for a JSON list of arguments: a fresh process that runs them, without the seconds of imports.
+STARTER = """
+import json, os, signal, sys
+import albumentations, matplotlib.pyplot, facerec.cli.train
+from facerec.cli.main import main
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        main(json.loads(line))
+        sys.stderr.flush()
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_kills_at_any_moment_never_leave_a_run_that_cannot_go_on(faces, reference, tmp_path):
+    """With a checkpoint after every step, most of the time goes into writing them."""
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    overrides = tiny_overrides(faces, run_dir, "checkpoint.every_steps=1", "checkpoint.keep_last=1")
+    chance = random.Random(7)
+    with open(log, "ab") as errors:
+        starter = subprocess.Popen(
+            [sys.executable, "-c", STARTER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment(), text=True,
+        )  # fmt: skip
+    newest, num_kills = -1, 0
+    with starter:
+        while newest < NUM_STEPS:
+            print(json.dumps(["train", *overrides]), file=starter.stdin, flush=True)
+            child = int(starter.stdout.readline())
+            if num_kills < 10:
+                wait_for(lambda: made_progress(run_dir, newest), starter, log)
+                time.sleep(chance.uniform(0, 0.08))
+                os.kill(child, signal.SIGKILL)
+                num_kills += 1
+            code = next(line for line in starter.stdout if re.fullmatch(r"-?\d+\n", line))
+            assert int(code) in (0, -signal.SIGKILL), log.read_text()
+            steps = [read_manifest(path)["step"] for path in step_directories(run_dir / "checkpoints")]
+            assert max(steps) >= newest
+            newest = max(steps)
+        starter.stdin.close()
+    assert num_kills >= 5 and log.read_text().count("resuming from") >= 4
+    assert "passed over" not in log.read_text() and "Traceback" not in log.read_text()
+    assert result_bits(run_dir) == result_bits(reference)
+    assert len(list((run_dir / "checkpoints").iterdir())) <= 2  # what the kills left was swept up
+
+
+def made_progress(run_dir: Path, newest: int) -> bool:
+    """Whether a checkpoint after step `newest` is there or being written."""
+    folder = run_dir / "checkpoints"
+    names = [path.name for path in folder.glob("step-*")] if folder.exists() else []
+    return any(int(name[5:13]) > newest for name in names)
+
+
+def test_damaged_checkpoint_is_passed_over_with_a_warning_even_when_the_run_was_finished(
+    faces, reference, tmp_path, in_process
+):
+    run_dir = tmp_path / "run"
+    shutil.copytree(reference, run_dir)
+    newest = run_dir / "checkpoints" / f"step-{NUM_STEPS:08d}"
+    flip_byte(newest / "train_state" / "tensors.safetensors")
+    code, printed = in_process(tiny_overrides(faces, run_dir))
+    assert code == 0
+    assert f"passed over: {newest}/train_state/tensors.safetensors is not what was written" in printed
+    assert f"resuming from {run_dir}/checkpoints/step-00000020, step 20 of 24" in printed
+    assert "passed over" in (run_dir / "log.txt").read_text()
+    assert result_bits(run_dir) == result_bits(reference)
+    assert json.loads((run_dir / "result.json").read_text())["step"] == NUM_STEPS
+
+
+def test_finished_run_has_nothing_to_do(faces, reference, tmp_path, in_process):
+    run_dir = tmp_path / "run"
+    shutil.copytree(reference, run_dir)
+    code, printed = in_process(tiny_overrides(faces, run_dir))
+    assert code == 0 and "is finished (24 steps); nothing to do" in printed
+    assert result_bits(run_dir) == result_bits(reference)
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("head.m2=0.4", "head.m2: stored 0.5, now 0.4"),
+        ("seed=2", "seed: stored 1, now 2"),
+        ("optimizer.momentum=0.8", "optimizer.momentum: stored 0.9, now 0.8"),
+        ("data.global_batch_size=16", "data.global_batch_size: stored 8, now 16"),
+        ("trainer.num_steps=30", "trainer.num_steps: stored 24, now 30"),
+        ("augment=none", "augment.transforms"),
+        ("resume=never", "resume=never, but"),
+    ],
+)
+def test_other_settings_are_refused_with_the_difference_and_the_ways_out(
+    change, difference, faces, reference, in_process
+):
+    before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}
+    code, printed = in_process(tiny_overrides(faces, reference, change))
+    assert code == 2 and difference in printed and "Traceback" not in printed
+    if change != "resume=never":
+        assert "train into another run_dir=" in printed and f"init_from={reference}" in printed
+    assert {path: path.stat().st_mtime_ns for path in reference.rglob("*")} == before | {
+        reference / "log.txt": (reference / "log.txt").stat().st_mtime_ns
+    }
+
+
+def test_data_that_moved_is_taken_and_what_does_not_change_the_result_may_differ(
+    faces, reference, interrupted, tmp_path, in_process
+):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(faces, moved)
+    free = ["checkpoint.every_steps=7", "logging.every_steps=3", "eval.every_epochs=2", "loader.num_workers=1"]
+    code, printed = in_process(tiny_overrides(moved, interrupted, *free))
+    assert code == 0 and "step 20 of 24" in printed
+    assert result_bits(interrupted) == result_bits(reference)
+    assert str(moved) in (interrupted / "config.yaml").read_text()
+
+
+def test_other_data_are_refused(reference, tmp_path, in_process):
+    others = write_faces(tmp_path / "others", seed=2)
+    code, printed = in_process(tiny_overrides(others, reference))
+    assert code == 2 and "Traceback" not in printed
+    assert re.search(rf"the data: fingerprint stored \w{{12}}, now \w{{12}} \({others}\)", printed)
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "run.json"])
+def test_run_that_does_not_say_what_it_was_is_refused(file, faces, interrupted, in_process):
+    (interrupted / file).write_text("{")
+    code, printed = in_process(tiny_overrides(faces, interrupted))
+    assert code == 2 and "its config.yaml or run.json cannot be read" in printed and "Traceback" not in printed
+
+
+def test_init_from_takes_the_weights_and_nothing_else(faces, reference, tmp_path, in_process):
+    run_dir = tmp_path / "run"
+    still = ["trainer.num_steps=1", "optimizer.lr=0", "head.m2=0.4"]
+    code, printed = in_process(tiny_overrides(faces, run_dir, *still, f"init_from={reference}"))
+    assert code == 0 and "resuming" not in printed
+    num_tensors = len(load_file(reference / "checkpoints" / "step-00000024" / "model.safetensors"))
+    assert f"step-00000024: {num_tensors} of {num_tensors} tensors taken" in printed
+    (checkpoint,) = step_directories(run_dir / "checkpoints")
+    assert checkpoint.name == "step-00000001"
+    theirs = load_file(reference / "checkpoints" / "step-00000024" / "model.safetensors")
+    ours = load_file(checkpoint / "model.safetensors")
+    trained = [name for name in ours if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert all(torch.equal(ours[name], theirs[name]) for name in trained)
+    state = load_file(checkpoint / "train_state" / "tensors.safetensors")
+    fresh = ClassCentres(num_classes=6, embedding_dim=32, seed=1).weight
+    assert torch.equal(state["objective.head.centres.weight"], fresh)
+    assert [line["step"] for line in read_metrics(run_dir / "metrics.jsonl")] == [1]
+    code, printed = in_process(tiny_overrides(faces, reference, f"init_from={run_dir}"))
+    assert code == 2 and "init_from: stored None" in printed
