@@ -6,9 +6,8 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,13 @@ from facerec.heads.centres import ClassCentres
 from facerec.networks.weights import step_directories
 from tests.integration.training_runs import (
     NUM_STEPS,
-    TIMEOUT_S,
-    environment,
+    Starter,
     flip_byte,
     last_step,
     result_bits,
     run,
     start,
     tiny_overrides,
-    wait_for,
     write_faces,
 )
 
@@ -44,9 +41,15 @@ def faces(tmp_path_factory) -> Path:
 def reference(faces, tmp_path_factory) -> Path:
     """The run directory of a process that was never interrupted. Not to be changed."""
     run_dir = tmp_path_factory.mktemp("reference") / "run"
-    run(tiny_overrides(faces, run_dir), run_dir.with_suffix(".log"))
+    run(start, tiny_overrides(faces, run_dir), run_dir.with_suffix(".log"))
     assert [path.name for path in step_directories(run_dir / "checkpoints")] == ["step-00000020", "step-00000024"]
     return run_dir
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    with Starter() as ready:
+        yield ready
 
 
 @pytest.fixture
@@ -78,14 +81,15 @@ def interrupted(reference, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(("workers", "workers_after"), [(0, 1), (1, 3), (3, 0)])
-def test_killed_in_the_middle_of_an_epoch(workers, workers_after, faces, reference, tmp_path):
+def test_killed_in_the_middle_of_an_epoch(workers, workers_after, faces, reference, starter, tmp_path):
+    begin = start if workers == 0 else starter.start  # once by `python -m facerec` itself
     run_dir, log = tmp_path / "run", tmp_path / "log"
-    process = start(tiny_overrides(faces, run_dir, f"loader.num_workers={workers}"), log)
-    wait_for(lambda: last_step(run_dir) >= 8, process, log)  # an epoch has 6 steps, and the last checkpoint is at 5
-    process.kill()
-    assert process.wait(TIMEOUT_S) == -signal.SIGKILL
+    process = begin(tiny_overrides(faces, run_dir, f"loader.num_workers={workers}"), log)
+    process.wait_until(lambda: last_step(run_dir) >= 8)  # an epoch has 6 steps, and the last checkpoint is at 5
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert not (run_dir / "result.json").exists()
-    printed = run(tiny_overrides(faces, run_dir, f"loader.num_workers={workers_after}"), log)
+    printed = run(begin, tiny_overrides(faces, run_dir, f"loader.num_workers={workers_after}"), log)
     resumed_at = int(re.search(r"resuming from \S+, step (\d+) of 24", printed)[1])
     assert 5 <= resumed_at < NUM_STEPS and "not bit-exact" not in printed
     assert result_bits(run_dir) == result_bits(reference)
@@ -93,75 +97,51 @@ def test_killed_in_the_middle_of_an_epoch(workers, workers_after, faces, referen
     assert [line["step"] for line in read_metrics(run_dir / "metrics.jsonl")] == list(range(1, NUM_STEPS + 1))
 
 
-def test_sigterm_to_all_processes_stops_with_a_checkpoint_and_the_same_command_goes_on(faces, reference, tmp_path):
+def test_sigterm_to_all_processes_stops_with_a_checkpoint_and_the_same_command_goes_on(
+    faces, reference, starter, tmp_path
+):
     run_dir, log = tmp_path / "run", tmp_path / "log"
     overrides = tiny_overrides(faces, run_dir, "loader.num_workers=2")
-    process = start(overrides, log)
-    wait_for(lambda: last_step(run_dir) >= 7, process, log)
+    process = starter.start(overrides, log)
+    process.wait_until(lambda: last_step(run_dir) >= 7)
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(TIMEOUT_S) == 0, log.read_text()
+    assert process.wait() == 0, log.read_text()
     printed = log.read_text()
     stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; the same command goes on", printed)[1])
     assert "SIGTERM: stopping at the end of this step" in printed and "Traceback" not in printed
     assert step_directories(run_dir / "checkpoints")[-1].name == f"step-{stopped_at:08d}"
     assert 7 <= stopped_at < NUM_STEPS and not (run_dir / "result.json").exists()
-    assert f"resuming from {run_dir}/checkpoints/step-{stopped_at:08d}" in run(overrides, log)
+    assert f"resuming from {run_dir}/checkpoints/step-{stopped_at:08d}" in run(starter.start, overrides, log)
     assert result_bits(run_dir) == result_bits(reference)
 
 
-# Answers "<process id>\n" for a JSON list of arguments: a fresh process that runs them, without the seconds of imports.
-STARTER = """
-import json, os, signal, sys
-import albumentations, matplotlib.pyplot, facerec.cli.train
-from facerec.cli.main import main
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        main(json.loads(line))
-        sys.stderr.flush()
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-def test_kills_at_any_moment_never_leave_a_run_that_cannot_go_on(faces, reference, tmp_path):
+def test_kills_at_any_moment_never_leave_a_run_that_cannot_go_on(faces, reference, starter, tmp_path):
     """With a checkpoint after every step, most of the time goes into writing them."""
     run_dir, log = tmp_path / "run", tmp_path / "log"
     overrides = tiny_overrides(faces, run_dir, "checkpoint.every_steps=1", "checkpoint.keep_last=1")
     chance = random.Random(7)
-    with open(log, "ab") as errors:
-        starter = subprocess.Popen(
-            [sys.executable, "-c", STARTER],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment(), text=True,
-        )  # fmt: skip
-    newest, num_kills = -1, 0
-    with starter:
-        while newest < NUM_STEPS:
-            print(json.dumps(["train", *overrides]), file=starter.stdin, flush=True)
-            child = int(starter.stdout.readline())
-            if num_kills < 10:
-                wait_for(lambda: made_progress(run_dir, newest), starter, log)
-                time.sleep(chance.uniform(0, 0.08))
-                os.kill(child, signal.SIGKILL)
-                num_kills += 1
-            code = next(line for line in starter.stdout if re.fullmatch(r"-?\d+\n", line))
-            assert int(code) in (0, -signal.SIGKILL), log.read_text()
-            steps = [read_manifest(path)["step"] for path in step_directories(run_dir / "checkpoints")]
-            assert max(steps) >= newest
-            newest = max(steps)
-        starter.stdin.close()
-    assert num_kills >= 5 and log.read_text().count("resuming from") >= 4
-    assert "passed over" not in log.read_text() and "Traceback" not in log.read_text()
+    newest = 0
+    for _ in range(10):
+        process = starter.start(overrides, log)
+        process.wait_until(lambda after=newest: has_begun_a_checkpoint(run_dir, after))
+        time.sleep(chance.uniform(0, 0.08))
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() in (-signal.SIGKILL, 0), log.read_text()
+        steps = [read_manifest(path)["step"] for path in step_directories(run_dir / "checkpoints")]
+        assert max(steps, default=0) >= newest
+        newest = max(steps, default=0)
+        if newest == NUM_STEPS:
+            break
+    printed = run(starter.start, overrides, log)
+    assert "resuming from" in printed and "passed over" not in printed and "Traceback" not in printed
     assert result_bits(run_dir) == result_bits(reference)
     assert len(list((run_dir / "checkpoints").iterdir())) <= 2  # what the kills left was swept up
 
 
-def made_progress(run_dir: Path, newest: int) -> bool:
-    """Whether a checkpoint after step `newest` is there or being written."""
+def has_begun_a_checkpoint(run_dir: Path, after: int) -> bool:
+    """Whether a checkpoint of a step > `after` is there, or being written."""
     folder = run_dir / "checkpoints"
-    names = [path.name for path in folder.glob("step-*")] if folder.exists() else []
-    return any(int(name[5:13]) > newest for name in names)
+    return folder.exists() and any(int(path.name[5:13]) > after for path in folder.glob("step-*"))
 
 
 def test_damaged_checkpoint_is_passed_over_with_a_warning_even_when_the_run_was_finished(

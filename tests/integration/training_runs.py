@@ -57,30 +57,105 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
-def start(overrides: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """`python -m facerec train ...` as a process group of its own; everything that it prints goes to `log`."""
+class Process:
+    """A training in a process, and process group, of its own.
+
+    Args:
+        pid: of the process.
+        wait: waits for its end, and returns its exit code.
+        log: the file with all that it prints.
+    """
+
+    def __init__(self, *, pid: int, wait: Callable[[], int], log: Path) -> None:
+        self.pid = pid
+        self.wait = wait
+        self.log = log
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Returns as soon as the condition holds; fails when the process ends before."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert not has_ended(self.pid), f"it ended before:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"it takes too long:\n{self.log.read_text()}"
+            time.sleep(0.002)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or a zombie that nobody has waited for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def start(overrides: list[str], log: Path) -> Process:
+    """`python -m facerec train ...`."""
     command = [sys.executable, "-m", "facerec", "train", *overrides]
     with open(log, "ab") as output:
-        return subprocess.Popen(
+        started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment(), process_group=0
         )
+    return Process(pid=started.pid, wait=lambda: started.wait(TIMEOUT_S), log=log)
 
 
-def run(overrides: list[str], log: Path) -> str:
+class Starter:
+    """Starts `facerec train ...` again and again without the seconds that its imports take.
+
+    A process that has imported everything, and done nothing, forks once for each command.
+    """
+
+    CODE = """
+import json, os, sys, traceback
+import albumentations, matplotlib.pyplot, facerec.cli.train
+from facerec.cli.main import main
+for line in sys.stdin:
+    log, *arguments = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1), os.dup2(output, 2)
+        code = 0
+        try:
+            main(arguments)
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+    def __enter__(self) -> "Starter":
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.CODE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment() | {"NO_ALBUMENTATIONS_UPDATE": "1"},
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=TIMEOUT_S)
+
+    def start(self, overrides: list[str], log: Path) -> Process:
+        """One at a time: the one before has to be waited for."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        print(json.dumps([str(log), "train", *overrides]), file=stdin, flush=True)
+        return Process(pid=int(stdout.readline()), wait=lambda: int(stdout.readline()), log=log)
+
+
+def run(start: Callable[[list[str], Path], Process], overrides: list[str], log: Path) -> str:
     """Runs to the end; returns what it printed. Fails where the exit code is not 0."""
-    code = start(overrides, log).wait(TIMEOUT_S)
+    code = start(overrides, log).wait()
     printed = log.read_text()
     assert code == 0, printed
     return printed
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    """Returns as soon as the condition holds; fails when the process ends before."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert process.poll() is None, f"it ended before:\n{log.read_text()}"
-        assert time.monotonic() < deadline, f"it takes too long:\n{log.read_text()}"
-        time.sleep(0.002)
 
 
 def last_step(run_dir: Path) -> int:
