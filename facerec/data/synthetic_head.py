@@ -129,10 +129,12 @@ class HeadSurface:
                 ]
             )
         )
-        rear_y, rear_z = [crown, -0.9, 0.0, 0.6, jaw, chin], [-0.1, -1.15, -1.2, -0.8, -0.1, 0.72 + p.chin_depth]
+        rear = np.array(
+            [[crown, -0.1], [-0.9, -1.15], [0.0, -1.2], [0.6, -0.8], [jaw, -0.1], [chin, 0.72 + p.chin_depth]]
+        )
         width = np.maximum(np.interp(LEVELS, side[:, 1], side[:, 0], left=0, right=0), 0.04)
         front_z = np.interp(LEVELS, front[:, 0], front[:, 1])
-        rear_z = np.interp(LEVELS, rear_y, rear_z)
+        rear_z = np.interp(LEVELS, rear[:, 0], rear[:, 1])
         return np.stack([width, (front_z - rear_z) / 2, (front_z + rear_z) / 2]), side[1:-1:2, 1]
 
     def _relief(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:

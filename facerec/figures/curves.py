@@ -41,10 +41,11 @@ def training_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
                 axis.annotate(
                     f"{100 * values[-1]:.2f}",
                     (steps[-1], 100 * values[-1]),
-                    (-4, -14),
+                    (0, 7),
                     ha="right",
                     textcoords="offset points",
                 )
+        axis.margins(y=0.12)
         axis.set_title(title, fontsize=11)
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)

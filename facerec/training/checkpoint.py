@@ -149,8 +149,10 @@ class CheckpointStore:
         scores = {path: score for path in paths if (score := self._score(path)) is not None}
         best = sorted(scores, key=lambda path: (scores[path], path.name), reverse=True)
         keep = {*paths[-self.keep_last :], *best[: self.keep_best]}
-        unfinished = directory.glob("step-*.partial-*")  # of runs that were killed while they wrote
-        for path in [*unfinished, *(path for path in paths if path not in keep)]:
+        for path in paths:
+            if path not in keep:  # renamed first, so that a kill leaves nothing half under the final name
+                path.rename(_new_name(path, "partial"))
+        for path in directory.glob("step-*.partial-*"):  # those, and what killed runs left
             shutil.rmtree(path, ignore_errors=True)
 
     def _score(self, path: Path) -> float | None:
@@ -188,12 +190,16 @@ def _set_aside(path: Path) -> None:
     """Makes room for a checkpoint where one lies that was passed over on resuming."""
     if not path.exists():
         return
-    aside = path.with_name(f"{path.name}.set-aside-{uuid.uuid4().hex[:8]}")
+    aside = _new_name(path, "set-aside")
     try:
         path.rename(aside)
     except OSError as error:
         raise CheckpointError(f"{path} could not be renamed to make room for a new checkpoint: {error}") from None
     LOGGER.warning("%s was passed over, and is now called %s", path, aside.name)
+
+
+def _new_name(path: Path, what: str) -> Path:
+    return path.with_name(f"{path.name}.{what}-{uuid.uuid4().hex[:8]}")
 
 
 def _write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

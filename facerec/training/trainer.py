@@ -198,7 +198,7 @@ class Trainer:
                 while step < self.num_steps and stop.requested is None:
                     self._train_step(step, batches, progress)
                     step += 1
-                    if step % self.log_every_steps == 0 or step in (first_step + 1, self.num_steps):
+                    if self._is_log_due(step, first_step):
                         progress.write(step, epoch=step / self.steps_per_epoch)
                     if self._is_due(step, self.evaluation):
                         self._evaluate(step)
@@ -318,6 +318,12 @@ class Trainer:
     def _steps_of(self, num_epochs: float) -> Fraction:
         """Epochs in steps, exactly: 0.1 is a tenth, and an end of an epoch is never missed by rounding."""
         return Fraction(str(num_epochs)) * self.exact_steps_per_epoch
+
+    def _is_log_due(self, step: int, first_step: int) -> bool:
+        """After the first step, at the interval, and at the end, where a short rest joins the last interval."""
+        rest = self.num_steps - step
+        at_interval = step % self.log_every_steps == 0 and rest >= self.log_every_steps // 2
+        return at_interval or step == first_step + 1 or rest == 0
 
     def _evaluate(self, step: int) -> None:
         self.guard.check_weights(step)
