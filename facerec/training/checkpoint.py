@@ -4,6 +4,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,9 @@ class CheckpointStore:
         best = sorted(scores, key=lambda path: (scores[path], path.name), reverse=True)
         keep = {*paths[-self.keep_last :], *best[: self.keep_best]}
         for path in paths:
-            if path not in keep:  # renamed first, so that a kill leaves nothing half under the final name
-                path.rename(_new_name(path, "partial"))
+            if path not in keep:
+                with suppress(OSError):  # renamed first, so that a kill leaves no half of it under its name
+                    path.rename(_new_name(path, "partial"))
         for path in directory.glob("step-*.partial-*"):  # those, and what killed runs left
             shutil.rmtree(path, ignore_errors=True)
 

@@ -121,7 +121,7 @@ def test_kills_at_any_moment_never_leave_a_run_that_cannot_go_on(faces, referenc
     overrides = tiny_overrides(faces, run_dir, "checkpoint.every_steps=1", "checkpoint.keep_last=1")
     chance = random.Random(7)
     newest = 0
-    for num_names in (1, 2, 3, 4, 5, 1, 3, 2):  # each checkpoint has two, while it is written and after
+    for num_names in (1, 2, 3, 4, 1, 5):  # each checkpoint has two, while it is written and after
         seen = checkpoint_names(run_dir)
         enough = len(seen) + num_names
         process = starter.start(overrides, log)
@@ -134,7 +134,7 @@ def test_kills_at_any_moment_never_leave_a_run_that_cannot_go_on(faces, referenc
         steps = [read_manifest(path)["step"] for path in step_directories(run_dir / "checkpoints")]
         assert max(steps, default=0) >= newest
         newest = max(steps, default=0)
-    assert 4 <= newest < NUM_STEPS
+    assert 3 <= newest < NUM_STEPS
     printed = run(starter.start, overrides, log)
     assert "resuming from" in printed and "passed over" not in printed and "Traceback" not in printed
     assert result_bits(run_dir) == result_bits(reference)

@@ -101,13 +101,15 @@ def start(overrides: list[str], log: Path) -> Process:
 class Starter:
     """Starts `facerec train ...` again and again without the seconds that its imports take.
 
-    A process that has imported everything, and done nothing, forks once for each command.
+    A process that has imported everything, and computed nothing, forks once for each command.
     """
 
     CODE = """
 import json, os, sys, traceback
-import albumentations, matplotlib.pyplot, facerec.cli.train
+import albumentations, matplotlib.pyplot, torch._dynamo, torch.utils.data, facerec.cli.train
+from facerec.cli.compose import compose
 from facerec.cli.main import main
+compose("train", [])
 for line in sys.stdin:
     log, *arguments = json.loads(line)
     child = os.fork()
