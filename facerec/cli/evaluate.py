@@ -68,7 +68,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 
 def _paths(sets: list[str] | None, model: Model) -> list[Path]:
     if sets is None:
-        sets = model.card.get("trained_on", {}).get("trained_on", {}).get("benchmarks", [])
+        sets = model.card.get("trained_on", {}).get("benchmarks", [])
         if not sets:
             raise ConfigError("sets is not given, and the model names no benchmarks: give sets=[lfw.bin,...]")
     paths = []

@@ -98,7 +98,7 @@ class CheckpointStore:
             _write_tensors(state.network.state_dict(), partial / MODEL_FILE)
             fresh = metrics if metrics_step == step else {}
             thresholds = {key: value for key, value in fresh.items() if key.endswith("/threshold_cosine")}
-            card = {**state.network.card(), "trained_on": about, "step": step, "thresholds": thresholds}
+            card = {**state.network.card(), **about, "step": step, "thresholds": thresholds}
             (partial / CARD_FILE).write_text(json.dumps(card, indent=1))
             tensors = _optimizer_tensors(state.optimizer)
             tensors |= {f"objective.{key}": value for key, value in state.objective.state_dict().items()}

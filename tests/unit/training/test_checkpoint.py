@@ -123,7 +123,7 @@ def test_checkpoint_holds_a_model_its_card_and_a_manifest(tmp_path):
         "model.json", "model.safetensors", "train_state/state.json", "train_state/tensors.safetensors",
     }  # fmt: skip
     card = json.loads((path / "model.json").read_text())
-    assert card["step"] == 12 and card["trained_on"] == {"trained_on": {"data_root": "x"}}
+    assert card["step"] == 12 and card["trained_on"] == {"data_root": "x"}
     assert card["thresholds"] == {"eval/lfw/threshold_cosine": 0.25}
     assert set(read_model(str(path)).state) == set(TinyNet().state_dict())
     assert CheckpointStore().about(path) == manifest
