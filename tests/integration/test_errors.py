@@ -206,7 +206,7 @@ def test_benchmarks_that_cannot_be_scored_are_refused_before_the_first_step(face
 # --- checkpoints and models -------------------------------------------------------------------------------------------
 
 
-def test_flipped_byte_in_every_checkpoint(faces, tmp_path, refused, train, capsys):
+def test_flipped_byte_in_every_checkpoint(faces, tmp_path, refused, train):
     checkpoints = trained_run(faces, tmp_path / "run")
     for path in checkpoints:
         flip_byte(path / "model.safetensors")

@@ -115,6 +115,7 @@ def test_sigterm_to_all_processes_stops_with_a_checkpoint_and_the_same_command_g
     assert result_bits(run_dir) == result_bits(reference)
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_never_leave_a_run_that_cannot_go_on(faces, reference, starter, tmp_path):
     """With a checkpoint after every step, most of the time goes into writing them."""
     run_dir, log = tmp_path / "run", tmp_path / "log"
