@@ -11,19 +11,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from facerec.core.errors import ModelError
 from facerec.core.input_spec import InputSpec
 from facerec.networks.iresnet import IResNet
-from facerec.networks.neck import BNDropoutFCBN
+from facerec.networks.library import TimmBackbone, TorchvisionBackbone
+from facerec.networks.mobilefacenet import MobileFaceNet
+from facerec.networks.neck import FCBNFCBN, GDC, BNDropoutFCBN
+from facerec.networks.vit import VisionTransformer
 
 # What model.json may name. Nothing else is ever built from a file.
-BACKBONES = {IResNet.name: IResNet}
-NECKS = {BNDropoutFCBN.name: BNDropoutFCBN}
+BACKBONES = {part.name: part for part in (IResNet, MobileFaceNet, VisionTransformer, TorchvisionBackbone, TimmBackbone)}
+NECKS = {part.name: part for part in (BNDropoutFCBN, GDC, FCBNFCBN)}
 PARTS = ("backbone.", "neck.")
 
 
 class EmbeddingNet(nn.Module):
     """Backbone and neck: normalised float (B, 3, H, W) -> float32 (B, embedding_dim).
 
-    The state dict has no "backbone." and "neck." in front of its keys: for an IResNet they are
-    those of InsightFace's arcface_torch, in both directions.
+    The state dict has no "backbone." and "neck." in front of its keys: for IResNet, MobileFaceNet (with the neck gdc)
+    and the vision transformer (fc_bn_fc_bn) they are those of InsightFace's arcface_torch, in both directions.
 
     Args:
         backbone: maps images to a feature map (B, C, h, w).

@@ -7,6 +7,7 @@ from torch import nn
 
 from facerec.core.errors import ConfigError
 from facerec.networks.prelu import PReLU
+from facerec.networks.recompute import run_pieces
 
 BLOCKS_PER_STAGE = {
     18: (2, 2, 2, 2),
@@ -61,18 +62,19 @@ class IResNet(nn.Module):
     Args:
         depth: 18, 34, 50, 100 or 200.
         width_multiplier: scales all channels; 0.25 has 16 in the stem, for machines without a GPU.
+        checkpoint_activations: compute activations again in the backward pass instead of keeping them.
 
     Raises:
         ConfigError: another depth, or a width that leaves less than 16 channels in the stem.
     """
 
     name = "iresnet"
-    layer1: nn.Module
-    layer2: nn.Module
-    layer3: nn.Module
-    layer4: nn.Module
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
-    def __init__(self, *, depth: int, width_multiplier: float = 1.0) -> None:
+    def __init__(self, *, depth: int, width_multiplier: float = 1.0, checkpoint_activations: bool = False) -> None:
         super().__init__()
         if depth not in BLOCKS_PER_STAGE:
             raise ConfigError(f"backbone.depth={depth}; IResNet has the depths {', '.join(map(str, BLOCKS_PER_STAGE))}")
@@ -83,6 +85,7 @@ class IResNet(nn.Module):
             )
         self.depth = depth
         self.width_multiplier = width_multiplier
+        self.checkpoint_activations = checkpoint_activations
         channels = [round(c * width_multiplier) for c in (64, 64, 128, 256, 512)]
         self.conv1 = nn.Conv2d(3, channels[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels[0])
@@ -105,7 +108,7 @@ class IResNet(nn.Module):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments, for model.json."""
+        """The constructor's arguments that make the network, for model.json."""
         return {"depth": self.depth, "width_multiplier": self.width_multiplier}
 
     def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
@@ -113,5 +116,9 @@ class IResNet(nn.Module):
         return -(-height_px // 16), -(-width_px // 16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.checkpoint_activations:
+            stem = nn.Sequential(self.conv1, self.bn1, self.prelu)
+            pieces = [stem, *self.layer1, *self.layer2, *self.layer3, *self.layer4]
+            return run_pieces(pieces, x, recompute=True)
         x = self.prelu(self.bn1(self.conv1(x)))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))

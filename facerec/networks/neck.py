@@ -1,6 +1,10 @@
-"""The BN-Dropout-FC-BN neck between a feature map and the embedding (ArcFace paper, section 3.1, "E")."""
+"""The necks between a feature map and the embedding.
 
-from contextlib import nullcontext
+A neck maps (B, C, h, w) to float32 (B, embedding_dim); fp64 stays fp64. Its linear layers and the BN after them leave
+autocast: an embedding in bf16 has cosines that are off by 1e-3.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -8,17 +12,21 @@ from torch import nn
 
 from facerec.core.errors import ConfigError
 
+VIT_NORM_EPS = 2e-5
+
 
 class BNDropoutFCBN(nn.Module):
-    """BN - dropout - flatten - linear - BN: (B, C, h, w) -> float32 (B, embedding_dim), fp64 stays fp64.
+    """BN - dropout - flatten - linear - BN (ArcFace paper, section 3.1, "E").
 
-    The linear layer and the last BN leave autocast: an embedding in bf16 has cosines that are off by 1e-3.
     The last BN's weight stays at 1, since the head normalises the embedding anyway.
 
     Args:
         in_channels, in_height, in_width: shape of the feature map; filled in from the backbone.
         embedding_dim: length of the embedding.
         dropout: probability of dropping an element of the feature map (paper 0.4, arcface_torch 0).
+
+    Raises:
+        ConfigError: embedding_dim or dropout is out of range.
     """
 
     name = "bn_dropout_fc_bn"
@@ -27,10 +35,7 @@ class BNDropoutFCBN(nn.Module):
         self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        if embedding_dim < 1:
-            raise ConfigError(f"neck.embedding_dim={embedding_dim}; expected a positive number (512 is usual)")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"neck.dropout={dropout}; expected a probability below 1")
+        _check(embedding_dim=embedding_dim, dropout=dropout)
         self.embedding_dim = embedding_dim
         self.bn2 = nn.BatchNorm2d(in_channels)
         self.dropout = nn.Dropout(dropout)
@@ -45,8 +50,117 @@ class BNDropoutFCBN(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout(self.bn2(x)).flatten(1)
-        has_autocast = torch.amp.is_autocast_available(x.device.type)  # the meta device has none
-        with torch.autocast(x.device.type, enabled=False) if has_autocast else nullcontext():
-            if x.dtype != torch.float64:
-                x = x.float()
-            return self.features(self.fc(x))
+        with _without_autocast(x):
+            return self.features(self.fc(_at_least_fp32(x)))
+
+
+class GDC(nn.Module):
+    """Dropout - depthwise convolution over the whole map - BN - linear - BN (MobileFaceNet, arXiv 1804.07573).
+
+    Module names and initialisation are those of InsightFace's mbf.
+
+    Args:
+        in_channels, in_height, in_width: shape of the feature map; filled in from the backbone.
+        embedding_dim: length of the embedding.
+        dropout: probability of dropping an element of the feature map (arcface_torch has none).
+
+    Raises:
+        ConfigError: embedding_dim or dropout is out of range.
+    """
+
+    name = "gdc"
+
+    def __init__(
+        self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        _check(embedding_dim=embedding_dim, dropout=dropout)
+        self.embedding_dim = embedding_dim
+        self.dropout = nn.Dropout(dropout)
+        conv = nn.Conv2d(in_channels, in_channels, (in_height, in_width), groups=in_channels, bias=False)
+        linear = nn.Linear(in_channels, embedding_dim, bias=False)
+        for layer in (conv, linear):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        depthwise = _Layers(conv, nn.BatchNorm2d(in_channels))
+        self.features = _Layers(depthwise, nn.Flatten(), linear, nn.BatchNorm1d(embedding_dim))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments that the backbone does not determine, for model.json."""
+        return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with _without_autocast(x):
+            return self.features(self.dropout(_at_least_fp32(x)))
+
+
+class FCBNFCBN(nn.Module):
+    """Dropout - flatten, place by place - linear - BN - linear - BN, for the tokens of a transformer.
+
+    Module names and initialisation are those of InsightFace's ViT.
+
+    Args:
+        in_channels, in_height, in_width: shape of the feature map; filled in from the backbone.
+        embedding_dim: length of the embedding.
+        dropout: probability of dropping an element of the feature map (arcface_torch 0).
+
+    Raises:
+        ConfigError: embedding_dim or dropout is out of range.
+    """
+
+    name = "fc_bn_fc_bn"
+
+    def __init__(
+        self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        _check(embedding_dim=embedding_dim, dropout=dropout)
+        self.embedding_dim = embedding_dim
+        self.dropout = nn.Dropout(dropout)
+        over_places = nn.Linear(in_height * in_width * in_channels, in_channels, bias=False)
+        to_embedding = nn.Linear(in_channels, embedding_dim, bias=False)
+        for layer in (over_places, to_embedding):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+        self.feature = nn.Sequential(
+            over_places,
+            nn.BatchNorm1d(in_channels, eps=VIT_NORM_EPS),
+            to_embedding,
+            nn.BatchNorm1d(embedding_dim, eps=VIT_NORM_EPS),
+        )
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments that the backbone does not determine, for model.json."""
+        return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.dropout(x).permute(0, 2, 3, 1).flatten(1)
+        with _without_autocast(x):
+            return self.feature(_at_least_fp32(x))
+
+
+class _Layers(nn.Module):
+    """A sequence under the name `layers`, which stands in InsightFace's keys."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def _check(*, embedding_dim: int, dropout: float) -> None:
+    if embedding_dim < 1:
+        raise ConfigError(f"neck.embedding_dim={embedding_dim}; expected a positive number (512 is usual)")
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"neck.dropout={dropout}; expected a probability below 1")
+
+
+def _without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:
+    has_autocast = torch.amp.is_autocast_available(x.device.type)  # the meta device has none
+    return torch.autocast(x.device.type, enabled=False) if has_autocast else nullcontext()
+
+
+def _at_least_fp32(x: torch.Tensor) -> torch.Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -17,6 +17,8 @@ from facerec.networks.iresnet import BLOCKS_PER_STAGE
 
 MODEL_FILE = "model.safetensors"
 CARD_FILE = "model.json"
+VIT_OPTIONS = {(256, 12): "vit_t", (512, 12): "vit_s", (512, 24): "vit_b"}  # (token_dim, depth) in configs/backbone
+CROP_PX = 112  # of all networks of InsightFace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,22 @@ def read_model(path: str) -> StoredModel:
     return StoredModel(card=stored.card, state=stored.state, path=newest, warnings=warnings)
 
 
+def read_initial(path: str) -> StoredModel:
+    """`read_model` for weights to start training from (`init_from`).
+
+    Raises:
+        ModelError: as `read_model`; or an ONNX file.
+    """
+    location = Path(path).expanduser()
+    if location.is_file() and (location.suffix.lower() == ".onnx" or _begins_as_onnx(location)):
+        raise ModelError(
+            f"init_from={path}: an ONNX file cannot be trained on: exporting has folded batch normalisation into the "
+            "convolutions, and its weights and statistics cannot be told apart any more. Start from what it was "
+            "exported from: a run directory, a checkpoint, or a .pt of InsightFace"
+        )
+    return read_model(path)
+
+
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[str]]:
     """The checkpoint with the most steps whose manifest verifies, and a warning for each damaged one passed over."""
     warnings = []
@@ -119,48 +137,80 @@ def _read_insightface(path: Path) -> StoredModel:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path}: expected a state dict (names to tensors), found another {type(state).__name__}")
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    return StoredModel(card=_iresnet_card(state, path), state=state, path=path)
+    return StoredModel(card=_insightface_card(state, path), state=state, path=path)
 
 
-def _iresnet_card(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
-    """Depth and width of an IResNet, read off the names and shapes of its tensors (InsightFace's layout)."""
-    blocks = tuple(len({m[1] for key in state if (m := re.match(rf"layer{n}\.(\d+)\.", key))}) for n in range(1, 5))
-    depth = next((depth for depth, stages in BLOCKS_PER_STAGE.items() if stages == blocks), None)
-    has_ends = all(key in state and state[key].ndim > 0 for key in ("conv1.weight", "fc.weight"))
-    if depth is None or not has_ends:
+def _begins_as_onnx(path: Path) -> bool:
+    """A ModelProto starts with its ir_version (field 1), then the producer, the graph or the operator set."""
+    with open(path, "rb") as file:
+        start = file.read(3)
+    return len(start) == 3 and start[0] == 0x08 and start[1] < 0x80 and start[2] in (0x12, 0x3A, 0x42)
+
+
+def _insightface_card(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
+    """What network a state dict of arcface_torch belongs to, read off the names and shapes of its tensors."""
+    try:
+        backbone, neck, embedding_dim = _iresnet(state) or _mobilefacenet(state) or _vit(state) or ({}, "", 0)
+    except (KeyError, IndexError, ValueError):  # a tensor that is absent, or has fewer dimensions
+        backbone = {}
+    if not backbone:
         raise ModelError(
-            f"{path}: not an IResNet of InsightFace (blocks per stage {blocks}); expected the keys conv1.weight, "
-            f"layer1.0.… , fc.weight with the depths {', '.join(map(str, BLOCKS_PER_STAGE))}"
+            f"{path}: not an IResNet (depths {', '.join(map(str, BLOCKS_PER_STAGE))}), MobileFaceNet or ViT of "
+            f"InsightFace; its {len(state)} tensors begin with {', '.join(list(state)[:3]) or 'none'}"
         )
     return {
-        "backbone": {
-            "name": "iresnet",
-            "arguments": {"depth": depth, "width_multiplier": state["conv1.weight"].shape[0] / 64},
-        },
-        "neck": {
-            "name": "bn_dropout_fc_bn",
-            "arguments": {"embedding_dim": state["fc.weight"].shape[0], "dropout": 0.0},
-        },
+        "backbone": backbone,
+        "neck": {"name": neck, "arguments": {"embedding_dim": embedding_dim, "dropout": 0.0}},
         "input_spec": InputSpec().to_json(),
     }
 
 
+_Found = tuple[dict[str, Any], str, int]  # backbone, name of the neck, embedding_dim
+
+
+def _iresnet(state: dict[str, torch.Tensor]) -> _Found | None:
+    blocks = tuple(_count(rf"layer{stage}\.(\d+)\.", state) for stage in range(1, 5))
+    depth = next((depth for depth, stages in BLOCKS_PER_STAGE.items() if stages == blocks), None)
+    if depth is None:
+        return None
+    arguments = {"depth": depth, "width_multiplier": state["conv1.weight"].shape[0] / 64}
+    return {"name": "iresnet", "arguments": arguments}, "bn_dropout_fc_bn", state["fc.weight"].shape[0]
+
+
+def _mobilefacenet(state: dict[str, torch.Tensor]) -> _Found | None:
+    if "conv_sep.layers.0.weight" not in state:
+        return None
+    return {"name": "mobilefacenet", "arguments": {}}, "gdc", state["features.layers.2.weight"].shape[0]
+
+
+def _vit(state: dict[str, torch.Tensor]) -> _Found | None:
+    """With the 8 heads of all of InsightFace's; what it dropped in training is not stored."""
+    depth = _count(r"blocks\.(\d+)\.attn\.", state)
+    if depth == 0:
+        return None
+    token_dim, _, patch_size_px, _ = state["patch_embed.proj.weight"].shape
+    arguments = {"token_dim": token_dim, "depth": depth, "patch_size_px": patch_size_px}
+    arguments |= {"height_px": CROP_PX, "width_px": CROP_PX}
+    return {"name": "vit", "arguments": arguments}, "fc_bn_fc_bn", state["feature.2.weight"].shape[0]
+
+
+def _count(pattern: str, state: dict[str, torch.Tensor]) -> int:
+    return len({found[1] for key in state if (found := re.match(pattern, key))})
+
+
 def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
-    """Copies the weights that fit by name and shape into a network (`init_from`), and reports on the rest.
+    """Copies weights into a network (`init_from`): all of the backbone, and of the neck what fits.
 
     Returns:
-        The report: how many tensors were taken, and which were not, with both shapes.
+        The report: how many tensors were taken, which were not, with both shapes, and whether the images were
+        normalised otherwise.
 
     Raises:
-        ModelError: not one tensor of the backbone fits.
+        ModelError: the backbones differ; the message names the one that is stored.
     """
     target = network.state_dict()
     fitting = {k: v for k, v in stored.state.items() if k in target and v.shape == target[k].shape}
-    if not any(key.startswith("layer") and key.endswith("weight") and fitting[key].ndim > 1 for key in fitting):
-        raise ModelError(
-            f"init_from={stored.path}: no convolution fits. It holds {stored.card['backbone']}, "
-            f"this run trains {network.card()['backbone']}: choose the backbone that it holds"
-        )
+    _check_backbone(network, stored, fitting)
     network.load_state_dict({**target, **fitting})
     lines = [f"init_from {stored.path}: {len(fitting)} of {len(target)} tensors taken"]
     for key in sorted(set(target) | set(stored.state)):
@@ -168,4 +218,43 @@ def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
             theirs = tuple(stored.state[key].shape) if key in stored.state else "absent"
             ours = tuple(target[key].shape) if key in target else "absent"
             lines.append(f"  {key}: {theirs} there, {ours} here")
+    here = network.card()["input_spec"]
+    lines += [
+        f"  input.{key}: {theirs} there, {here[key]} here; the weights expect what they were trained with"
+        for key, theirs in stored.card["input_spec"].items()
+        if theirs != here[key] and key in ("channels", "mean", "std")
+    ]
     return "\n".join(lines)
+
+
+def _check_backbone(network: EmbeddingNet, stored: StoredModel, fitting: dict[str, torch.Tensor]) -> None:
+    """Refuses weights of another backbone, also one whose tensors happen to fit: IResNet-100 holds an IResNet-50's."""
+    with torch.device("meta"):
+        theirs = build_network(stored.card).backbone.state_dict()
+    ours = network.backbone.state_dict()
+    if {key: value.shape for key, value in theirs.items()} != {key: value.shape for key, value in ours.items()}:
+        there, here = stored.card["backbone"], network.card()["backbone"]
+        raise ModelError(
+            f"init_from={stored.path} holds another backbone than this run trains: {_described(there)} there, "
+            f"{_described(here)} here. Choose {_choice(there, here)}"
+        )
+    if absent := sorted(set(ours) - set(fitting)):
+        raise ModelError(f"{stored.path}: {absent[0]} of its backbone is absent, or has another shape than described")
+
+
+def _described(backbone: dict[str, Any]) -> str:
+    arguments = ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items())
+    return f"{backbone['name']} ({arguments})" if arguments else backbone["name"]
+
+
+def _choice(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """The overrides of `facerec train` that choose the backbone of a card."""
+    name, arguments = there["name"], there["arguments"]
+    if name == "iresnet":
+        width, width_here = arguments["width_multiplier"], here["arguments"].get("width_multiplier", 1.0)
+        needs_width = width != 1 or width_here != 1
+        return f"backbone=iresnet{arguments['depth']}" + (f" backbone.width_multiplier={width}" if needs_width else "")
+    if name == "vit":
+        name = VIT_OPTIONS.get((arguments["token_dim"], arguments["depth"]), "vit_s")
+    model = f" backbone.model={arguments['model']}" if "model" in arguments else ""
+    return f"backbone={name}{model}, with the arguments that stand there"

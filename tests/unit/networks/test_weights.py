@@ -16,8 +16,19 @@ from facerec.core.input_spec import InputSpec
 from facerec.core.manifest import whole_directory
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
-from facerec.networks.neck import BNDropoutFCBN
-from facerec.networks.weights import CARD_FILE, MODEL_FILE, load_initial, newest_whole, read_model, step_directories
+from facerec.networks.mobilefacenet import MobileFaceNet
+from facerec.networks.neck import FCBNFCBN, GDC, BNDropoutFCBN
+from facerec.networks.vit import VisionTransformer
+from facerec.networks.weights import (
+    CARD_FILE,
+    MODEL_FILE,
+    StoredModel,
+    load_initial,
+    newest_whole,
+    read_initial,
+    read_model,
+    step_directories,
+)
 
 
 def small(*, seed: int = 0, size_px: int = 32, width: float = 0.25, embedding_dim: int = 8) -> EmbeddingNet:
@@ -114,7 +125,7 @@ def test_files_that_are_no_state_dict_are_refused(content, tmp_path):
 )
 def test_state_dicts_of_other_networks_are_refused(state, tmp_path):
     torch.save(state, tmp_path / "model.pt")
-    with pytest.raises(ModelError, match="not an IResNet of InsightFace"):
+    with pytest.raises(ModelError, match=r"not an IResNet .*, MobileFaceNet or ViT of InsightFace"):
         read_model(str(tmp_path / "model.pt"))
 
 
@@ -204,7 +215,89 @@ def test_initial_weights_are_copied_and_the_report_names_what_did_not_fit(tmp_pa
     ]
 
 
-def test_initial_weights_of_another_backbone_are_refused(tmp_path):
-    stored = read_model(str(write_model(tmp_path, small(width=0.375))))
-    with pytest.raises(ModelError, match=r"no convolution fits.*0\.375.*0\.25"):
-        load_initial(small(), stored)
+@pytest.mark.parametrize(
+    ("theirs", "ours", "says"),
+    [
+        ((100, 1.0), (50, 1.0), "Choose backbone=iresnet100$"),  # every tensor of the smaller one would fit
+        ((18, 0.375), (18, 0.25), r"Choose backbone=iresnet18 backbone\.width_multiplier=0\.375$"),
+        ((34, 1.0), (18, 0.25), r"Choose backbone=iresnet34 backbone\.width_multiplier=1\.0$"),
+    ],
+)
+def test_initial_weights_of_another_depth_or_width_are_refused_and_the_right_one_is_named(theirs, ours, says):
+    def on_meta(depth: int, width: float) -> EmbeddingNet:
+        with torch.device("meta"):
+            return join(
+                backbone=IResNet(depth=depth, width_multiplier=width), neck=BNDropoutFCBN, input_spec=InputSpec()
+            )
+
+    stored = on_meta(*theirs)
+    model = StoredModel(card=stored.card(), state=stored.state_dict(), path=Path("runs/a"))
+    with pytest.raises(ModelError, match=rf"^init_from=runs/a holds another backbone .*depth={theirs[0]}.*{says}"):
+        load_initial(on_meta(*ours), model)
+
+
+def test_initial_weights_of_another_kind_of_backbone_are_refused_and_the_right_one_is_named(tmp_path):
+    with torch.device("meta"):
+        mbf = join(backbone=MobileFaceNet(), neck=GDC, input_spec=InputSpec())
+        vit = join(backbone=VisionTransformer(token_dim=512, depth=24), neck=FCBNFCBN, input_spec=InputSpec())
+    for network, says in ((mbf, "Choose backbone=mobilefacenet,"), (vit, "Choose backbone=vit_b,")):
+        with pytest.raises(ModelError, match=says):
+            load_initial(small(), StoredModel(card=network.card(), state=network.state_dict(), path=tmp_path))
+
+
+def test_initial_weights_that_lack_a_part_of_the_backbone_are_refused(tmp_path):
+    stored = read_model(str(write_model(tmp_path, small(seed=1))))
+    del stored.state["layer3.1.bn3.running_var"]
+    network = small()
+    before = network.backbone.conv1.weight.clone()
+    with pytest.raises(ModelError, match=r"layer3\.1\.bn3\.running_var of its backbone is absent"):
+        load_initial(network, stored)
+    assert torch.equal(network.backbone.conv1.weight, before)
+
+
+def test_report_says_where_the_initial_weights_saw_other_pixels(tmp_path):
+    stored = read_model(str(write_model(tmp_path, small(size_px=32))))
+    stored.card["input_spec"] |= {"channels": "BGR", "std": 128.0}
+    lines = load_initial(small(size_px=48), stored).splitlines()  # another size is no warning
+    assert lines[-2:] == [
+        "  input.channels: BGR there, RGB here; the weights expect what they were trained with",
+        "  input.std: 128.0 there, 127.5 here; the weights expect what they were trained with",
+    ]
+    assert not any("height_px" in line for line in lines)
+
+
+def test_mobilefacenet_and_vit_of_insightface_open_as_they_are(tmp_path):
+    torch.manual_seed(0)
+    mbf = join(backbone=MobileFaceNet(), neck=partial(GDC, embedding_dim=64), input_spec=InputSpec()).eval()
+    vit = join(
+        backbone=VisionTransformer(token_dim=32, depth=2), neck=partial(FCBNFCBN, embedding_dim=16),
+        input_spec=InputSpec(),
+    ).eval()  # fmt: skip
+    for network in (mbf, vit):
+        torch.save(network.state_dict(), tmp_path / "model.pt")
+        model = facerec.load(str(tmp_path / "model.pt"), device="cpu")
+        np.testing.assert_allclose(model.embed(images(112)), embedding(network, 112), rtol=1e-4, atol=1e-5)
+
+
+def onnx_bytes() -> bytes:
+    """How a ModelProto starts: ir_version 7, producer_name "pytorch"."""
+    return b"\x08\x07\x12\x07pytorch" + b"\x1a\x051.9.0:" * 9
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("w600k_r50.onnx", onnx_bytes()), ("x.ONNX", b"anything"), ("renamed.pt", onnx_bytes())]
+)
+def test_onnx_is_refused_as_initial_weights_with_the_reason(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"init_from=.*{name}: an ONNX file cannot be trained on.*folded batch norm"):
+        read_initial(str(tmp_path / name))
+
+
+def test_what_is_no_onnx_file_is_read_as_ever(tmp_path):
+    torch.save(small(size_px=112).state_dict(), tmp_path / "zip.pt")
+    torch.save(small(size_px=112).state_dict(), tmp_path / "pickle.pt", _use_new_zipfile_serialization=False)
+    for name in ("zip.pt", "pickle.pt"):
+        assert "conv1.weight" in read_initial(str(tmp_path / name)).state
+    write_model(tmp_path / "run", small())
+    for path in (tmp_path / "run", tmp_path / "run" / MODEL_FILE):
+        assert "conv1.weight" in read_initial(str(path)).state

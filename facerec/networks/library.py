@@ -1,0 +1,317 @@
+"""Any classification network of torchvision or timm, by name, as a backbone.
+
+The classification layers are taken off; what they would read is the feature map. Weights are fresh: arguments that
+would fetch or open a library's own are refused, in a model's card as well.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from facerec.core.errors import ConfigError
+from facerec.networks.recompute import can_recompute, run_pieces
+
+# Arguments of the libraries that load weights, and those that say something about the classification layers only.
+REFUSED = (
+    "weights", "weights_backbone", "checkpoint_path", "cache_dir", "num_classes", "in_chans", "features_only",
+    "aux_logits", "transform_input", "representation_size", "drop_rate", "scriptable", "exportable",
+)  # fmt: skip
+# Files of torchvision.models whose networks are a row of parts with the classification last.
+ROWS = (
+    "alexnet", "convnext", "densenet", "efficientnet", "googlenet", "inception", "maxvit", "mnasnet", "mobilenetv2",
+    "mobilenetv3", "regnet", "resnet", "shufflenetv2", "squeezenet", "swin_transformer", "vgg",
+)  # fmt: skip
+VIT = "vision_transformer"
+HEADS = ("avgpool", "flatten", "dropout", "fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits")
+# What the libraries raise for an argument, or for an image size, that does not suit a network.
+UNSUITABLE = (TypeError, ValueError, AssertionError, RuntimeError, NotImplementedError)
+
+
+class LibraryBackbone(nn.Module):
+    """What the backbones of both libraries share: (B, 3, height_px, width_px) -> (B, out_channels, h, w).
+
+    The library's network is the module `model`, so that its keys are the library's with "model." in front.
+    """
+
+    name: str
+    out_channels: int
+    model: nn.Module
+
+    def __init__(self, *, model: str, model_arguments: Mapping[str, Any] | None, height_px: int, width_px: int) -> None:
+        super().__init__()
+        given = dict(model_arguments or {})
+        for key in given:
+            if key in REFUSED or key.startswith("pretrained"):
+                raise ConfigError(
+                    f"backbone.model_arguments.{key}: leave it out; a backbone has fresh weights and no classification "
+                    "layers (init_from= loads weights, neck.dropout acts on the feature map)"
+                )
+        self.arguments: dict[str, Any] = {
+            "model": model,
+            "model_arguments": given,
+            "height_px": height_px,
+            "width_px": width_px,
+        }
+
+    def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
+        """Rows and columns of the feature map. Raises ConfigError where the network does not take this size."""
+        return self._shape(height_px, width_px)[1:]
+
+    def _build(self, builder: Callable[..., nn.Module], **arguments: Any) -> nn.Module:
+        more = self.arguments["model_arguments"]  # replaces none of the others: that is a TypeError
+        try:
+            try:
+                return builder(**arguments, **more)
+            except (RuntimeError, NotImplementedError):
+                if torch.get_default_device().type != "meta":
+                    raise
+                # Some builders compute their sizes with tensors, which have no numbers on the meta device.
+                with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+                    return builder(**arguments, **more).to("meta")
+        except UNSUITABLE as error:
+            raise ConfigError(
+                f"backbone.model={self.arguments['model']}: {self.name} cannot build it for "
+                f"{self.arguments['height_px']} x {self.arguments['width_px']} pixels with backbone.model_arguments="
+                f"{more}: {_reason(error)}"
+            ) from None
+
+    def _shape(self, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """Channels, rows and columns for an image of this size."""
+        try:
+            with torch.no_grad():
+                found = self._on_meta(dict(self.named_parameters()), height_px, width_px)
+        except UNSUITABLE as error:
+            made_for = (self.arguments["height_px"], self.arguments["width_px"])
+            mend = "choose another size or network"
+            if made_for != (height_px, width_px):
+                mend = "set backbone.height_px and backbone.width_px to the input's size"
+            raise ConfigError(
+                f"backbone.model={self.arguments['model']}, made for {made_for[0]} x {made_for[1]} pixels, does not "
+                f"take {height_px} x {width_px} ({_reason(error)}); {mend}"
+            ) from None
+        channels, rows, columns = found.shape[1:]
+        return channels, rows, columns
+
+    def _on_meta(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
+        """The feature map of one image without its numbers, in evaluation mode."""
+        state = {name: tensor.to("meta") for name, tensor in chain(parameters.items(), self.named_buffers())}
+        dtype = next(iter(parameters.values())).dtype
+        was_training = self.training
+        self.eval()
+        try:
+            return torch.func.functional_call(
+                self, state, torch.empty(1, 3, height_px, width_px, device="meta", dtype=dtype)
+            )
+        finally:
+            self.train(was_training)
+
+
+class TorchvisionBackbone(LibraryBackbone):
+    """A classification network of torchvision, the transformer's class token left out of the map.
+
+    Args:
+        model: its name, one of torchvision.models.list_models(module=torchvision.models).
+        model_arguments: more arguments of its builder, such as stochastic_depth_prob.
+        height_px, width_px: size of the images; transformers are made for one size.
+        checkpoint_activations: compute activations again in the backward pass instead of keeping them.
+
+    Raises:
+        ConfigError: there is no such network, it takes no such argument, or no images of this size.
+    """
+
+    name = "torchvision"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        model_arguments: dict[str, Any] | None = None,
+        height_px: int = 112,
+        width_px: int = 112,
+        checkpoint_activations: bool = False,
+    ) -> None:
+        super().__init__(model=model, model_arguments=model_arguments, height_px=height_px, width_px=width_px)
+        from torchvision import models  # not above: it takes as long to import as torch
+
+        families = {
+            name: models.get_model_builder(name).__module__.rpartition(".")[2]
+            for name in models.list_models(module=models)
+        }
+        known = [name for name, family in families.items() if family in (*ROWS, VIT)]
+        if model not in known:
+            raise _unknown(model, known, "torchvision.models.list_models(module=torchvision.models)")
+        self.checkpoint_activations = checkpoint_activations
+        self.family = families[model]
+        if "dropout" in self.arguments["model_arguments"] and self.family not in (VIT, "swin_transformer"):
+            raise ConfigError(
+                f"backbone.model_arguments.dropout: in {model} it acts on the classification layers, which are off; "
+                "use neck.dropout"
+            )
+        self.model = self._build(models.get_model_builder(model), weights=None, **self._size_arguments())
+        for head in HEADS:
+            if hasattr(self.model, head):
+                delattr(self.model, head)
+        if checkpoint_activations and self.family != VIT and not any(map(can_recompute, _pieces(self.model))):
+            raise ConfigError(
+                f"backbone.checkpoint_activations=true: {model} has no blocks, only single layers, and would keep as "
+                "much; set it to false and lower trainer.micro_batch_size"
+            )
+        self.out_channels = self._shape(height_px, width_px)[0]
+
+    def _size_arguments(self) -> dict[str, Any]:
+        height_px, width_px = self.arguments["height_px"], self.arguments["width_px"]
+        if self.family == VIT:
+            if height_px != width_px:
+                raise ConfigError(
+                    f"backbone.model={self.arguments['model']} takes square images only, not {height_px} x {width_px} "
+                    "pixels; choose another network"
+                )
+            return {"image_size": height_px}
+        if self.family == "maxvit":
+            return {"input_size": (height_px, width_px)}
+        if self.family in ("googlenet", "inception"):
+            return {"init_weights": True}  # their default, which they warn of unless it is given
+        return {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.family == VIT:
+            return self._tokens(x)
+        x = run_pieces(_pieces(self.model), x, recompute=self.checkpoint_activations)
+        return F.relu(x) if self.family == "densenet" else x
+
+    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
+        model: Any = self.model
+        x = model.conv_proj(x)
+        grid = x.shape[2:]
+        x = torch.cat([model.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
+        x = model.encoder.dropout(x + model.encoder.pos_embedding)
+        x = model.encoder.ln(run_pieces(model.encoder.layers, x, recompute=self.checkpoint_activations))
+        return x[:, 1:].transpose(1, 2).unflatten(2, grid)
+
+
+class TimmBackbone(LibraryBackbone):
+    """A network of timm (pytorch-image-models): the map or the tokens that its `forward_features` gives.
+
+    Tokens that stand for no place are left out. Needs the extra `timm`.
+
+    Args:
+        model: its name, one of timm.list_models().
+        model_arguments: more arguments of timm.create_model, such as drop_path_rate.
+        height_px, width_px: size of the images; transformers are made for one size.
+        checkpoint_activations: compute activations again in the backward pass instead of keeping them; for networks
+            that have it, and no batch normalisation, whose statistics timm would update twice.
+
+    Raises:
+        ConfigError: timm is not installed, it has no such network, or the network takes no such argument or size.
+    """
+
+    name = "timm"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        model_arguments: dict[str, Any] | None = None,
+        height_px: int = 112,
+        width_px: int = 112,
+        checkpoint_activations: bool = False,
+    ) -> None:
+        super().__init__(model=model, model_arguments=model_arguments, height_px=height_px, width_px=width_px)
+        timm = _timm(model)
+        known = timm.list_models()
+        if model not in known:
+            raise _unknown(model, known, "timm.list_models()")
+        size = {}
+        if getattr(timm.get_pretrained_cfg(model), "fixed_input_size", False):
+            size = {} if "img_size" in self.arguments["model_arguments"] else {"img_size": (height_px, width_px)}
+        self.model = self._build(timm.create_model, model_name=model, pretrained=False, num_classes=0, **size)
+        self.out_channels = self._shape(height_px, width_px)[0]
+        self._take_off_what_is_not_used()
+        if checkpoint_activations:
+            self._checkpoint()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.model.forward_features(x)  # type: ignore[operator]
+        if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
+            raise ConfigError(
+                f"backbone.model={self.arguments['model']} gives {type(features).__name__} where a map or tokens are "
+                "expected; choose another network of timm"
+            )
+        if features.ndim == 4:
+            return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
+        tokens = features[:, getattr(self.model, "num_prefix_tokens", 0) :]
+        return tokens.transpose(1, 2).unflatten(2, _grid(tokens.shape[1], *x.shape[2:]))
+
+    def _take_off_what_is_not_used(self) -> None:
+        """Removes parts, and freezes parameters, that the feature map does not depend on: what is left of the head."""
+        parameters = {name: p.detach().to("meta").requires_grad_() for name, p in self.named_parameters()}
+        with torch.enable_grad():
+            features = self._on_meta(parameters, self.arguments["height_px"], self.arguments["width_px"])
+            gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+        used = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+        for name, part in list(self.model.named_children()):
+            owned = [f"model.{name}.{key}" for key, _ in part.named_parameters()]
+            if owned and not used.intersection(owned):
+                setattr(self.model, name, nn.Identity())
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name in used)
+
+    def _checkpoint(self) -> None:
+        if any(isinstance(module, _BatchNorm) for module in self.model.modules()):
+            reason = "it has batch normalisation, whose running statistics timm would update twice"
+        else:
+            try:
+                self.model.set_grad_checkpointing(True)  # type: ignore[operator]
+                return
+            except (AttributeError, AssertionError):
+                reason = "timm has none for it"
+        raise ConfigError(
+            f"backbone.checkpoint_activations=true with backbone.model={self.arguments['model']}: {reason}. Set it to "
+            "false and lower trainer.micro_batch_size"
+        )
+
+
+def _pieces(module: nn.Module) -> Iterator[nn.Module]:
+    """Blocks and single layers, in the order of their run."""
+    for part in module.children():
+        if type(part) in (nn.Sequential, nn.ModuleList):
+            yield from _pieces(part)
+        else:
+            yield part
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _timm(model: str) -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(
+            f"backbone.model={model} needs timm, which cannot be imported ({error}); "
+            "install the extra: pip install 'facerec[timm]'"
+        ) from None
+    return timm
+
+
+def _unknown(model: str, known: Collection[str], listing: str) -> ConfigError:
+    nearest = difflib.get_close_matches(model, list(known), n=3)
+    hint = f"did you mean {', '.join(nearest)}?" if nearest else f"there are {len(known)}, see {listing}"
+    return ConfigError(f"backbone.model={model}: no network of this name that can be a backbone; {hint}")
+
+
+def _grid(num_tokens: int, height_px: int, width_px: int) -> tuple[int, int]:
+    """Rows and columns of tokens with the proportions of the image; one column where there are none."""
+    rows = math.isqrt(num_tokens * height_px // width_px)
+    columns = num_tokens // max(rows, 1)
+    fits = rows * columns == num_tokens and rows * width_px == columns * height_px
+    return (rows, columns) if fits else (num_tokens, 1)
