@@ -52,18 +52,19 @@ def check_arguments(
     annotations = _annotations(constructor)
     fitted = {}
     for key, value in values.items():
-        if key in (TARGET, PARTIAL):
+        # null takes back what an experiment beneath has set for another constructor
+        if key in (TARGET, PARTIAL) or (value is None and key not in takes):
             continue
         if key not in takes and not open_ended:
             raise ConfigError(
                 f"{_join(section, key)}: {_name(constructor)} takes no such argument{did_you_mean(key, takes)} "
-                f"It takes: {', '.join(takes) or 'nothing'}"
+                f"It takes: {', '.join(takes) or 'nothing'}. null takes back what an experiment has set"
             )
         try:
             fitted[key] = fit(value, annotations.get(key, Any))
         except Misfit as misfit:
             raise ConfigError(_misfit_message(_join(section, key), misfit)) from None
-    absent = [name for name, p in takes.items() if p.default is p.empty and name not in values and name not in provided]
+    absent = [n for n, required in takes.items() if required and n not in values and n not in provided]
     if absent and not values.get(PARTIAL):
         raise ConfigError(f"{_join(section, absent[0])} is not set; {_name(constructor)} needs it")
     return fitted
@@ -105,7 +106,7 @@ def import_target(path: str, *, section: str) -> Callable[..., Any]:
     module_path, _, name = path.rpartition(".")
     key = _join(section, TARGET)
     if not module_path:
-        raise ConfigError(f"{key}={path}; expected a dotted path such as facerec.heads.head.MarginHead")
+        raise ConfigError(f"{key}={path}; expected a dotted path such as facerec.heads.combined.MarginHead")
     try:
         target = getattr(importlib.import_module(module_path), name, None)
     except ModuleNotFoundError as error:
@@ -166,23 +167,45 @@ def _check_partial(values: Mapping[str, Any], section: str) -> None:
         raise ConfigError(f"{_join(section, PARTIAL)}={values[PARTIAL]!r}; expected true or false")
 
 
-def _parameters(constructor: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The parameters that can be given by name, and whether any other name is taken as well (**kwargs)."""
+def _parameters(constructor: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
+    """The parameters that can be given by name, each with whether it is required; and whether any other name is taken.
+
+    `**options: Unpack[SomeTypedDict]` takes the names of the dictionary (PEP 692), a plain `**kwargs` any name.
+    """
     try:
         parameters = inspect.signature(constructor).parameters.values()
     except ValueError:  # a function written in C without a signature
         return {}, True
     by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    takes = {p.name: p for p in parameters if p.kind in by_name}
-    return takes, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+    takes = {p.name: p.default is p.empty for p in parameters if p.kind in by_name}
+    for parameter in parameters:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            options = _unpacked(_hints(constructor).get(parameter.name))
+            if options is None:
+                return takes, True
+            takes |= {name: name in options.__required_keys__ for name in typing.get_type_hints(options)}
+    return takes, False
 
 
 def _annotations(constructor: Callable[..., Any]) -> dict[str, Any]:
+    hints = _hints(constructor)
+    for hint in list(hints.values()):
+        if (options := _unpacked(hint)) is not None:
+            hints |= typing.get_type_hints(options)
+    return hints
+
+
+def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
     function = getattr(constructor, "__init__") if inspect.isclass(constructor) else constructor  # noqa: B009
     try:
         return typing.get_type_hints(function)
     except (NameError, TypeError):  # a foreign class whose annotations cannot be read: names are checked all the same
         return {}
+
+
+def _unpacked(hint: Any) -> Any:
+    """The TypedDict of Unpack[...], or None."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Unpack else None
 
 
 def _misfit_message(key: str, misfit: Misfit) -> str:

@@ -1,6 +1,6 @@
 """Class centres: the weights of the last layer, one row per identity.
 
-Letters: C classes, D embedding dimensions.
+Letters: C classes, K sub-centres per class, D embedding dimensions.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -29,10 +29,11 @@ class ClassCentres(nn.Module):
         embedding_dim: D.
         init_std: standard deviation of every initial entry (0.01 in InsightFace).
         seed: not negative.
+        num_sub_centres: K; those of class j are the rows j K .. j K + K - 1, as in arcface_torch.
         bias: whether each class also has a bias, starting at 0.
 
     Attributes:
-        weight: parameter (C, D).
+        weight: parameter (C * K, D).
         bias: parameter (C,), or None.
 
     Raises:
@@ -48,6 +49,7 @@ class ClassCentres(nn.Module):
         embedding_dim: int,
         init_std: float = 0.01,
         seed: int = 0,
+        num_sub_centres: int = 1,
         bias: bool = False,
     ) -> None:
         super().__init__()
@@ -64,11 +66,14 @@ class ClassCentres(nn.Module):
             raise ConfigError(f"head.init_std is {init_std}; expected a positive number, for example 0.01")
         if seed < 0:
             raise ConfigError(f"head.seed is {seed}; expected 0 or more")
+        if num_sub_centres < 1:
+            raise ConfigError(f"head.num_sub_centres is {num_sub_centres}; expected 1 or more, 3 in sub-centre ArcFace")
         self.num_classes = num_classes
+        self.num_sub_centres = num_sub_centres
         self.embedding_dim = embedding_dim
         self.init_std = init_std
         self.seed = seed
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
+        self.weight = nn.Parameter(torch.empty(num_classes * num_sub_centres, embedding_dim))
         self.register_parameter("bias", nn.Parameter(torch.empty(num_classes)) if bias else None)
         self.reset_parameters()
 
@@ -82,7 +87,10 @@ class ClassCentres(nn.Module):
             self.bias.zero_()
 
     def extra_repr(self) -> str:
-        return f"num_classes={self.num_classes}, embedding_dim={self.embedding_dim}, bias={self.bias is not None}"
+        return (
+            f"num_classes={self.num_classes}, embedding_dim={self.embedding_dim}, "
+            f"num_sub_centres={self.num_sub_centres}, bias={self.bias is not None}"
+        )
 
 
 def fill_initial_rows(rows_RD: torch.Tensor, *, first_row: int, std: float, seed: int) -> None:

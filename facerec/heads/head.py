@@ -1,19 +1,32 @@
 """Heads: class centres, a margin and an engine tied into the module that turns embeddings and labels into a loss.
 
+A head is a class with two formulas, psi on the target (`target`) and g on the negatives (`negatives`); everything
+else is in `Head`. Every head has a file of its own.
+
 Letters: B samples, C classes, D embedding dimensions.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, Required, TypedDict
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.run_log import LOGGER
 from facerec.heads.centres import ClassCentres
-from facerec.heads.engines import dense
-from facerec.heads.margins import BeyondPi, CombinedMargin
+from facerec.heads.chunked import chunked
+from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines
+from facerec.heads.initial_loss import initial_loss
+from facerec.heads.row_optimizer import RowOptimizer
+from facerec.heads.sampling import drawn_classes
+from facerec.heads.trained_rows import TrainedRows
+
+DENSE_ENTRIES = 2**22
+"""The largest (B, C) for which engine="auto" takes the dense engine: 16 MB a matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +35,8 @@ class HeadOutput:
 
     Attributes:
         loss: scalar, the mean over the samples, with gradient; fp32, or fp64 for fp64 inputs.
-        target_cos_B: fp32 (B,), the cosine between each embedding and its class centre, in [-1, 1], detached.
+        target_cos_B: fp32 or fp64 (B,), the cosine between each embedding and its class centre, in [-1, 1], with
+            gradient.
         sample_losses_B: (B,), detached.
     """
 
@@ -31,117 +45,289 @@ class HeadOutput:
     sample_losses_B: torch.Tensor
 
 
-class MarginHead(nn.Module):
-    """Softmax over scaled cosines with the combined margin cos(m1 theta + m2) - m3 on the target.
+class UnscaledOptions(TypedDict, total=False):
+    """The arguments that all heads share, see `Head`."""
+
+    num_classes: Required[int | None]
+    embedding_dim: int
+    num_sub_centres: int
+    label_smoothing: float
+    inter_class_filter: Literal["none", "drop", "zero"]
+    filter_threshold: float
+    engine: Literal["auto", "dense", "chunked"]
+    classes_per_chunk: int | None
+    sample_rate: float
+    init: Literal["random", "class_mean"]
+    seed: int
+    init_std: float
+
+
+class HeadOptions(UnscaledOptions, total=False):
+    """The arguments of the heads whose scale is a number, see `Head`."""
+
+    scale: float
+    learn_scale: bool
+
+
+class Head(nn.Module):
+    """Softmax over scaled cosines: t = s psi(c_y), z_j = s g(c_j, c_y), L = softplus(logsumexp_{j != y} z_j - t).
+
+    A subclass gives psi in `target` and, where it is not the identity, g in `negatives`. What it learns besides by
+    gradient lives in buffers: read at any time, changed only in `update_state`, which sees the whole global batch
+    once at the end of every step.
 
     Args:
         num_classes: C; None stands in the configuration until the data set is known, and is refused here.
         embedding_dim: D.
-        m1, m2, m3, beyond_pi: see `CombinedMargin`.
         scale: s, the length that logits are given, > 0.
-        seed, init_std: of the initial class centres, see `ClassCentres`.
-
-    Raises:
-        ConfigError: an argument is out of range; or beyond_pi="linear" with margins for which the fallback lies
-            above the curve that it continues.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_classes: int | None,
-        embedding_dim: int = 512,
-        m1: float = 1.0,
-        m2: float = 0.0,
-        m3: float = 0.0,
-        scale: float = 64.0,
-        beyond_pi: BeyondPi = "monotone",
-        seed: int = 0,
-        init_std: float = 0.01,
-    ) -> None:
-        super().__init__()
-        if not 0 < scale < math.inf:
-            raise ConfigError(f"head.scale is {scale}; expected a positive number, for example 64")
-        self.scale = scale
-        self.margin = CombinedMargin(m1=m1, m2=m2, m3=m3, beyond_pi=beyond_pi)
-        _check_fallback(self.margin)
-        self._full_margin = self.margin
-        self.centres = ClassCentres(num_classes=num_classes, embedding_dim=embedding_dim, init_std=init_std, seed=seed)
-
-    def forward(self, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> HeadOutput:
-        """Embeddings (B, D), any floating type and length, and int64 labels (B,) -> `HeadOutput`.
-
-        Raises:
-            ConfigError: the embeddings do not have D dimensions.
-            DataError: a label is not in 0 .. C - 1.
-        """
-        _check_inputs(emb_BD, labels_B, self.centres)
-        output = dense(emb_BD, self.centres.weight, labels_B, margin=self.margin, scale=self.scale)
-        return HeadOutput(
-            loss=output.loss,
-            target_cos_B=output.target_cos_B.float().clamp(-1, 1),
-            sample_losses_B=output.sample_losses_B,
-        )
-
-    def set_margin_fraction(self, fraction: float) -> None:
-        """Uses `fraction` (0 .. 1) of the margins from now on. Not part of the state: it follows from the step."""
-        _check_fraction(fraction)
-        self.margin = self._full_margin.scaled(fraction)
-
-    def expected_initial_loss(self) -> float:
-        """The loss of random embeddings under random centres with the present margin, for many classes.
-
-        Cosines are then N(0, 1/D), so logsumexp z = ln(C - 1) + s^2 / (2D) and t = s psi(0); for ArcFace the loss
-        is s sin(m) + ln C + s^2 / (2D). The mean of exp(s cos) never exceeds exp(s), which matters for small D.
-        """
-        negatives = math.log(self.centres.num_classes - 1)
-        negatives += min(self.scale**2 / (2 * self.centres.embedding_dim), self.scale)
-        target = self.scale * self.margin.target(torch.zeros((), dtype=torch.float64)).item()
-        return _softplus(negatives - target)
-
-    def extra_repr(self) -> str:
-        return f"{self._full_margin}, scale={self.scale}"
-
-
-class SoftmaxHead(nn.Module):
-    """Plain softmax over W x + b: no normalisation, no margin, no scale.
-
-    Args:
-        num_classes: C; None stands in the configuration until the data set is known, and is refused here.
-        embedding_dim: D.
+        learn_scale: train s by gradient, from `scale` on; the optimizer's rate applies to s itself.
+        num_sub_centres: centres per class, the nearest counts (sub-centre ArcFace, ECCV 2020).
+        label_smoothing: the part of the target's probability that is spread evenly over all classes, in [0, 1).
+        inter_class_filter: what is done with negatives whose cosine is above filter_threshold, see `InterClassFilter`.
+        filter_threshold: a cosine.
+        engine: dense, chunked, or auto: dense where the (B, C) matrix is small.
+        classes_per_chunk: of the chunked engine; None takes what suits the device.
+        sample_rate: the part of the other classes that takes part in a step (Partial FC), in (0, 1]; below 1 a row
+            optimizer must be given with `train_rows`.
+        init: random, see `ClassCentres`; or class_mean: the trainer puts each class centre where the embeddings of its
+            class lie before the first step, for fine-tuning.
         seed, init_std: of the initial class centres, see `ClassCentres`.
 
     Raises:
         ConfigError: an argument is out of range.
     """
 
+    normalises = True
+
     def __init__(
-        self, *, num_classes: int | None, embedding_dim: int = 512, seed: int = 0, init_std: float = 0.01
+        self,
+        *,
+        num_classes: int | None,
+        embedding_dim: int = 512,
+        scale: float = 64.0,
+        learn_scale: bool = False,
+        num_sub_centres: int = 1,
+        label_smoothing: float = 0.0,
+        inter_class_filter: Literal["none", "drop", "zero"] = "none",
+        filter_threshold: float = 0.4,
+        engine: Literal["auto", "dense", "chunked"] = "auto",
+        classes_per_chunk: int | None = None,
+        sample_rate: float = 1.0,
+        init: Literal["random", "class_mean"] = "random",
+        seed: int = 0,
+        init_std: float = 0.01,
     ) -> None:
         super().__init__()
+        if not 0 < scale < math.inf:
+            raise ConfigError(f"head.scale is {scale}; expected a positive number, for example 64")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"head.label_smoothing is {label_smoothing}; expected 0 (none) or a part below 1")
+        if label_smoothing and inter_class_filter == "drop":
+            raise ConfigError(
+                "head.label_smoothing with head.inter_class_filter=drop: a dropped class has no logit to be smoothed; "
+                "use inter_class_filter=zero, or label_smoothing=0"
+            )
+        if not -1 <= filter_threshold <= 1:
+            raise ConfigError(f"head.filter_threshold is {filter_threshold}; expected a cosine, for example 0.4")
+        if classes_per_chunk is not None and classes_per_chunk < 1:
+            raise ConfigError(f"head.classes_per_chunk is {classes_per_chunk}; expected 1 or more, or null")
+        if not 0 < sample_rate <= 1:
+            raise ConfigError(f"head.sample_rate is {sample_rate}; expected a part of the classes above 0, 1 for all")
+        self.scale = scale
+        self.learned_scale = nn.Parameter(torch.tensor(float(scale))) if learn_scale else None
+        self.label_smoothing = label_smoothing
+        self.filter = None
+        if inter_class_filter != "none":
+            self.filter = InterClassFilter(mode=inter_class_filter, threshold=filter_threshold)
+        self.init = init
+        self.engine = engine
+        self.classes_per_chunk = classes_per_chunk
+        self.sample_rate = sample_rate
+        self.margin_fraction = 1.0
         self.centres = ClassCentres(
-            num_classes=num_classes, embedding_dim=embedding_dim, init_std=init_std, seed=seed, bias=True
+            num_classes=num_classes,
+            embedding_dim=embedding_dim,
+            num_sub_centres=num_sub_centres,
+            init_std=init_std,
+            seed=seed,
+            bias=not self.normalises,
         )
+        self.rows: TrainedRows | None = None
+        self._engine_named: str | None = None
+        self._observed: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    def forward(self, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> HeadOutput:
-        """As `MarginHead.forward`."""
-        _check_inputs(emb_BD, labels_B, self.centres)
-        weight_CD, bias = self.centres.weight, self.centres.bias
-        output = dense(emb_BD, weight_CD, labels_B, margin=CombinedMargin(), scale=1.0, bias=bias, normalise=False)
-        with torch.no_grad():
-            target_cos_B = F.cosine_similarity(emb_BD.float(), weight_CD[labels_B].float())
-        return HeadOutput(
-            loss=output.loss, target_cos_B=target_cos_B.clamp(-1, 1), sample_losses_B=output.sample_losses_B
-        )
+    # What a margin gives
+
+    def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
+        """psi: target cosines (B,) and lengths of the embeddings (B,), both with gradient -> (B,).
+
+        The margins count `margin_fraction` times, so that they can be ramped up.
+        """
+        return cos_B
+
+    def negatives(self, cos_BC: torch.Tensor, cos_target_B: torch.Tensor) -> torch.Tensor:
+        """g: cosines to other classes (B, n) and target cosines (B,) -> (B, n), entry by entry."""
+        return cos_BC
+
+    def logit_scale(self, norm_B: torch.Tensor) -> float | torch.Tensor:
+        """s: one for all, or (B,)."""
+        return self.scale if self.learned_scale is None else self.learned_scale.clamp(min=1e-3)
+
+    def penalty(self, norm_B: torch.Tensor) -> torch.Tensor | None:
+        """What a sample's loss is raised by, from the lengths of the embeddings (B,)."""
+        return None
+
+    def start(self, step: int) -> None:
+        """What depends on the number of steps done."""
+
+    def update_state(self, cos_B: torch.Tensor, norm_B: torch.Tensor, negatives_lse_B: torch.Tensor) -> None:
+        """What the head learns besides by gradient, from the target cosines, the lengths of the embeddings and the
+        log-sum-exp of the negatives of a step's whole global batch, detached. Called at the step's end."""
+
+    # What the trainer calls
+
+    def train_rows(self, optimizer: Callable[[torch.Tensor], RowOptimizer], *, fused: bool = False) -> None:
+        """Moves the centres by a row optimizer from now on instead of by torch.optim: see `TrainedRows`.
+
+        With `fused` a step may have one micro-batch only, and no gradient scaler.
+
+        Raises:
+            ConfigError: fused with engine="dense".
+        """
+        if fused and self.engine == "dense":
+            raise ConfigError("optimizer.fused_centres=true needs head.engine=chunked (or auto), not dense")
+        self.rows = TrainedRows(centres=self.centres, optimizer=optimizer, fused=fused)
+
+    def start_step(
+        self, step: int, *, margin_fraction: float = 1.0, labels_of_step: torch.Tensor, lr: float = 0.0
+    ) -> None:
+        """Before the first micro-batch of a step.
+
+        Args:
+            step: steps done so far.
+            margin_fraction: how much of the margin is used, 0 .. 1.
+            labels_of_step: int64, the labels of the global batch, on the centres' device.
+            lr: the rate at which the row optimizer moves the centres, where there is one.
+
+        Raises:
+            ConfigError: sample_rate is below 1 and no row optimizer was given.
+        """
+        self.set_margin_fraction(margin_fraction)
+        self._observed.clear()
+        self.start(step)
+        if self.sample_rate < 1 and self.rows is None:
+            raise ConfigError(
+                f"head.sample_rate is {self.sample_rate}, but nothing moves the drawn centres: call train_rows first"
+            )
+        if self.rows is not None:
+            drawn = None
+            if self.sample_rate < 1:
+                drawn = drawn_classes(
+                    seed=self.centres.seed,
+                    step=step,
+                    num_classes=self.centres.num_classes,
+                    rate=self.sample_rate,
+                    labels_of_step=labels_of_step,
+                )
+            self.rows.start_step(drawn, lr=lr)
+
+    def end_step(self, *, grad_scale: float = 1.0, skipped: bool = False) -> None:
+        """After the last micro-batch of a step.
+
+        Args:
+            grad_scale: what a gradient scaler multiplied the loss with.
+            skipped: the optimizer left the parameters as they are, since a gradient overflowed.
+        """
+        if self.rows is not None:
+            self.rows.end_step(grad_scale=grad_scale, skipped=skipped)
+        if self._observed:
+            with torch.no_grad():
+                self.update_state(*(torch.cat(parts) for parts in zip(*self._observed, strict=True)))
+            self._observed.clear()
 
     def set_margin_fraction(self, fraction: float) -> None:
-        """Any fraction of no margin is no margin."""
-        _check_fraction(fraction)
+        """Uses `fraction` (0 .. 1) of the margins from now on. Not part of the state: it follows from the step."""
+        if not 0 <= fraction <= 1:
+            raise ConfigError(f"the margin fraction is {fraction}; expected 0 (no margin) .. 1 (the whole margin)")
+        self.margin_fraction = fraction
+
+    def forward(self, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> HeadOutput:
+        """Embeddings (B, D), any floating type and length, and int64 labels (B,) -> `HeadOutput`.
+
+        Computes in fp32 at least, under autocast too; only the product with the negatives follows torch's float32
+        matmul precision.
+
+        Raises:
+            ConfigError: the embeddings do not have D dimensions.
+            DataError: a label is not in 0 .. C - 1.
+        """
+        _check_inputs(emb_BD, labels_B, self.centres)
+        dtype = torch.promote_types(torch.promote_types(emb_BD.dtype, self.centres.weight.dtype), torch.float32)
+        with torch.autocast(device_type=emb_BD.device.type, enabled=False):
+            emb_BD = emb_BD.to(dtype)
+            norm_B = emb_BD.norm(dim=1)
+            scale = self.logit_scale(norm_B)
+            given = self._engine_input(emb_BD, norm_B, labels_B, scale)
+            output = self._choose_engine(given)(given)
+            cos_B, lse_B = output.target_cos_B, output.negatives_lse_B
+            target_B = scale * self.target(cos_B, norm_B)
+            # softplus as logaddexp: torch's softplus has a threshold that costs 1e-10 in fp64
+            losses_B = torch.logaddexp(lse_B - target_B, torch.zeros_like(target_B))
+            if output.logit_sum_B is not None:
+                mean_logit_B = (target_B + output.logit_sum_B) / given.num_classes
+                losses_B = losses_B + self.label_smoothing * (target_B - mean_logit_B)
+            penalty_B = self.penalty(norm_B)
+            if penalty_B is not None:
+                losses_B = losses_B + penalty_B
+        if self.training and type(self).update_state is not Head.update_state:
+            self._observed.append((cos_B.detach(), norm_B.detach(), lse_B.detach()))
+        if not self.normalises:
+            unit_BD = emb_BD / norm_B.clamp(min=MIN_NORM)[:, None]
+            cos_B = target_cosines(replace(given, emb_BD=unit_BD, normalise=True, bias_C=None))
+        return HeadOutput(loss=losses_B.mean(), target_cos_B=cos_B.clamp(-1, 1), sample_losses_B=losses_B.detach())
 
     def expected_initial_loss(self) -> float:
-        """The loss of embeddings with unit variance per dimension under random centres, for many classes."""
-        logit_variance = self.centres.init_std**2 * self.centres.embedding_dim
-        return _softplus(math.log(self.centres.num_classes - 1) + logit_variance / 2)
+        """The loss of random embeddings under random centres, as things stand: see `initial_loss`."""
+        was_training = self.training
+        self.eval()
+        try:
+            return initial_loss(self)
+        finally:
+            self.train(was_training)
+
+    def _engine_input(
+        self, emb_BD: torch.Tensor, norm_B: torch.Tensor, labels_B: torch.Tensor, scale: float | torch.Tensor
+    ) -> EngineInput:
+        weight_RD: torch.Tensor = self.centres.weight
+        bias_C: torch.Tensor | None = self.centres.bias
+        if self.rows is not None and self.rows.weight_rD is not None:
+            weight_RD, bias_C, labels_B = self.rows.weight_rD, self.rows.bias, self.rows.positions(labels_B)
+        return EngineInput(
+            emb_BD=emb_BD / norm_B.clamp(min=MIN_NORM)[:, None] if self.normalises else emb_BD,
+            weight_RD=weight_RD,
+            labels_B=labels_B,
+            scale=scale,
+            negatives=None if type(self).negatives is Head.negatives else self.negatives,
+            bias_C=bias_C,
+            normalise=self.normalises,
+            num_sub_centres=self.centres.num_sub_centres,
+            inter_class_filter=self.filter,
+            wants_logit_sum=self.label_smoothing > 0,
+        )
+
+    def _choose_engine(self, given: EngineInput) -> Engine:
+        fused = self.rows is not None and self.rows.fused
+        name = self.engine
+        if name == "auto":
+            is_small = len(given.emb_BD) * len(given.weight_RD) <= DENSE_ENTRIES
+            name = "dense" if is_small and not fused else "chunked"
+        if name != self._engine_named:
+            LOGGER.info("head engine: %s, for %d samples of %d classes", name, len(given.emb_BD), given.num_classes)
+            self._engine_named = name
+        if name == "dense":
+            return dense
+        row_update = self.rows.update if self.rows is not None and fused else None
+        return partial(chunked, classes_per_chunk=self.classes_per_chunk, row_update=row_update)
 
 
 def _check_inputs(emb_BD: torch.Tensor, labels_B: torch.Tensor, centres: ClassCentres) -> None:
@@ -159,25 +345,3 @@ def _check_inputs(emb_BD: torch.Tensor, labels_B: torch.Tensor, centres: ClassCe
             f"label {label} in the batch; head.num_classes is {centres.num_classes}, so labels are 0 .. "
             f"{centres.num_classes - 1}: check the labels of the data set, or set head.num_classes to fit it"
         )
-
-
-def _check_fraction(fraction: float) -> None:
-    if not 0 <= fraction <= 1:
-        raise ConfigError(f"the margin fraction is {fraction}; expected 0 (no margin) .. 1 (the whole margin)")
-
-
-def _check_fallback(margin: CombinedMargin) -> None:
-    """Refuses beyond_pi="linear" where psi would jump up at m1 theta + m2 = pi and reward the wrong side."""
-    start_rad = (math.pi - margin.m2) / margin.m1
-    if margin.beyond_pi != "linear" or not 0 <= start_rad <= math.pi:
-        return
-    jump = math.cos(start_rad) - margin.m2 * math.sin(margin.m2) + 1
-    if jump > 1e-9:
-        raise ConfigError(
-            f"head.beyond_pi is 'linear' with m1={margin.m1}, m2={margin.m2}: the target logit would jump up by "
-            f"{jump:.3f} at {math.degrees(start_rad):.0f} degrees; use head.beyond_pi=monotone, or m1=1"
-        )
-
-
-def _softplus(x: float) -> float:
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

@@ -1,6 +1,6 @@
-"""Margins: pure functions of cosines, with the exact gradient.
+"""The combined margin as a pure function of the target cosine, with the exact gradient.
 
-Letters: B samples, C classes.
+Letters: B samples.
 """
 
 import math
@@ -11,15 +11,19 @@ import torch
 
 from facerec.core.errors import ConfigError
 
-BeyondPi = Literal["monotone", "linear", "none"]
+BeyondPi = Literal["monotone", "linear", "none", "clip"]
+Gradient = Literal["exact", "straight_through"]
 
 MIN_SIN = 1e-3
 """Floor of sin(theta) where the gradient divides by it; keeps d psi / d cos of ArcFace(0.5) near 480 at cos = 1."""
 
+MIN_ANGLE_RAD = 1e-3
+"""How near to 0 and pi beyond_pi="clip" lets the angle come (the value of AdaFace's paper)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CombinedMargin:
-    """psi(cos theta) = cos(m1 theta + m2) - m3 on the target, nothing on the negatives (arXiv 1801.07698, eq. 4).
+    """psi(cos theta) = cos(m1 theta + m2) - m3 on the target (arXiv 1801.07698, eq. 4).
 
     With m1 = 1 and m2 = 0 psi is cos - m3 for any number, so it can also act on logits that are no cosines.
     Otherwise the cosine is clamped to [-1, 1]. Values are exact everywhere. The gradient is the exact
@@ -33,16 +37,20 @@ class CombinedMargin:
         beyond_pi: what psi is where u = m1 theta + m2 leaves [0, pi] and cos(u) would turn back.
             "monotone": (-1)^k cos(u) - 2k - m3 with k = floor(u / pi), continuous with its derivative.
             "linear": cos theta - m2 sin(m2) - m3 beyond pi, the fallback of InsightFace's MXNet code.
+            "clip": u is clipped to [1e-3, pi - 1e-3], without gradient outside (arXiv 2204.00964, AdaFace).
             "none": cos(u) - m3, unguarded.
+        gradient: "exact", or "straight_through": d psi / d cos = 1 everywhere, as in arcface_torch, which computes
+            the margin without recording it; its published figures come from that.
 
     Raises:
-        ConfigError: m1 is not positive, m2 is not within [-pi, pi], m3 is not finite, or beyond_pi is unknown.
+        ConfigError: m1 is not positive, m2 is not within [-pi, pi], m3 is not finite, or a name is unknown.
     """
 
     m1: float = 1.0
     m2: float = 0.0
     m3: float = 0.0
     beyond_pi: BeyondPi = "monotone"
+    gradient: Gradient = "exact"
 
     def __post_init__(self) -> None:
         if not (self.m1 > 0 and math.isfinite(self.m1)):
@@ -55,17 +63,21 @@ class CombinedMargin:
             raise ConfigError(f"head.m3 is {self.m3}; expected a finite number, for example 0.35")
         if self.beyond_pi not in get_args(BeyondPi):
             raise ConfigError(f"head.beyond_pi is {self.beyond_pi!r}; expected one of {', '.join(get_args(BeyondPi))}")
+        if self.gradient not in get_args(Gradient):
+            raise ConfigError(f"head.gradient is {self.gradient!r}; expected one of {', '.join(get_args(Gradient))}")
 
-    def target(self, cos_B: torch.Tensor) -> torch.Tensor:
-        """psi of the target cosines: any shape -> same shape, in fp32 or the input's wider type."""
+    def target(
+        self, cos_B: torch.Tensor, *, m2_B: torch.Tensor | None = None, m3_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """psi of the target cosines (B,), in fp32 or the input's wider type.
+
+        Args:
+            cos_B: target cosines.
+            m2_B, m3_B: margins per sample in place of m2 and m3; a gradient flows to them.
+        """
         cos_B = cos_B.to(torch.promote_types(cos_B.dtype, torch.float32))
-        if not self._acts_on_angle:
-            return cos_B - self.m3
-        return _ExactGradient.apply(cos_B, self)
-
-    def negatives(self, cos_BC: torch.Tensor, cos_target_B: torch.Tensor) -> torch.Tensor:
-        """g of the negative cosines (B, C), given the target cosines (B,): the identity, no copy."""
-        return cos_BC
+        angular_B = cos_B if m2_B is None and self.m1 == 1 and self.m2 == 0 else self._angular(cos_B, m2_B)
+        return angular_B - (self.m3 if m3_B is None else m3_B)
 
     def scaled(self, fraction: float) -> "CombinedMargin":
         """This margin at `fraction` of its strength: 0 is no margin, 1 is this one. For margin ramp-up."""
@@ -73,47 +85,51 @@ class CombinedMargin:
             return self
         return replace(self, m1=1 + fraction * (self.m1 - 1), m2=fraction * self.m2, m3=fraction * self.m3)
 
-    @property
-    def _acts_on_angle(self) -> bool:
-        return self.m1 != 1 or self.m2 != 0
+    def _angular(self, cos_B: torch.Tensor, m2_B: torch.Tensor | None) -> torch.Tensor:
+        m2 = cos_B.new_full((), self.m2) if m2_B is None else m2_B.to(cos_B.dtype)
+        return _AngularMargin.apply(cos_B, m2, self)
 
-    def _value(self, cos_B: torch.Tensor) -> torch.Tensor:
+
+class _AngularMargin(torch.autograd.Function):
+    """cos(m1 theta + m2) with its closed-form derivatives: autograd through acos divides 0 by 0 at cos = +-1."""
+
+    @staticmethod
+    def forward(cos_B: torch.Tensor, m2: torch.Tensor, margin: CombinedMargin) -> torch.Tensor:
         cos_B = cos_B.clamp(-1, 1)
-        angle_B = self.m1 * cos_B.acos() + self.m2
+        angle_B = margin.m1 * cos_B.acos() + m2
+        if margin.beyond_pi == "clip":
+            return angle_B.clamp(MIN_ANGLE_RAD, math.pi - MIN_ANGLE_RAD).cos()
         value_B = angle_B.cos()
-        if self.beyond_pi == "monotone":
+        if margin.beyond_pi == "monotone":
             half_turns_B = (angle_B / math.pi).floor()
             value_B = torch.where(half_turns_B % 2 == 0, value_B, -value_B) - 2 * half_turns_B
-        elif self.beyond_pi == "linear":
-            value_B = torch.where(angle_B > math.pi, cos_B - self.m2 * math.sin(self.m2), value_B)
-        return value_B - self.m3
+        elif margin.beyond_pi == "linear":
+            value_B = torch.where(angle_B > math.pi, cos_B - m2 * m2.sin(), value_B)
+        return value_B
 
-    def _slope(self, cos_B: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, CombinedMargin], output: Any) -> None:
+        cos_B, m2, ctx.margin = inputs
+        ctx.save_for_backward(cos_B, m2)
+
+    @staticmethod
+    def backward(ctx: Any, grad_B: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None]:
+        cos_B, m2 = ctx.saved_tensors
+        margin: CombinedMargin = ctx.margin
         cos_B = cos_B.clamp(-1, 1)
-        angle_B = self.m1 * cos_B.acos() + self.m2
+        angle_B = margin.m1 * cos_B.acos() + m2
+        by_angle_B = -angle_B.sin()  # d value / d angle
+        if margin.beyond_pi == "monotone":
+            by_angle_B = -by_angle_B.abs()
+        elif margin.beyond_pi == "clip":
+            inside_B = (angle_B > MIN_ANGLE_RAD) & (angle_B < math.pi - MIN_ANGLE_RAD)
+            by_angle_B = by_angle_B * inside_B
         # near +-1, 1 - c^2 would lose half of the digits that (1 - c)(1 + c) keeps
         sin_B = ((1 - cos_B) * (1 + cos_B)).sqrt().clamp(min=MIN_SIN)
-        slope_B = self.m1 * angle_B.sin() / sin_B
-        if self.beyond_pi == "monotone":
-            slope_B = slope_B.abs()
-        elif self.beyond_pi == "linear":
-            slope_B = torch.where(angle_B > math.pi, torch.ones_like(slope_B), slope_B)
-        return slope_B
-
-
-class _ExactGradient(torch.autograd.Function):
-    """psi with its closed-form derivative: autograd through acos divides 0 by 0 at cos = +-1."""
-
-    @staticmethod
-    def forward(cos_B: torch.Tensor, margin: CombinedMargin) -> torch.Tensor:
-        return margin._value(cos_B)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, CombinedMargin], output: torch.Tensor) -> None:
-        cos_B, ctx.margin = inputs
-        ctx.save_for_backward(cos_B)
-
-    @staticmethod
-    def backward(ctx: Any, grad_B: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (cos_B,) = ctx.saved_tensors
-        return grad_B * ctx.margin._slope(cos_B), None
+        by_cos_B, by_m2_B = -margin.m1 * by_angle_B / sin_B, by_angle_B
+        if margin.beyond_pi == "linear":
+            by_cos_B = torch.where(angle_B > math.pi, torch.ones_like(cos_B), by_cos_B)
+            by_m2_B = torch.where(angle_B > math.pi, -m2.sin() - m2 * m2.cos(), by_m2_B)
+        if margin.gradient == "straight_through":
+            by_cos_B = torch.ones_like(cos_B)
+        return grad_B * by_cos_B, (grad_B * by_m2_B if ctx.needs_input_grad[1] else None), None

@@ -32,7 +32,12 @@ def head_config(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture(
-    params=[path for path in HEAD_CONFIGS if read_head_config(path)["_target_"].endswith(".MarginHead")],
+    params=[
+        path
+        for path in HEAD_CONFIGS
+        if read_head_config(path)["_target_"].endswith(".MarginHead")
+        and "num_sub_centres" not in read_head_config(path)
+    ],
     ids=lambda path: path.stem,
 )
 def margin_config(request: pytest.FixtureRequest) -> dict[str, Any]:

@@ -23,7 +23,7 @@ loader:
   num_workers: 1
 """
 HEAD = """\
-_target_: facerec.heads.head.MarginHead
+_target_: facerec.heads.combined.MarginHead
 num_classes: null
 m2: {m2}
 m3: {m3}

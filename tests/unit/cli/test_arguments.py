@@ -8,9 +8,10 @@ from omegaconf import OmegaConf
 
 from facerec.cli.arguments import build, check_arguments, check_config, check_keys
 from facerec.core.errors import ConfigError
-from facerec.heads.head import MarginHead, SoftmaxHead
+from facerec.heads.combined import MarginHead
+from facerec.heads.softmax import SoftmaxHead
 
-HEAD = {"_target_": "facerec.heads.head.MarginHead", "num_classes": None, "embedding_dim": 8}
+HEAD = {"_target_": "facerec.heads.combined.MarginHead", "num_classes": None, "embedding_dim": 8}
 
 
 class Whole:
@@ -37,7 +38,7 @@ def test_unknown_argument_names_the_nearest_and_all():
         ConfigError, match=r"^head\.m3x: MarginHead takes no such argument; did you mean m3\? It takes: "
     ) as e:
         check_arguments(MarginHead, {**HEAD, "m3x": 1}, section="head")
-    assert "num_classes, embedding_dim, m1, m2, m3, scale, beyond_pi" in str(e.value)
+    assert "It takes: m1, m2, m3, beyond_pi, gradient, num_classes, embedding_dim" in str(e.value)
 
 
 def test_far_off_argument_gets_no_suggestion():
@@ -62,13 +63,13 @@ def test_open_ended_constructor_takes_any_name():
 
 
 def test_check_config_finds_sections_at_any_depth():
-    config = {"outer": {"list": [{"_target_": "facerec.heads.head.SoftmaxHead", "m2": 0.1}]}}
+    config = {"outer": {"list": [{"_target_": "facerec.heads.softmax.SoftmaxHead", "m2": 0.1}]}}
     with pytest.raises(ConfigError, match=r"^outer\.list\[0\]\.m2: SoftmaxHead takes no such argument"):
         check_config(config)
 
 
 def test_check_config_leaves_absent_arguments_to_build():
-    check_config({"head": {"_target_": "facerec.heads.head.MarginHead"}, "seed": 1})
+    check_config({"head": {"_target_": "facerec.heads.combined.MarginHead"}, "seed": 1})
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_build_refuses_a_value_that_contradicts_a_provided_one():
 
 
 def test_build_makes_sections_inside_first():
-    part = {"_target_": "facerec.heads.head.SoftmaxHead", "num_classes": 4, "embedding_dim": 8}
+    part = {"_target_": "facerec.heads.softmax.SoftmaxHead", "num_classes": 4, "embedding_dim": 8}
     whole = build({"_target_": "stand_in.Whole", "part": part, "parts": [part, part], "sizes": [3, 4]})
     assert isinstance(whole.part, SoftmaxHead)
     assert [type(item) for item in whole.parts] == [SoftmaxHead, SoftmaxHead]
@@ -129,7 +130,7 @@ def test_build_makes_sections_inside_first():
 
 
 def test_build_partial_waits_for_the_other_arguments():
-    made = build({"_target_": "facerec.heads.head.MarginHead", "_partial_": True, "embedding_dim": 8})
+    made = build({"_target_": "facerec.heads.combined.MarginHead", "_partial_": True, "embedding_dim": 8})
     assert isinstance(made, functools.partial)
     assert made(num_classes=4).centres.weight.shape == (4, 8)
     with pytest.raises(ConfigError, match=r"_partial_='yes'; expected true or false"):

@@ -19,7 +19,7 @@ def test_composes_groups_experiments_and_values_resolved():
     config = compose("train", ["experiment=base", "head.m3=0.4", "seed=7"])
     assert OmegaConf.to_container(config, resolve=False) == {
         "head": {
-            "_target_": "facerec.heads.head.MarginHead",
+            "_target_": "facerec.heads.combined.MarginHead",
             "num_classes": None,
             "m2": 0.0,
             "m3": 0.4,
@@ -140,7 +140,7 @@ def test_own_options_stand_beside_those_of_facerec(tmp_path):
     (own / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /head: own\ntrainer:\n  num_epochs: 11\n"
     )
-    (own / "head" / "own.yaml").write_text("_target_: facerec.heads.head.MarginHead\nm2: 0.45\n")
+    (own / "head" / "own.yaml").write_text("_target_: facerec.heads.combined.MarginHead\nm2: 0.45\n")
     config = compose("train", ["experiment=mine"], own)
     assert (config.trainer.num_epochs, config.head.m2) == (11, 0.45)
     assert compose("train", ["experiment=base"], own).head.m3 == 0.35

@@ -18,7 +18,8 @@ from facerec.heads.margins import CombinedMargin
         ({"m2": 28.6}, "head.m2"),
         ({"m2": math.nan}, "head.m2"),
         ({"m3": math.inf}, "head.m3"),
-        ({"beyond_pi": "clip"}, "head.beyond_pi"),
+        ({"beyond_pi": "wrap"}, "head.beyond_pi"),
+        ({"gradient": "none"}, "head.gradient"),
     ],
 )
 def test_bad_arguments_name_the_key_and_the_value(arguments, key):
@@ -42,11 +43,6 @@ def test_without_an_angular_margin_any_number_passes_with_gradient_one():
     values.sum().backward()
     assert torch.equal(values, logits.detach() - 0.25)
     assert torch.equal(logits.grad, torch.ones(5))
-
-
-def test_negatives_are_passed_on_without_a_copy():
-    cos_BC = torch.rand(2, 3)
-    assert CombinedMargin(m2=0.5).negatives(cos_BC, torch.rand(2)) is cos_BC
 
 
 def test_not_a_number_is_not_hidden():

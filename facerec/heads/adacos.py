@@ -1,0 +1,38 @@
+"""AdaCos: a softmax on cosines that sets its own scale (arXiv 1905.00292)."""
+
+import math
+from typing import Unpack
+
+import torch
+
+from facerec.heads.head import Head, UnscaledOptions
+
+
+class AdaCosHead(Head):
+    """No margin; the scale follows the angles: s = ln(mean of B_i) / cos(min(pi / 4, median of theta_y)).
+
+    B_i = sum_{j != y} exp(s cos theta_j) under the scale that was in use. The paper moves the scale before it
+    computes the loss of a batch; here the step's loss uses the scale as it stood, and the whole global batch moves it
+    once at the step's end. It starts at sqrt(2) ln(C - 1).
+
+    Args:
+        options: see `Head`; without a scale.
+    """
+
+    adaptive_scale: torch.Tensor
+
+    def __init__(self, **options: Unpack[UnscaledOptions]) -> None:
+        super().__init__(scale=1.0, **options)
+        # with two classes ln(C - 1) is 0, and a scale of 0 would learn nothing
+        start = max(1.0, math.sqrt(2) * math.log(self.centres.num_classes - 1))
+        self.register_buffer("adaptive_scale", torch.tensor(start))
+
+    def logit_scale(self, norm_B: torch.Tensor) -> torch.Tensor:
+        """s as it stands."""
+        return self.adaptive_scale
+
+    def update_state(self, cos_B: torch.Tensor, norm_B: torch.Tensor, negatives_lse_B: torch.Tensor) -> None:
+        """Moves the scale."""
+        log_mean = negatives_lse_B.logsumexp(dim=0) - math.log(len(negatives_lse_B))
+        angle = cos_B.clamp(-1, 1).acos().median().clamp(max=math.pi / 4)
+        self.adaptive_scale.copy_((log_mean / angle.cos()).clamp(min=1.0))

@@ -1,0 +1,99 @@
+"""Optimizers of class centres by rows: those that took no part in a step keep their values and their momentum.
+
+torch.optim moves every entry of a parameter: with a dense gradient, momentum and weight decay go on pulling at centres
+that were not drawn. These here also run inside the chunked engine, row range by row range.
+
+Letters: R rows, D columns; r rows that take part.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import nn
+
+Rows = slice | torch.Tensor
+
+
+class RowOptimizer(Protocol):
+    """Moves rows of one parameter. Its state lies in buffers of the parameter's shape, so a checkpoint has it."""
+
+    def update(self, parameter: torch.Tensor, rows: Rows, gradient: torch.Tensor, *, lr: float) -> None:
+        """Moves `parameter[rows]` in place by its gradient; the gradient is used up."""
+        ...
+
+
+class RowSGD(nn.Module):
+    """torch.optim.SGD on rows.
+
+    Args:
+        parameter: what will be moved, (R, D) or (R,); only its shape, type and device are looked at.
+        momentum, weight_decay, nesterov: see torch.optim.SGD.
+    """
+
+    momentum_buffer: torch.Tensor
+
+    def __init__(
+        self, parameter: torch.Tensor, *, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ) -> None:
+        super().__init__()
+        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+        self.register_buffer("momentum_buffer", torch.zeros_like(parameter) if momentum else None)
+
+    @torch.no_grad()
+    def update(self, parameter: torch.Tensor, rows: Rows, gradient: torch.Tensor, *, lr: float) -> None:
+        """See `RowOptimizer`."""
+        values = parameter[rows]  # a view for a slice, a copy for numbers
+        step = gradient.add_(values, alpha=self.weight_decay) if self.weight_decay else gradient
+        if self.momentum:
+            running = self.momentum_buffer[rows].mul_(self.momentum).add_(step)
+            _put(self.momentum_buffer, rows, running)
+            step = step.add_(running, alpha=self.momentum) if self.nesterov else running
+        _put(parameter, rows, values.add_(step, alpha=-lr))
+
+
+class RowAdamW(nn.Module):
+    """torch.optim.AdamW on rows; the bias correction counts the steps in which a row took part.
+
+    Args:
+        parameter: what will be moved, (R, D) or (R,); only its shape, type and device are looked at.
+        betas, eps, weight_decay: see torch.optim.AdamW.
+    """
+
+    exp_avg: torch.Tensor
+    exp_avg_sq: torch.Tensor
+    num_updates: torch.Tensor
+
+    def __init__(
+        self,
+        parameter: torch.Tensor,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
+        self.register_buffer("exp_avg", torch.zeros_like(parameter))
+        self.register_buffer("exp_avg_sq", torch.zeros_like(parameter))
+        shape = (len(parameter), *[1] * (parameter.ndim - 1))
+        self.register_buffer("num_updates", torch.zeros(shape, dtype=torch.float32, device=parameter.device))
+
+    @torch.no_grad()
+    def update(self, parameter: torch.Tensor, rows: Rows, gradient: torch.Tensor, *, lr: float) -> None:
+        """See `RowOptimizer`."""
+        values = parameter[rows].mul_(1 - lr * self.weight_decay)
+        first = self.exp_avg[rows].lerp_(gradient, 1 - self.betas[0])
+        second = self.exp_avg_sq[rows].mul_(self.betas[1]).addcmul_(gradient, gradient, value=1 - self.betas[1])
+        count = self.num_updates[rows] + 1
+        for buffer, moved in ((self.exp_avg, first), (self.exp_avg_sq, second), (self.num_updates, count)):
+            _put(buffer, rows, moved)
+        first_bias, second_bias = ((1 - beta ** count.double()).to(first.dtype) for beta in self.betas)
+        root = (second / second_bias).sqrt_().add_(self.eps)
+        _put(parameter, rows, values.addcdiv_(first / first_bias, root, value=-lr))
+
+
+def _put(tensor: torch.Tensor, rows: Rows, values: torch.Tensor) -> None:
+    if isinstance(rows, slice):
+        tensor[rows] = values
+    else:
+        tensor.index_copy_(0, rows, values)

@@ -1,0 +1,21 @@
+"""The plain softmax (arXiv 1801.07698, equation 1)."""
+
+from typing import Unpack
+
+from facerec.heads.head import Head, UnscaledOptions
+
+
+class SoftmaxHead(Head):
+    """Plain softmax over W x + b: no normalisation, no margin, no scale.
+
+    Args:
+        options: see `Head`; without a scale.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    normalises = False
+
+    def __init__(self, **options: Unpack[UnscaledOptions]) -> None:
+        super().__init__(scale=1.0, **options)

@@ -1,0 +1,54 @@
+"""The head that CONTRIBUTING.md builds as an example: exactly its text, through the checks of the heads that ship."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.numerics import formulas
+from tests.numerics.conftest import build, read_head_config
+from tests.numerics.test_head_numerics import (
+    complex_step_gradients,
+    formula,
+    gradients,
+    relative_error,
+    run,
+    setup,
+)
+
+TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+HEAD, FORMULA = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+(YAML,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """The configuration of the example, whose module lies in a folder of its own."""
+    (tmp_path / "sine_squared.py").write_text(HEAD)
+    (tmp_path / "sine_squared.yaml").write_text(YAML.replace("facerec.heads.sine_squared", "sine_squared"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sine_squared", raising=False)
+    namespace = {"np": np, "Case": formulas.Case, "Logits": formulas.Logits}
+    exec(FORMULA, namespace)
+    monkeypatch.setitem(formulas.FORMULAS, "SineSquaredHead", namespace["sine_squared"])
+    return read_head_config(tmp_path / "sine_squared.yaml")
+
+
+def test_example_has_fewer_than_forty_lines():
+    assert len(HEAD.splitlines()) < 40
+
+
+@pytest.mark.parametrize("engine", ["dense", "chunked"])
+def test_example_matches_its_formula(config, engine):
+    config |= {"engine": engine, "classes_per_chunk": 4}
+    head, emb_BD, labels_B = setup(build, config, dtype=torch.float64)
+    emb_BD = emb_BD[3::4].requires_grad_()
+    case = formula(head, config, emb_BD, labels_B[3::4])
+    output = run(head, emb_BD, labels_B[3::4])
+    assert output.loss.item() == pytest.approx(formulas.sample_losses(case).mean(), rel=1e-11)
+    found = gradients(output.loss, emb_BD, head.centres.weight)
+    for mine, theirs in zip(found, complex_step_gradients(case), strict=True):
+        assert relative_error(mine, torch.from_numpy(theirs)) < 1e-11
