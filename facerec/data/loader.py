@@ -12,7 +12,7 @@ from facerec.core.batch import Batch
 from facerec.core.errors import ConfigError, DataError, FacerecError
 from facerec.core.protocols import Source
 from facerec.data.augment import Augment
-from facerec.data.sampler import StreamSampler
+from facerec.data.sampler import IdentitySampler, Sampler, StreamSampler
 
 
 class BatchLoader:
@@ -24,11 +24,14 @@ class BatchLoader:
         global_batch_size: samples of one optimizer step.
         micro_batch_size: samples of one forward pass; divides global_batch_size.
         seed: of order and augmentation.
+        images_per_identity: K to draw identities with K images each (see `IdentitySampler`), which stay together in a
+            micro-batch; None to go through all samples (see `StreamSampler`).
         num_workers: processes that read; 0 reads in the training process.
         pin_memory: hand out page-locked memory, for a GPU.
 
     Raises:
-        ConfigError: a size is not positive, or the micro-batch does not divide the global batch.
+        ConfigError: a size is not positive; the micro-batch does not divide the global batch, or is no multiple of
+            images_per_identity.
     """
 
     def __init__(
@@ -39,14 +42,20 @@ class BatchLoader:
         global_batch_size: int,
         micro_batch_size: int,
         seed: int,
+        images_per_identity: int | None = None,
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        self.sampler = StreamSampler(num_samples=len(source), global_batch_size=global_batch_size, seed=seed)
+        self.sampler = _sampler(source, images_per_identity, global_batch_size, seed)
         if micro_batch_size < 1 or global_batch_size % micro_batch_size:
             raise ConfigError(
                 f"trainer.micro_batch_size={micro_batch_size} does not divide "
                 f"data.global_batch_size={global_batch_size}: choose a divisor"
+            )
+        if images_per_identity is not None and micro_batch_size % images_per_identity:
+            raise ConfigError(
+                f"trainer.micro_batch_size={micro_batch_size} is no multiple of data.images_per_identity="
+                f"{images_per_identity}: an identity's images would not meet in one forward pass; change one of them"
             )
         if num_workers < 0:
             raise ConfigError(f"loader.num_workers={num_workers}; expected 0 or more")
@@ -57,6 +66,10 @@ class BatchLoader:
         self.num_micro_batches = global_batch_size // micro_batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
+
+    def labels_of_step(self, step: int) -> np.ndarray:
+        """int64 (global_batch_size,): the labels of a step's samples, in order, without reading an image."""
+        return self.source.labels[self.sampler.indices(step)].astype(np.int64)
 
     def batches(self, *, first_step: int, end_step: int) -> Generator[Batch, None, None]:
         """The micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises.
@@ -82,6 +95,14 @@ class BatchLoader:
                 step=request.step,
                 micro_index=request.micro_index,
             )
+
+
+def _sampler(source: Source, images_per_identity: int | None, global_batch_size: int, seed: int) -> Sampler:
+    if images_per_identity is None:
+        return StreamSampler(num_samples=len(source), global_batch_size=global_batch_size, seed=seed)
+    return IdentitySampler(
+        labels=source.labels, images_per_identity=images_per_identity, global_batch_size=global_batch_size, seed=seed
+    )
 
 
 @dataclass(frozen=True)
