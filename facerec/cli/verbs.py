@@ -42,4 +42,9 @@ VERBS = {
         summary="gather the runs below a directory into a table",
         examples=("facerec report run_dir=runs/casia_r50_arcface",),
     ),
+    "bench": Verb(
+        module="facerec.cli.bench",
+        summary="measure where time and memory go on this machine",
+        examples=("facerec bench suite=head num_classes=[100000]",),
+    ),
 }

@@ -1,0 +1,1 @@
+"""Where time and memory go on this machine."""

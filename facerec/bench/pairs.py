@@ -1,0 +1,60 @@
+"""Times two or more things in alternation, so that what else the machine does falls on all of them."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds of one call, over the rounds.
+
+    Attributes:
+        median_s, min_s: of the calls.
+        ratio: median over the rounds of the time divided by the first thing's time in the same round.
+        ratio_range: smallest and largest of these.
+    """
+
+    median_s: float
+    min_s: float
+    ratio: float
+    ratio_range: tuple[float, float]
+
+
+def alternate(calls: Mapping[str, Callable[[], None]], *, rounds: int, device: torch.device) -> dict[str, Timing]:
+    """Calls each once per round, in turn, after one round that does not count.
+
+    Args:
+        calls: by name; the first is what the others are compared with.
+        rounds: 1 or more.
+        device: waited for after each call.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for round_number in range(rounds + 1):
+        for name, call in calls.items():
+            _wait(device)
+            started = time.perf_counter()
+            call()
+            _wait(device)
+            if round_number:
+                seconds[name].append(time.perf_counter() - started)
+    first = np.array(next(iter(seconds.values())))
+    return {name: _timing(np.array(values), first) for name, values in seconds.items()}
+
+
+def _timing(seconds: np.ndarray, first: np.ndarray) -> Timing:
+    ratios = seconds / first
+    return Timing(
+        median_s=float(np.median(seconds)),
+        min_s=float(seconds.min()),
+        ratio=float(np.median(ratios)),
+        ratio_range=(float(ratios.min()), float(ratios.max())),
+    )
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,50 @@
+"""Embeddings in the plane, one panel per loss, as in Figure 3 of arXiv 1801.07698."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One panel.
+
+    Attributes:
+        title: above it.
+        points_ND: float (N, 2).
+        labels_N: int (N,), the colours.
+    """
+
+    title: str
+    points_ND: np.ndarray
+    labels_N: np.ndarray
+
+
+def plane_figure(panels: Sequence[Panel], path: Path, *, columns: int) -> None:
+    """Draws the points as they lie, their directions as marks on a circle around them, and writes a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.2 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+        axis.set_aspect("equal")
+    for panel, axis in zip(panels, axes.flat, strict=False):
+        length_N = np.linalg.norm(panel.points_ND, axis=1)
+        radius = 1.15 * np.percentile(length_N, 99)
+        colours = plt.get_cmap("tab10")(panel.labels_N % 10)
+        axis.add_patch(plt.Circle((0, 0), radius, fill=False, color="0.85", linewidth=1))
+        axis.scatter(*panel.points_ND.T, s=4, c=colours, linewidths=0)
+        ends_ND = panel.points_ND / length_N[:, None]
+        axis.scatter(*(radius * ends_ND).T, s=6, c=colours, linewidths=0)
+        axis.set_xlim(-1.1 * radius, 1.1 * radius)
+        axis.set_ylim(-1.1 * radius, 1.1 * radius)
+        axis.set_title(panel.title, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

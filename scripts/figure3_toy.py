@@ -1,0 +1,142 @@
+"""The toy of Figure 3 of arXiv 1801.07698: eight identities, embeddings in the plane, under several losses.
+
+python scripts/figure3_toy.py docs/images/figure3_toy.png
+
+Eight synthetic faces with 60 photos each, shrunk to 16 x 16 pixels, through two linear layers into the plane. The wider
+the margin, the wider the gap between the arcs of neighbouring identities. About a minute on one core.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from facerec.data.synthetic import SyntheticFaces
+from facerec.figures.plane import Panel, plane_figure
+from facerec.heads.combined import MarginHead
+from facerec.heads.head import Head
+from facerec.heads.softmax import SoftmaxHead
+from facerec.losses.centre_loss import CentreLoss
+from facerec.losses.objective import Objective
+
+NUM_IDENTITIES, NUM_SAMPLES, SIDE_PX = 8, 60, 16
+NUM_STEPS, BATCH_SIZE, LR, SEED = 500, 64, 3e-3, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Where the training samples lie.
+
+    Attributes:
+        emb_ND: float32 (N, 2), not normalised.
+        labels_N: int64 (N,).
+        smallest_gap_deg: between the arcs of two neighbouring identities, an arc being the middle 90 % of its angles.
+    """
+
+    emb_ND: np.ndarray
+    labels_N: np.ndarray
+    smallest_gap_deg: float
+
+
+def toy_faces() -> tuple[torch.Tensor, torch.Tensor]:
+    """float32 (N, 256), each pixel with mean 0 and deviation 1, and int64 (N,)."""
+    faces = SyntheticFaces(seed=0)
+    labels = np.repeat(np.arange(NUM_IDENTITIES), NUM_SAMPLES)
+    crops = [faces.crop(int(label), sample % NUM_SAMPLES) for sample, label in enumerate(labels)]
+    small = [
+        cv2.resize(cv2.cvtColor(c, cv2.COLOR_RGB2GRAY), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA) for c in crops
+    ]
+    pixels = np.stack(small).reshape(len(labels), -1).astype(np.float32)
+    pixels = (pixels - pixels.mean(axis=0)) / pixels.std(axis=0)
+    return torch.from_numpy(pixels), torch.from_numpy(labels)
+
+
+def train_toy(
+    pixels_NP: torch.Tensor, labels_N: torch.Tensor, *, margin_rad: float | None, centre_weight: float
+) -> Outcome:
+    """Trains a small network: first a softmax, the same for all cases, then the case; margin_rad None is a softmax."""
+    torch.manual_seed(SEED)
+    layers = [nn.Linear(pixels_NP.shape[1], 128), nn.PReLU(), nn.Linear(128, 2), nn.BatchNorm1d(2, affine=False)]
+    network = nn.Sequential(*layers)
+    sizes = {"num_classes": NUM_IDENTITIES, "embedding_dim": 2}
+    start = SoftmaxHead(**sizes)
+    with torch.no_grad():  # evenly around the circle: in the plane, centres cannot pass one another
+        turn = torch.arange(NUM_IDENTITIES) * (2 * math.pi / NUM_IDENTITIES)
+        start.centres.weight.copy_(torch.stack([turn.cos(), turn.sin()], dim=1))
+    _optimise(network, Objective(head=start), pixels_NP, labels_N)
+    head: Head = start
+    if margin_rad is not None:
+        head = MarginHead(**sizes, m2=margin_rad, scale=16.0)
+        head.centres.weight.data.copy_(start.centres.weight.data)
+    terms = {"centre": CentreLoss(**sizes, weight=centre_weight, alpha=0.5)} if centre_weight else {}
+    _optimise(network, Objective(head=head, terms=terms), pixels_NP, labels_N)
+    network.eval()
+    with torch.no_grad():
+        emb_ND = network(pixels_NP).numpy()
+    labels = labels_N.numpy()
+    return Outcome(emb_ND=emb_ND, labels_N=labels, smallest_gap_deg=smallest_gap_deg(emb_ND, labels))
+
+
+def _optimise(network: nn.Module, objective: Objective, pixels_NP: torch.Tensor, labels_N: torch.Tensor) -> None:
+    optimizer = torch.optim.AdamW([*network.parameters(), *objective.parameters()], lr=LR, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=NUM_STEPS)
+    no_images = torch.empty(0)
+    for step in range(NUM_STEPS):
+        drawn = torch.randint(len(labels_N), (BATCH_SIZE,))
+        noisy = pixels_NP[drawn] + 0.3 * torch.randn(BATCH_SIZE, pixels_NP.shape[1])
+        objective.start_step(step, margin_fraction=min(1.0, 2 * step / NUM_STEPS), labels_of_step=labels_N[drawn])
+        objective(network(noisy), labels_N[drawn], no_images).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        objective.end_step()
+        schedule.step()
+
+
+def smallest_gap_deg(emb_ND: np.ndarray, labels_N: np.ndarray) -> float:
+    """Degrees between the arcs of two neighbouring classes, the smallest of all; negative where they overlap."""
+    angles = np.degrees(np.arctan2(emb_ND[:, 1], emb_ND[:, 0]))
+    arcs = []
+    for label in np.unique(labels_N):
+        own = np.radians(angles[labels_N == label])
+        middle = np.degrees(np.arctan2(np.sin(own).mean(), np.cos(own).mean()))
+        low, high = np.percentile((angles[labels_N == label] - middle + 180) % 360 - 180, [5, 95])
+        arcs.append((middle, low, high))
+    arcs.sort()
+    gaps = []
+    for (middle, _, high), (next_middle, low, _) in zip(arcs, arcs[1:] + arcs[:1], strict=True):
+        gaps.append((next_middle - middle) % 360 + low - high)
+    return float(min(gaps))
+
+
+CASES: dict[str, tuple[float | None, float]] = {
+    "softmax": (None, 0.0),
+    "norm-softmax": (0.0, 0.0),
+    "ArcFace 0.1": (0.1, 0.0),
+    "ArcFace 0.2": (0.2, 0.0),
+    "ArcFace 0.3": (0.3, 0.0),
+    "softmax + centre 0.01": (None, 0.01),
+    "softmax + centre 0.1": (None, 0.1),
+    "softmax + centre 1": (None, 1.0),
+}
+
+
+def main(path: Path) -> None:
+    """Trains every case, prints its smallest gap, and draws them all."""
+    torch.set_num_threads(1)
+    pixels_NP, labels_N = toy_faces()
+    panels = []
+    for name, (margin_rad, centre_weight) in CASES.items():
+        outcome = train_toy(pixels_NP, labels_N, margin_rad=margin_rad, centre_weight=centre_weight)
+        print(f"{name:24} smallest gap {outcome.smallest_gap_deg:6.1f} deg")
+        title = f"{name}: gap {outcome.smallest_gap_deg:.0f} deg"
+        panels.append(Panel(title=title, points_ND=outcome.emb_ND, labels_N=outcome.labels_N))
+    plane_figure(panels, path, columns=4)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
