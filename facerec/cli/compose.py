@@ -29,6 +29,9 @@ def compose(
 ) -> DictConfig:
     """`configs/<verb>.yaml` with the overrides, resolved; text that starts with `~/` is a path in the home directory.
 
+    An option of a group that the overrides choose stands with its own values; those that an experiment sets for
+    another option of the group are left out.
+
     Args:
         verb: name of a primary configuration, for example "train".
         overrides: in Hydra's grammar, without sweeps.
@@ -49,10 +52,10 @@ def compose(
     with _hydra(directories) as load:
         try:
             if values:
-                base: Any = OmegaConf.to_container(load(verb, [str(override.input_line) for override in choices]))
+                base: Any = OmegaConf.to_container(_composed(load, verb, choices, choices))
                 for override in values:
                     check_value(override, base, verb, directories)
-            config = load(verb, [str(override.input_line) for override in parsed])
+            config = _composed(load, verb, parsed, choices)
         except _USER_ERRORS as error:
             raise _explained(error, verb, parsed, directories) from None
     return _resolved(config, allow_missing=allow_missing)
@@ -60,7 +63,7 @@ def compose(
 
 # What Hydra, OmegaConf and PyYAML raise for a mistake in a file or an override. Hydra uses ValueError for some.
 _USER_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
-_Load = Callable[[str, Sequence[str]], DictConfig]
+_Load = Callable[..., DictConfig]
 
 
 @contextmanager
@@ -68,8 +71,9 @@ def _hydra(directories: Sequence[Path]) -> Iterator[_Load]:
     """A function that composes from all directories; leaves no global state of Hydra behind."""
     others = ",".join(f'"file://{path}"' for path in directories[1:])
 
-    def load(verb: str, overrides: Sequence[str]) -> DictConfig:
-        return hydra.compose(verb, overrides=[*overrides, f"hydra.searchpath=[{others}]"])
+    def load(verb: str, overrides: Sequence[str], *, return_hydra_config: bool = False) -> DictConfig:
+        search = f"hydra.searchpath=[{others}]"
+        return hydra.compose(verb, overrides=[*overrides, search], return_hydra_config=return_hydra_config)
 
     GlobalHydra.instance().clear()
     try:
@@ -77,6 +81,31 @@ def _hydra(directories: Sequence[Path]) -> Iterator[_Load]:
             yield load
     finally:
         GlobalHydra.instance().clear()
+
+
+def _composed(load: _Load, verb: str, overrides: Sequence[Override], choices: Sequence[Override]) -> DictConfig:
+    """The configuration, in which an option chosen on the command line stands with its own values.
+
+    What an experiment sets for a head belongs to the head that it chose: with head=cosface on the command line, the m2
+    of an ArcFace experiment would make another loss of it, without a word. So do backbone, optimizer and the rest.
+    """
+    config = load(verb, [str(override.input_line) for override in overrides])
+    if not any(_is_experiment(override) for override in choices):
+        return config
+    for choice in choices:
+        group = choice.key_or_group
+        if _is_experiment(choice) or "_target_" not in (config.get(group) or {}):
+            continue
+        others = [str(override.input_line) for override in choices if override is not choice]
+        if load(verb, others, return_hydra_config=True).hydra.runtime.choices.get(group) == choice.value():
+            continue  # what the experiment has chosen itself
+        own = [o for o in overrides if not _is_experiment(o) and (o in choices or key_of(o).startswith(f"{group}."))]
+        OmegaConf.update(config, group, load(verb, [str(override.input_line) for override in own])[group], merge=False)
+    return config
+
+
+def _is_experiment(override: Override) -> bool:
+    return override.key_or_group.partition("/")[0] == "experiment"
 
 
 def _explained(error: Exception, verb: str, parsed: Sequence[Override], directories: Sequence[Path]) -> ConfigError:

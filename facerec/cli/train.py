@@ -13,28 +13,26 @@ from typing import Any
 import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 import facerec
 from facerec.cli.arguments import build, check_arguments, check_config, check_keys
+from facerec.cli.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
 from facerec.cli.run_directory import differences, run_directory
 from facerec.cli.summary import benchmark_table, own_command, where_it_lies
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.protocols import Source
 from facerec.core.run_log import LOGGER, RunLog, log_to, read_metrics
-from facerec.core.seeding import torch_seed_of
 from facerec.data.loader import BatchLoader
-from facerec.data.sources import FirstSamples
 from facerec.evaluation.embed import NetworkEmbedder
-from facerec.evaluation.verification import VerificationBenchmark
-from facerec.losses.objective import Objective
-from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, join
-from facerec.networks.weights import load_initial, read_model
+from facerec.networks.weights import load_initial, read_initial
 from facerec.training.checkpoint import CheckpointStore, check_interval
-from facerec.training.trainer import EvaluationPlan, Trainer, TrainerSettings, TrainResult
+from facerec.training.settings import EvaluationPlan, TrainerSettings
+from facerec.training.trainer import Trainer, TrainResult
 
-SECTIONS = ("augment", "backbone", "neck", "head", "optimizer", "schedule", "trainer", "input", "checkpoint")
+SECTIONS = (
+    "augment", "backbone", "neck", "head", "loss", "freeze", "optimizer", "schedule", "trainer", "input", "checkpoint",
+)  # fmt: skip
 MAX_SEED = 2**63 - 1
 
 
@@ -46,7 +44,6 @@ class TopLevel:
     run_dir: str | None
     resume: str
     init_from: str | None
-    needs: list[str]
     profile: bool
 
 
@@ -56,6 +53,7 @@ class DataSettings:
 
     root: str | None
     global_batch_size: int
+    images_per_identity: int | None
     first_samples: int | None
     source: Source
 
@@ -69,6 +67,7 @@ class EvalSettings:
     batch_size: int
     every_steps: int | None
     every_epochs: float | None
+    at_start: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +99,14 @@ def check(config: DictConfig) -> None:
     if not 0 <= top.seed <= MAX_SEED:
         raise ConfigError(f"seed={top.seed}; expected 0 .. {MAX_SEED}")
     check_interval("eval", every_steps=evaluation.every_steps, every_epochs=evaluation.every_epochs)
-    if top.needs:
-        raise ConfigError(
-            f"this recipe needs {', '.join(top.needs)}, which facerec {facerec.__version__} does not have yet. "
-            "needs=[] trains without, which is another recipe"
-        )
     if top.resume not in ("auto", "never", "required"):
         raise ConfigError(f"resume={top.resume!r}; expected auto, never or required")
-    for section in (config.trainer, config.optimizer, config.schedule, config.checkpoint):
+    if top.init_from is None and config.head is not None and config.head.get("init") == "class_mean":
+        raise ConfigError(
+            "head.init=class_mean without init_from: under an untrained network the mean embeddings of the identities "
+            "say nothing about them. Give init_from=..., or head.init=random"
+        )
+    for section in (config.trainer, config.optimizer, config.schedule, config.checkpoint, config.freeze):
         build(section)
     build(config.augment).check()
 
@@ -117,7 +116,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     check(config)
     run_dir = run_directory(config, overrides)
     log_to(run_dir if run_dir.is_dir() else None)
-    source, fingerprint = _open_data(config)
+    source, fingerprint = open_data(config)
     resume_from = _resume_from(config, run_dir, fingerprint)
     if resume_from is not None and (outcome := _finished(run_dir, resume_from)) is not None:
         print(f"{run_dir} is finished ({outcome['step']} steps); nothing to do. Another run_dir= trains anew.")
@@ -146,15 +145,6 @@ def _settings(config: DictConfig) -> tuple[TopLevel, EvalSettings, LoaderSetting
         LoaderSettings(**check_arguments(LoaderSettings, values["loader"], section="loader")),
         LoggingSettings(**check_arguments(LoggingSettings, values["logging"], section="logging")),
     )
-
-
-def _open_data(config: DictConfig) -> tuple[Source, str]:
-    """The training set, and the fingerprint of what the configuration takes from it."""
-    source = build(config.data.source)
-    fingerprint = source.fingerprint()
-    if config.data.first_samples is not None:
-        source = FirstSamples(source=source, num_samples=config.data.first_samples)
-    return source, fingerprint
 
 
 def _resume_from(config: DictConfig, run_dir: Path, fingerprint: str) -> Path | None:
@@ -213,21 +203,22 @@ def _build_trainer(
 ) -> Trainer:
     top, evaluation, loading, logging = _settings(config)
     settings: TrainerSettings = build(config.trainer)
-    network = _build_network(config)
-    head = _build_head(config, source)
-    _log_sizes(network, source, config.data.root)
+    network = build_network(config)
+    objective = build_objective(config, source)
+    log_sizes(network, source, config.data.root)
     if top.init_from is not None and resume_from is None:
-        LOGGER.info(load_initial(network, read_model(top.init_from)))
+        LOGGER.info(load_initial(network, read_initial(top.init_from)))
     loader = BatchLoader(
         source=source,
         augment=build(config.augment),
         global_batch_size=config.data.global_batch_size,
         micro_batch_size=settings.micro_batch_size or config.data.global_batch_size,
         seed=top.seed,
+        images_per_identity=config.data.images_per_identity,
         num_workers=loading.num_workers,
         pin_memory=torch.cuda.is_available(),
     )
-    benchmarks = _benchmarks(evaluation, source)
+    benchmarks = open_benchmarks(evaluation.sets, source, num_folds=evaluation.num_folds)
     about = {
         "version": _version(),
         "trained_on": {
@@ -239,7 +230,7 @@ def _build_trainer(
     }
     return Trainer(
         network=network,
-        objective=Objective(head=head),
+        objective=objective,
         loader=loader,
         optimizer=build(config.optimizer),
         schedule=build(config.schedule),
@@ -251,67 +242,15 @@ def _build_trainer(
             ),
             every_steps=evaluation.every_steps,
             every_epochs=evaluation.every_epochs,
+            at_start=top.init_from is not None if evaluation.at_start is None else evaluation.at_start,
         ),
         checkpoints=build(config.checkpoint),
         run_log=RunLog(run_dir=run_dir, tensorboard=logging.tensorboard),
         log_every_steps=logging.every_steps,
         seed=top.seed,
         about=about,
+        freeze=build(config.freeze),
         resume_from=resume_from,
-    )
-
-
-def _build_network(config: DictConfig) -> EmbeddingNet:
-    torch.manual_seed(torch_seed_of("network", config.seed))
-    spec = build(config.input)
-    backbone = build(config.backbone)
-    return join(backbone=backbone, neck=lambda **shape: build(config.neck, **shape), input_spec=spec)
-
-
-def _build_head(config: DictConfig, source: Source) -> nn.Module:
-    """The head for the identities of the data, or for more of them where head.num_classes leaves room."""
-    asked_for = config.head.get("num_classes")
-    if asked_for is None:
-        return build(config.head, num_classes=source.num_classes)
-    if asked_for < source.num_classes:
-        raise ConfigError(
-            f"head.num_classes={asked_for}, but {config.data.root or 'the data'} has {source.num_classes} identities; "
-            "leave it null, or give at least as many"
-        )
-    return build(config.head)
-
-
-def _benchmarks(evaluation: EvalSettings, source: Source) -> list[VerificationBenchmark]:
-    paths = [Path(path).expanduser() for path in evaluation.sets] if evaluation.sets is not None else None
-    if paths is None:
-        paths = source.benchmarks() if hasattr(source, "benchmarks") else []
-        if not paths:
-            LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
-    for path in paths:
-        if not path.is_file():
-            raise ConfigError(f"eval.sets: {path} is not there; expected a verification file (.bin)")
-    benchmarks = [VerificationBenchmark(path=str(path), num_folds=evaluation.num_folds) for path in paths]
-    paths_by_name: dict[str, Path] = {}
-    for benchmark in benchmarks:
-        if (other := paths_by_name.setdefault(benchmark.name, benchmark.path)) != benchmark.path:
-            raise ConfigError(
-                f"eval.sets: {other} and {benchmark.path} would both be logged as eval/{benchmark.name}; rename one"
-            )
-        benchmark.check()
-    return benchmarks
-
-
-def _log_sizes(network: EmbeddingNet, source: Source, root: str | None) -> None:
-    backbone = network.card()["backbone"]
-    LOGGER.info(
-        "network %s (%s): %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
-        backbone["name"],
-        ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items()),
-        count_parameters(network) / 1e6,
-        count_macs(network.card()) / 1e9,
-        root or "synthetic",
-        len(source),
-        source.num_classes,
     )
 
 

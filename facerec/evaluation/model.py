@@ -68,3 +68,5 @@ class Model:
             ModelError: the images are not uint8, or not of the size that the network takes.
         """
         return self._embedder(images)
+
+    __call__ = embed  # so that a model is an `Embedder`

@@ -17,6 +17,7 @@ FREE_KEYS = (
     "data.root",
     "data.source.root",
     "trainer.device",
+    "backbone.checkpoint_activations",
 )
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from facerec.core.manifest import read_manifest, whole_directory
 from facerec.core.run_log import LOGGER
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.networks.weights import CARD_FILE, MODEL_FILE, newest_whole, step_directories
+from facerec.training.moving_average import MovingAverage
 
 STATE_TENSORS = "train_state/tensors.safetensors"
 STATE_VALUES = "train_state/state.json"
@@ -26,12 +27,21 @@ STATE_VALUES = "train_state/state.json"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """The live objects that a checkpoint is taken from and restored into."""
+    """The live objects that a checkpoint is taken from and restored into.
+
+    Attributes:
+        network, objective, optimizer, scaler: of the training.
+        average: the moving average of the network; it is then the checkpoint's model, and the network that is trained
+            lies in the training state.
+        frozen: names of the parameters that stand still at first. The optimizer holds nothing for them until they move.
+    """
 
     network: EmbeddingNet
     objective: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    average: MovingAverage | None = None
+    frozen: Collection[str] = ()
 
 
 class CheckpointStore:
@@ -95,13 +105,16 @@ class CheckpointStore:
         stored = {"step": step, "metrics": dict(metrics), "metrics_step": metrics_step, **about}
         with whole_directory(path, stored) as partial:
             (partial / "train_state").mkdir()
-            _write_tensors(state.network.state_dict(), partial / MODEL_FILE)
+            model = state.network if state.average is None else state.average.network
+            _write_tensors(model.state_dict(), partial / MODEL_FILE)
             fresh = metrics if metrics_step == step else {}
             thresholds = {key: value for key, value in fresh.items() if key.endswith("/threshold_cosine")}
             card = {**state.network.card(), **about, "step": step, "thresholds": thresholds}
             (partial / CARD_FILE).write_text(json.dumps(card, indent=1))
             tensors = _optimizer_tensors(state.optimizer)
             tensors |= {f"objective.{key}": value for key, value in state.objective.state_dict().items()}
+            if state.average is not None:
+                tensors |= {f"network.{key}": value for key, value in state.network.state_dict().items()}
             _write_tensors(tensors, partial / STATE_TENSORS)
             values = {"scaler": state.scaler.state_dict(), "step": step}
             (partial / STATE_VALUES).write_text(json.dumps(values))
@@ -124,11 +137,15 @@ class CheckpointStore:
         read_manifest(path)
         tensors = load_file(path / STATE_TENSORS)
         values = json.loads((path / STATE_VALUES).read_text())
-        objective = {k.removeprefix("objective."): v for k, v in tensors.items() if k.startswith("objective.")}
+        model = load_file(path / MODEL_FILE)
         try:
-            state.network.load_state_dict(load_file(path / MODEL_FILE))
-            state.objective.load_state_dict(objective)
-            _restore_optimizer(state.optimizer, tensors)
+            if state.average is None:
+                state.network.load_state_dict(model)
+            else:
+                state.average.network.load_state_dict(model)
+                state.network.load_state_dict(_below("network.", tensors))
+            state.objective.load_state_dict(_below("objective.", tensors))
+            _restore_optimizer(state.optimizer, tensors, frozen=state.frozen)
             state.scaler.load_state_dict(values["scaler"])
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
@@ -215,6 +232,10 @@ def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
 
 
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
 def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
     return [pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)]
 
@@ -229,20 +250,24 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
     return tensors
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], *, frozen: Collection[str]
+) -> None:
     by_parameter: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            name, state_name = key.removeprefix("optimizer.").rsplit("|", 1)
-            by_parameter.setdefault(name, {})[state_name] = value
+    for key, value in _below("optimizer.", tensors).items():
+        name, state_name = key.rsplit("|", 1)
+        by_parameter.setdefault(name, {})[state_name] = value
     parameters = dict(_named(optimizer))
     if unknown := sorted(set(by_parameter) - set(parameters)):
         raise KeyError(f"its optimizer holds {unknown[0]}, which this run does not train")
-    if by_parameter and (absent := sorted(set(parameters) - set(by_parameter))):
+    if by_parameter and (absent := sorted(set(parameters) - set(by_parameter) - set(frozen))):
         raise KeyError(f"its optimizer holds nothing for {absent[0]}, which this run trains")
+    fused = {name for group in optimizer.param_groups if group["fused"] for name in group["names"]}
     for name, stored in by_parameter.items():
         parameter = parameters[name]
         for state_name, value in stored.items():
             # The layout of the parameter (channels-last or not) is kept: the sums of the next step are then the same.
-            like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            like = torch.empty_like(parameter)
+            if state_name == "step":  # a number, which only a fused kernel wants on the device
+                like = torch.empty_like(value, device=parameter.device if name in fused else "cpu")
             optimizer.state[parameter][state_name] = like.copy_(value)

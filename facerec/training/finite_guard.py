@@ -62,8 +62,9 @@ class FiniteGuard:
     def _bad_weight(self) -> str | None:
         """The first parameter or buffer that is not finite."""
         network = [*self.network.named_parameters(), *self.network.named_buffers()]
-        head = self.objective.named_parameters(prefix="objective")
-        tensors = [(name, value.detach()) for name, value in [*network, *head] if value.is_floating_point()]
+        learned = self.objective
+        objective = [*learned.named_parameters(prefix="objective"), *learned.named_buffers(prefix="objective")]
+        tensors = [(name, value.detach()) for name, value in [*network, *objective] if value.is_floating_point()]
         finite = torch.stack([value.isfinite().all() for _, value in tensors]).tolist()  # one wait for the device
         return next((name for (name, _), is_finite in zip(tensors, finite, strict=True) if not is_finite), None)
 

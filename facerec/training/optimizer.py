@@ -1,22 +1,46 @@
 """Optimizers as plain settings that build themselves over named parameters."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError
+from facerec.heads.row_optimizer import RowAdamW, RowOptimizer, RowSGD
+from facerec.training.part_names import check_entries, entry_for
+
+NO_FACTORS: Mapping[str, float] = MappingProxyType({})
+
+
+CENTRES = "objective.head.centres.weight"
+"""The name that the class centres have among the parameters."""
 
 
 class OptimizerSettings(Protocol):
-    """What the trainer asks: the learning rate, and an optimizer over named parameters."""
+    """What the trainer asks: the learning rate, and an optimizer over named parameters.
+
+    Attributes:
+        lr: learning rate.
+        lr_factors: see `SGD`.
+        fused_centres: see `SGD`.
+    """
 
     lr: float
+    lr_factors: Mapping[str, float]
+    fused_centres: bool
+
+    def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
+        """The same method for the rows of one parameter of a head."""
+        ...
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """An optimizer over the parameters that take a gradient. Its groups carry the names, under "names"."""
+        """An optimizer over the parameters that take a gradient.
+
+        Its groups carry the parameters' names, under "names", and their factor on the learning rate, "lr_factor".
+        """
         ...
 
 
@@ -29,9 +53,13 @@ class SGD:
         weight_decay: L2 coefficient.
         nesterov: Nesterov's momentum.
         decay_norms_and_biases: apply weight decay to vectors (BN, biases, PReLU) too, as arcface_torch does.
+        lr_factors: factors on the learning rate, by a part (backbone, neck, head, loss) or by the beginning of a
+            parameter's name up to a dot, such as backbone.layer1; of several the longest counts.
+        fused_centres: move the class centres inside the head's backward, chunk by chunk, so that their gradient never
+            exists as a whole. Excludes several micro-batches in a step, fp16 with its scaler, and a frozen head.
 
     Raises:
-        ConfigError: a number is out of range, or nesterov without momentum.
+        ConfigError: a number is out of range, or nesterov without momentum. `build`: lr_factors names nothing.
     """
 
     def __init__(
@@ -42,6 +70,8 @@ class SGD:
         weight_decay: float = 5e-4,
         nesterov: bool = False,
         decay_norms_and_biases: bool = True,
+        lr_factors: Mapping[str, float] = NO_FACTORS,
+        fused_centres: bool = False,
     ) -> None:
         _check_range("lr", lr)
         _check_range("momentum", momentum, below=1)
@@ -53,11 +83,18 @@ class SGD:
         self.weight_decay = weight_decay
         self.nesterov = nesterov
         self.decay_norms_and_biases = decay_norms_and_biases
+        self.lr_factors = _checked_factors(lr_factors)
+        self.fused_centres = fused_centres
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
         """See `OptimizerSettings.build`."""
-        groups = _groups(parameters, self.weight_decay, self.decay_norms_and_biases)
+        groups = _groups(parameters, self.weight_decay, self.decay_norms_and_biases, self.lr_factors)
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+    def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
+        """See `OptimizerSettings.row_optimizer`."""
+        decay = self.weight_decay if self.decay_norms_and_biases or parameter.ndim > 1 else 0.0
+        return RowSGD(parameter, momentum=self.momentum, weight_decay=decay, nesterov=self.nesterov)
 
 
 class AdamW:
@@ -66,9 +103,10 @@ class AdamW:
     Args:
         lr, betas, eps, weight_decay: see torch.optim.AdamW.
         decay_norms_and_biases: apply weight decay to vectors (BN, biases, PReLU) too.
+        lr_factors, fused_centres: see `SGD`.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range. `build`: lr_factors names nothing.
     """
 
     def __init__(
@@ -79,6 +117,8 @@ class AdamW:
         eps: float = 1e-8,
         weight_decay: float = 0.1,
         decay_norms_and_biases: bool = True,
+        lr_factors: Mapping[str, float] = NO_FACTORS,
+        fused_centres: bool = False,
     ) -> None:
         _check_range("lr", lr)
         _check_range("betas", betas[0], below=1)
@@ -90,11 +130,24 @@ class AdamW:
         self.eps = eps
         self.weight_decay = weight_decay
         self.decay_norms_and_biases = decay_norms_and_biases
+        self.lr_factors = _checked_factors(lr_factors)
+        self.fused_centres = fused_centres
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
         """See `OptimizerSettings.build`."""
-        groups = _groups(parameters, self.weight_decay, self.decay_norms_and_biases)
+        groups = _groups(parameters, self.weight_decay, self.decay_norms_and_biases, self.lr_factors)
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps)
+
+    def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
+        """See `OptimizerSettings.row_optimizer`."""
+        decay = self.weight_decay if self.decay_norms_and_biases or parameter.ndim > 1 else 0.0
+        return RowAdamW(parameter, betas=self.betas, eps=self.eps, weight_decay=decay)
+
+
+def lr_factor_of(name: str, lr_factors: Mapping[str, float]) -> float:
+    """The factor on the learning rate of the parameter with this name."""
+    entry = entry_for(name, lr_factors)
+    return 1.0 if entry is None else lr_factors[entry]
 
 
 def _check_range(name: str, value: float, *, below: float = math.inf) -> None:
@@ -103,14 +156,34 @@ def _check_range(name: str, value: float, *, below: float = math.inf) -> None:
         raise ConfigError(f"optimizer.{name} holds {value}; expected a number from 0{limit}")
 
 
+def _checked_factors(lr_factors: Mapping[str, float]) -> dict[str, float]:
+    for name, factor in lr_factors.items():
+        _check_range(f"lr_factors.{name}", factor)
+    return dict(lr_factors)
+
+
 def _groups(
-    parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float, decay_norms_and_biases: bool
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    weight_decay: float,
+    decay_norms_and_biases: bool,
+    lr_factors: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    trained = [(name, parameter) for name, parameter in parameters if parameter.requires_grad]
-    decayed = [(n, p) for n, p in trained if decay_norms_and_biases or p.ndim > 1]
-    others = [(n, p) for n, p in trained if not (decay_norms_and_biases or p.ndim > 1)]
-    return [
-        {"params": [p for _, p in part], "names": [n for n, _ in part], "weight_decay": decay}
-        for part, decay in ((decayed, weight_decay), (others, 0.0))
-        if part
-    ]
+    """One group for each combination of weight decay and factor on the rate, in the order of the parameters.
+
+    The class centres are a group of their own, under torch's fused kernel: the others copy all centres once more to
+    add their weight decay. (For several tensors it is no choice: it fails where only some have momentum yet.)
+    """
+    parameters = list(parameters)
+    check_entries(lr_factors, [name for name, _ in parameters], section="optimizer.lr_factors", default=1)
+    groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
+    for name, parameter in parameters:
+        if not parameter.requires_grad:
+            continue
+        decay = weight_decay if decay_norms_and_biases or parameter.ndim > 1 else 0.0
+        factor = lr_factor_of(name, lr_factors)
+        are_centres = name == CENTRES
+        new = {"params": [], "names": [], "weight_decay": decay, "lr_factor": factor, "fused": are_centres or None}
+        group = groups.setdefault((decay, factor, are_centres), new)
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())

@@ -22,9 +22,10 @@ class Progress:
         self.run_log = run_log
         self.bar: Any = tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True, mininterval=0.5)
         self.waited_s = 0.0
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forgets what was gathered, and starts the clock."""
         self.waited_s = 0.0
         self._started = time.perf_counter()
         self._num_images = 0
@@ -34,13 +35,16 @@ class Progress:
         self._lr = 0.0
         self._angles: list[torch.Tensor] = []
 
-    def add_micro_batch(self, *, num_images: int, logs: dict[str, torch.Tensor], target_cos_B: torch.Tensor) -> None:
+    def add_micro_batch(
+        self, *, num_images: int, logs: dict[str, torch.Tensor], target_cos_B: torch.Tensor | None
+    ) -> None:
         """Adds one micro-batch's figures; no tensor is fetched from the device."""
         self._num_images += num_images
         self._num_micro_batches += 1
         for name, value in logs.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._angles.append(target_cos_B)
+        if target_cos_B is not None:
+            self._angles.append(target_cos_B)
 
     def add_step(self, *, grad_norm: torch.Tensor, lr: float) -> None:
         """Counts one optimizer step."""
@@ -61,14 +65,15 @@ class Progress:
             "speed/data_wait_share": waiting,
         }
         self.run_log.scalars(step, figures)
-        angles = torch.cat(self._angles).acos().rad2deg().cpu().numpy()
-        self.run_log.histogram(step, "train/target_angle_deg_histogram", angles)
+        angle = ""
+        if self._angles:
+            angles = torch.cat(self._angles).acos().rad2deg().cpu().numpy()
+            self.run_log.histogram(step, "train/target_angle_deg_histogram", angles)
+            angle = f"angle {means['train/target_angle_deg']:.1f} deg, "
         self.bar.set_postfix_str(
-            f"loss {means['train/loss']:.3f}, angle {means['train/target_angle_deg']:.1f} deg, "
-            f"{speed:.0f} img/s, data wait {waiting:.0%}",
-            refresh=False,
+            f"loss {means['train/loss']:.3f}, {angle}{speed:.0f} img/s, data wait {waiting:.0%}", refresh=False
         )
-        self._clear()
+        self.clear()
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

@@ -17,7 +17,7 @@ from facerec.core.seeding import torch_seed_of
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
-from facerec.heads.head import MarginHead
+from facerec.heads.combined import MarginHead
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
@@ -25,7 +25,8 @@ from facerec.networks.neck import BNDropoutFCBN
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import Polynomial
-from facerec.training.trainer import EvaluationPlan, Trainer, TrainerSettings
+from facerec.training.settings import EvaluationPlan, TrainerSettings
+from facerec.training.trainer import Trainer
 from tests.noise_source import NoiseSource
 
 PATH = Path(__file__).with_name("curve.json")

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import signal
 from itertools import pairwise
 
@@ -14,11 +13,19 @@ import torch
 from facerec.core.errors import ConfigError, DataError, TrainingError
 from facerec.core.run_log import read_metrics
 from facerec.training.checkpoint import CheckpointStore
+from facerec.training.freezing import Freezing
 from facerec.training.optimizer import SGD, AdamW
 from facerec.training.schedule import Polynomial
-from facerec.training.trainer import EvaluationPlan, TrainerSettings
+from facerec.training.settings import EvaluationPlan, TrainerSettings
 from tests.noise_source import NoiseSource
-from tests.unit.training.trainers import Accuracy, PlainNet, checkpoint_steps, parameters_of, same_bits
+from tests.unit.training.trainers import (
+    Accuracy,
+    PlainNet,
+    checkpoint_steps,
+    parameters_of,
+    same_bits,
+    stopping_at,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,20 +43,6 @@ def test_checkpoints_are_written_at_their_interval_and_at_the_end(interval, expe
     result = trainer.fit()
     assert checkpoint_steps(trainer) == expected
     assert (result.step, result.finished, result.checkpoint.name) == (7, True, "step-00000007")
-
-
-def test_end_of_an_epoch_is_not_missed_by_rounding(make_trainer):
-    source = NoiseSource(num_classes=13, images_per_class=23, size_px=16)  # 299 samples: 0.5 epochs are 1.495 steps
-    trainer = make_trainer(source=source, global_batch_size=100, num_steps=1000)
-    every = CheckpointStore(every_epochs=0.5)
-    due = [step for step in range(1, 1000) if trainer._is_due(step, every)]
-    assert due == [-(-1495 * n // 1000) for n in range(1, len(due) + 1)] and 299 in due
-
-
-@pytest.mark.parametrize(("num_epochs", "expected"), [(1, 2), (2, 5), (0.1, 1), (0.58, 1), (8, 20)])
-def test_length_in_epochs_is_rounded_down_to_steps(num_epochs, expected, make_trainer):
-    trainer = make_trainer(num_steps=None, num_epochs=num_epochs)
-    assert trainer.num_steps == expected and trainer.steps_per_epoch == 2.5
 
 
 def test_evaluation_runs_at_its_interval_before_the_checkpoint_and_its_best_is_kept(make_trainer):
@@ -106,8 +99,8 @@ def test_loss_that_is_not_finite_stops_the_run_and_nothing_is_saved_afterwards(m
         batch_number = len(seen)
         seen.append(batch_number)
         if batch_number == 7:  # step 3, micro-batch 1
-            emb_BD, labels_B = arguments
-            return torch.where(torch.arange(4)[:, None] == 2, torch.nan, emb_BD), labels_B
+            emb_BD, *others = arguments
+            return torch.where(torch.arange(4)[:, None] == 2, torch.nan, emb_BD), *others
 
     seen: list[int] = []
     trainer.objective.register_forward_pre_hook(poison)
@@ -150,19 +143,6 @@ def test_image_that_does_not_decode_ends_training_with_its_name(make_trainer):
     )
     with pytest.raises(DataError, match=r"noise\.rec, record 11: does not decode"):
         trainer.fit()
-
-
-def stopping_at(trainer, step: int, number: int):
-    """The trainer, with a signal sent in the middle of the forward pass of a step."""
-
-    def send(*_):
-        calls.append(0)
-        if len(calls) == step * trainer.loader.num_micro_batches + 1:
-            os.kill(os.getpid(), number)
-
-    calls: list[int] = []
-    trainer.network.register_forward_hook(send)
-    return trainer
 
 
 HARD = {  # everything that could depend on where a run was interrupted
@@ -252,6 +232,9 @@ def test_manifest_says_what_exactness_needs_and_where_the_data_lay(make_trainer)
         ({"num_steps": 3, "clip_grad_norm": 0.0}, r"trainer\.clip_grad_norm=0\.0"),
         ({"num_steps": 3, "num_threads": 0}, r"trainer\.num_threads=0"),
         ({"num_steps": 3, "margin_ramp_epochs": -1.0}, r"trainer\.margin_ramp_epochs=-1\.0"),
+        ({"num_steps": 3, "ema_decay": 1.0}, r"trainer\.ema_decay=1\.0; expected a number between 0 and 1"),
+        ({"num_steps": 3, "ema_decay": 0.0}, r"trainer\.ema_decay=0\.0"),
+        ({"num_steps": 3, "class_mean_images": 0}, r"trainer\.class_mean_images=0"),
         ({"num_steps": 3, "precision": "fp8"}, r"trainer\.precision=fp8; expected one of fp32, bf16, fp16, fp64"),
     ],
 )
@@ -269,5 +252,6 @@ def test_batch_of_one_and_log_interval_of_none_are_refused(make_trainer):
     with pytest.raises(ConfigError, match="one sample per forward pass"):
         make_trainer(micro_batch_size=1)
     make_trainer(micro_batch_size=1, network=PlainNet())
+    make_trainer(micro_batch_size=1, freeze=Freezing(batch_norm=True))
     with pytest.raises(ConfigError, match=r"logging\.every_steps=0"):
         make_trainer(log_every_steps=0)

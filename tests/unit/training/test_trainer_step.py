@@ -8,7 +8,7 @@ import torch
 
 from facerec.core.run_log import read_metrics
 from facerec.core.seeding import torch_seed_of
-from facerec.heads.head import MarginHead
+from facerec.heads.combined import MarginHead
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import StepDecay
 from tests.noise_source import NoiseSource
@@ -98,9 +98,9 @@ def test_dropout_of_a_micro_batch_is_keyed_by_seed_step_and_index(make_trainer):
 def test_margin_grows_linearly_over_the_ramp_and_stays(make_trainer):
     trainer = make_trainer(num_steps=7, margin_ramp_epochs=2.0)  # 20 samples / 8: 5 steps
     margins = []
-    trainer.objective.register_forward_hook(lambda module, *_: margins.append(module.head.margin.m2))
+    trainer.objective.register_forward_hook(lambda module, *_: margins.append(module.head.margin_fraction))
     trainer.fit()
-    assert margins == pytest.approx([0.0, 0.06, 0.12, 0.18, 0.24, 0.3, 0.3], abs=1e-15)
+    assert margins == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0], abs=1e-15)
 
 
 def test_rates_and_decays_are_those_of_the_configuration(make_trainer):
@@ -112,9 +112,9 @@ def test_rates_and_decays_are_those_of_the_configuration(make_trainer):
     trainer.fit()
     lines = read_metrics(trainer.run_log.metrics_path)
     assert [line["train/lr"] for line in lines] == pytest.approx([0.02, 0.04, 0.02, 0.02, 0.01])
-    (group,) = trainer.optimizer.param_groups
-    assert (group["momentum"], group["weight_decay"]) == (0.37, 0.123)
-    names = set(group["names"])
+    groups = trainer.optimizer.param_groups
+    assert all((group["momentum"], group["weight_decay"]) == (0.37, 0.123) for group in groups)
+    names = {name for group in groups for name in group["names"]}
     assert "objective.head.centres.weight" in names and "backbone.conv1.weight" in names
     assert "neck.features.weight" not in names and "neck.features.bias" in names
 

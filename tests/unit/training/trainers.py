@@ -1,5 +1,7 @@
 """A trainer over noise, with every part replaceable, and what its tests look at."""
 
+import os
+import signal
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from facerec.core.run_log import RunLog
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
-from facerec.heads.head import MarginHead
+from facerec.heads.combined import MarginHead
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
@@ -23,7 +25,8 @@ from facerec.networks.neck import BNDropoutFCBN
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import Polynomial
-from facerec.training.trainer import EvaluationPlan, Trainer, TrainerSettings
+from facerec.training.settings import EvaluationPlan, TrainerSettings
+from facerec.training.trainer import Trainer
 from tests.noise_source import NoiseSource
 
 SIZE_PX, EMBEDDING_DIM = 16, 32
@@ -66,14 +69,29 @@ def build_trainer(run_dir: Path, **parts: Any) -> Trainer:
             embedder=lambda net: NetworkEmbedder(network=net, input_spec=net.input_spec),
             every_steps=eval_every_steps,
             every_epochs=take("eval_every_epochs", None),
+            at_start=take("eval_at_start", False),
         ),
         run_log=RunLog(run_dir=run_dir, tensorboard=False),
         log_every_steps=take("log_every_steps", 1),
         seed=take("seed", 1),
         about=take("about", {"trained_on": {"data_root": "noise"}}),
+        freeze=take("freeze", None),
         resume_from=take("resume_from", None),
         settings=TrainerSettings(**{"num_steps": 4, "device": "cpu", "num_threads": 1, **parts}),
     )
+
+
+def stopping_at(trainer: Trainer, step: int, number: int = signal.SIGTERM) -> Trainer:
+    """The trainer, with a signal sent in the middle of the forward pass of a step."""
+
+    def send(*_: object) -> None:
+        calls.append(0)
+        if len(calls) == step * trainer.loader.num_micro_batches + 1:
+            os.kill(os.getpid(), number)
+
+    calls: list[int] = []
+    trainer.network.register_forward_hook(send)
+    return trainer
 
 
 class PlainNet(nn.Module):

@@ -1,0 +1,99 @@
+"""Builds the parts of a training that a configuration names: data, network, objective, benchmarks."""
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from facerec.cli.arguments import build
+from facerec.core.errors import ConfigError
+from facerec.core.protocols import Source
+from facerec.core.run_log import LOGGER
+from facerec.core.seeding import torch_seed_of
+from facerec.data.sources import FirstSamples
+from facerec.evaluation.verification import VerificationBenchmark
+from facerec.heads.head import Head
+from facerec.losses.objective import Objective
+from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, join
+
+
+def open_data(config: DictConfig) -> tuple[Source, str]:
+    """The training set, and the fingerprint of what the configuration takes from it."""
+    source = build(config.data.source)
+    fingerprint = source.fingerprint()
+    if config.data.first_samples is not None:
+        source = FirstSamples(source=source, num_samples=config.data.first_samples)
+    return source, fingerprint
+
+
+def build_network(config: DictConfig) -> EmbeddingNet:
+    """Backbone, neck and preprocessing, with weights drawn from the seed."""
+    torch.manual_seed(torch_seed_of("network", config.seed))
+    spec = build(config.input)
+    backbone = build(config.backbone)
+    return join(backbone=backbone, neck=lambda **shape: build(config.neck, **shape), input_spec=spec)
+
+
+def build_objective(config: DictConfig, source: Source) -> Objective:
+    """The head for the identities of the data, where there is one, and the terms of `loss`."""
+    head = _build_head(config, source) if config.head is not None and "_target_" in config.head else None
+    num_classes = source.num_classes if head is None else head.centres.num_classes
+    terms = {
+        name: build(section, **({"num_classes": num_classes} if "num_classes" in section else {}))
+        for name, section in config.loss.items()
+    }
+    return Objective(head=head, terms=terms)
+
+
+def _build_head(config: DictConfig, source: Source) -> Head:
+    """With room for more identities where head.num_classes says so."""
+    asked_for = config.head.get("num_classes")
+    if asked_for is None:
+        return build(config.head, num_classes=source.num_classes)
+    if asked_for < source.num_classes:
+        raise ConfigError(
+            f"head.num_classes={asked_for}, but {config.data.root or 'the data'} has {source.num_classes} identities; "
+            "leave it null, or give at least as many"
+        )
+    return build(config.head)
+
+
+def open_benchmarks(sets: list[str] | None, source: Source, *, num_folds: int) -> list[VerificationBenchmark]:
+    """The verification sets named, else those beside the training data.
+
+    Raises:
+        ConfigError: one is not there, or two have one name.
+        DataError: one cannot be read, or has too few pairs for the folds.
+    """
+    paths = [Path(path).expanduser() for path in sets] if sets is not None else None
+    if paths is None:
+        paths = source.benchmarks() if hasattr(source, "benchmarks") else []
+        if not paths:
+            LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
+    for path in paths:
+        if not path.is_file():
+            raise ConfigError(f"eval.sets: {path} is not there; expected a verification file (.bin)")
+    benchmarks = [VerificationBenchmark(path=str(path), num_folds=num_folds) for path in paths]
+    paths_by_name: dict[str, Path] = {}
+    for benchmark in benchmarks:
+        if (other := paths_by_name.setdefault(benchmark.name, benchmark.path)) != benchmark.path:
+            raise ConfigError(
+                f"eval.sets: {other} and {benchmark.path} would both be logged as eval/{benchmark.name}; rename one"
+            )
+        benchmark.check()
+    return benchmarks
+
+
+def log_sizes(network: EmbeddingNet, source: Source, root: str | None) -> None:
+    """One line: the network, its parameters and multiply-accumulates, the data."""
+    backbone = network.card()["backbone"]
+    LOGGER.info(
+        "network %s (%s): %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
+        backbone["name"],
+        ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items()),
+        count_parameters(network) / 1e6,
+        count_macs(network.card()) / 1e9,
+        root or "synthetic",
+        len(source),
+        source.num_classes,
+    )

@@ -1,0 +1,60 @@
+"""Class centres that a row optimizer moves instead of torch.optim: sampled ones (Partial FC), and fused updates."""
+
+from facerec.core.errors import ConfigError
+from facerec.heads.head import Head
+from facerec.training.freezing import Freezing
+from facerec.training.optimizer import CENTRES, OptimizerSettings, lr_factor_of
+from facerec.training.part_names import entry_for
+from facerec.training.precision import Precision
+
+
+class CentreRows:
+    """Gives a head its row optimizer where it needs one, after refusing what does not go together.
+
+    Args:
+        head: on its device, in its dtype; None for a training without.
+        optimizer: the method, and whether updates are fused.
+        num_micro_batches: in a step.
+        precision: of the training.
+        freeze: what stands still.
+
+    Attributes:
+        lr_factor: on the learning rate of the centres.
+
+    Raises:
+        ConfigError: fused_centres without a head, with several micro-batches, with fp16, or with the dense engine;
+            rows that are moved by themselves while the head is frozen.
+    """
+
+    def __init__(
+        self,
+        head: Head | None,
+        *,
+        optimizer: OptimizerSettings,
+        num_micro_batches: int,
+        precision: Precision,
+        freeze: Freezing,
+    ) -> None:
+        self.lr_factor = lr_factor_of(CENTRES, optimizer.lr_factors)
+        fused = optimizer.fused_centres
+        if fused and head is None:
+            raise ConfigError("optimizer.fused_centres=true, but there is no head whose centres it could move")
+        if fused and num_micro_batches > 1:
+            raise ConfigError(
+                f"optimizer.fused_centres=true moves the centres in every backward, but a step has {num_micro_batches} "
+                "of them: set trainer.micro_batch_size to data.global_batch_size, or fused_centres=false"
+            )
+        if fused and precision == "fp16":
+            raise ConfigError(
+                "optimizer.fused_centres=true moves the centres before the gradient scaler of fp16 knows whether the "
+                "step counts: use trainer.precision=bf16, or fused_centres=false"
+            )
+        if head is None or not (fused or head.sample_rate < 1):
+            return
+        entry = entry_for(CENTRES, freeze.epochs)
+        if entry is not None and freeze.epochs[entry] != 0:
+            raise ConfigError(
+                "freeze.epochs holds the head, whose centres move by rows (head.sample_rate below 1, or "
+                "optimizer.fused_centres=true): freeze another part, or train all centres with torch.optim"
+            )
+        head.train_rows(optimizer.row_optimizer, fused=fused)

@@ -1,0 +1,91 @@
+"""Plain settings of the trainer: how to train, and when to evaluate."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from facerec.core.errors import ConfigError
+from facerec.core.protocols import Embedder, Evaluator
+from facerec.networks.embedding_net import EmbeddingNet
+from facerec.training.checkpoint import check_interval
+from facerec.training.precision import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """How to train; everything that a configuration says under `trainer`.
+
+    Args:
+        num_epochs, num_steps: length of the run, exactly one of the two. A step is one optimizer update.
+        micro_batch_size: samples of one forward pass; divides the global batch. None: the global batch itself.
+        precision: fp32, bf16 or fp16 (autocast; fp16 with a gradient scaler), or fp64 for comparisons.
+        device: auto (CUDA, else CPU), cpu, cuda, cuda:<n>, mps.
+        clip_grad_norm: largest norm of the network's gradient, the head's excluded; None does not clip.
+        margin_ramp_epochs: epochs over which the head's margin grows linearly from 0.
+        ema_decay: of a moving average of the weights, for example 0.9999 (see `MovingAverage`): it is then what is
+            evaluated and what a checkpoint's model holds; the weights that are trained lie in its training state.
+        class_mean_images: images of each identity that a head with init=class_mean looks at; None: all.
+        channels_last: memory layout of the convolutions.
+        compile: torch.compile the network; needs a C++ compiler on the CPU.
+        deterministic: only deterministic kernels, so that a resumed run is bit-identical on a GPU too.
+        num_threads: CPU threads of torch; None leaves torch's choice.
+
+    Raises:
+        ConfigError: both lengths or none are set, or a number is out of range.
+    """
+
+    num_epochs: float | None = None
+    num_steps: int | None = None
+    micro_batch_size: int | None = None
+    precision: Precision = "fp32"
+    device: str = "auto"
+    clip_grad_norm: float | None = None
+    margin_ramp_epochs: float = 0.0
+    ema_decay: float | None = None
+    class_mean_images: int | None = None
+    channels_last: bool = True
+    compile: bool = False
+    deterministic: bool = False
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.num_epochs is None) == (self.num_steps is None):
+            raise ConfigError(
+                f"trainer.num_epochs={self.num_epochs}, trainer.num_steps={self.num_steps}; set exactly one of the two"
+            )
+        positive = ("num_epochs", "num_steps", "micro_batch_size", "clip_grad_norm", "num_threads", "class_mean_images")
+        for name in positive:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"trainer.{name}={value}; expected a positive number")
+        if not 0 <= self.margin_ramp_epochs < math.inf:
+            raise ConfigError(f"trainer.margin_ramp_epochs={self.margin_ramp_epochs}; expected 0 or more")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"trainer.ema_decay={self.ema_decay}; expected a number between 0 and 1, or null")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"trainer.precision={self.precision}; expected one of {', '.join(get_args(Precision))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """When to run which benchmarks.
+
+    Args:
+        evaluators: the benchmarks.
+        embedder: from the network to what the benchmarks call.
+        every_steps, every_epochs: at most one of the two; a run always evaluates at its end.
+        at_start: before the first step too, as step 0.
+
+    Raises:
+        ConfigError: both intervals are set, or one is not positive.
+    """
+
+    evaluators: Sequence[Evaluator] = ()
+    embedder: Callable[[EmbeddingNet], Embedder]
+    every_steps: int | None = None
+    every_epochs: float | None = None
+    at_start: bool = False
+
+    def __post_init__(self) -> None:
+        check_interval("eval", every_steps=self.every_steps, every_epochs=self.every_epochs)
