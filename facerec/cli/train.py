@@ -5,13 +5,15 @@ import shlex
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 import facerec
@@ -34,6 +36,7 @@ SECTIONS = (
     "augment", "backbone", "neck", "head", "loss", "freeze", "optimizer", "schedule", "trainer", "input", "checkpoint",
 )  # fmt: skip
 MAX_SEED = 2**63 - 1
+SECONDS_TO_WAIT = 10  # for a process that is writing its last checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +118,23 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     """Trains to the end or to a signal, writes the results, prints them. Returns the exit code."""
     check(config)
     run_dir = run_directory(config, overrides)
-    log_to(run_dir if run_dir.is_dir() else None)
+    with ExitStack() as held:
+        if run_dir.is_dir():
+            held.enter_context(_held_alone(run_dir))
+        return _train(config, overrides, run_dir, held)
+
+
+def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitStack) -> int:
+    is_new = not run_dir.is_dir()
+    log_to(None if is_new else run_dir)
     source, fingerprint = open_data(config)
     resume_from = _resume_from(config, run_dir, fingerprint)
     if resume_from is not None and (outcome := _finished(run_dir, resume_from)) is not None:
         print(f"{run_dir} is finished ({outcome['step']} steps); nothing to do. Another run_dir= trains anew.")
         _print_end(run_dir, resume_from, outcome["metrics"])
         return 0
+    if is_new:  # what is refused before this leaves no directory behind
+        held.enter_context(_held_alone(run_dir))
     log_to(run_dir)
     (run_dir / "result.json").unlink(missing_ok=True)  # of a checkpoint that is damaged or gone
     trainer = _build_trainer(config, source, fingerprint, run_dir, resume_from)
@@ -134,6 +147,20 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         return 0
     _finish(run_dir, result)
     return 0
+
+
+@contextmanager
+def _held_alone(run_dir: Path) -> Iterator[None]:
+    """Keeps other processes out of a run directory; the system ends the lock with the process, however it dies."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_dir / ".lock")
+    try:
+        with lock.acquire(timeout=SECONDS_TO_WAIT):
+            yield
+    except Timeout:
+        raise ConfigError(
+            f"{run_dir}: another process trains there; wait until it ends, stop it, or use another run_dir"
+        ) from None
 
 
 def _settings(config: DictConfig) -> tuple[TopLevel, EvalSettings, LoaderSettings, LoggingSettings]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from facerec.cli.main import main
@@ -241,3 +242,13 @@ def test_init_from_takes_the_weights_and_nothing_else(faces, reference, tmp_path
     assert [line["step"] for line in read_metrics(run_dir / "metrics.jsonl")] == [1]
     code, printed = in_process(tiny_overrides(faces, reference, f"init_from={run_dir}"))
     assert code == 2 and "init_from: stored None" in printed
+
+
+def test_two_processes_never_train_in_one_directory(faces, reference, tmp_path, in_process, monkeypatch):
+    run_dir = tmp_path / "run"
+    shutil.copytree(reference, run_dir)
+    monkeypatch.setattr("facerec.cli.train.SECONDS_TO_WAIT", 0)
+    with FileLock(run_dir / ".lock"):
+        code, printed = in_process(tiny_overrides(faces, run_dir))
+    assert code == 2 and f"{run_dir}: another process trains there" in printed
+    assert in_process(tiny_overrides(faces, run_dir))[0] == 0
