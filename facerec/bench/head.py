@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from facerec.bench.pairs import Timing, alternate
-from facerec.core.device import choose_device, keep_freed_memory
+from facerec.core.device import choose_device
 from facerec.heads.combined import MarginHead
 from facerec.heads.head import Head
 from facerec.heads.row_optimizer import RowSGD
@@ -98,8 +98,6 @@ def measure_peak(size: Size, engine: str) -> Peak:
 def _peak_of_this_process(size: Size, engine: str) -> int:
     torch.set_num_threads(size.num_threads)
     device = choose_device(size.device)
-    if device.type == "cpu":
-        keep_freed_memory()
     small = Size(**{**vars(size), "num_classes": min(size.num_classes, 10_000)})
     _step(_arcface(small, engine), small, fused=engine == "fused")()  # libraries allocate at their first use
     gc.collect()

@@ -32,6 +32,10 @@ from facerec.training.settings import EvaluationPlan, TrainerSettings
 from facerec.training.stop_signal import StopSignal
 from facerec.training.timetable import Timetable
 
+MANY_CENTRES = 2**26
+"""Entries of the class centres (256 MB) from which freed memory goes back to the system: where it is kept, a gradient
+that lands in a heap with gaps costs the centres once more."""
+
 
 @dataclass(kw_only=True)
 class TrainResult:
@@ -166,7 +170,7 @@ class Trainer:
         if settings.deterministic:
             make_deterministic()
         self.device = choose_device(settings.device)
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and sum(p.numel() for p in self.objective.parameters()) <= MANY_CENTRES:
             keep_freed_memory()
         dtype = torch.float64 if settings.precision == "fp64" else torch.float32
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
