@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[dev]'
 	@touch $@
 
-demo: install ## train on synthetic faces and evaluate on faces never seen; about 10 minutes on 2 cores
+demo: install ## train on synthetic faces and evaluate on faces never seen; under 10 minutes on 2 cores
 	$(BIN)/facerec train experiment=demo run_dir=runs/demo/default
 	$(BIN)/facerec evaluate model=runs/demo/default baselines=true
 

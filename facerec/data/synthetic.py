@@ -217,12 +217,12 @@ class SyntheticSource:
     def __init__(
         self,
         *,
+        num_train_identities: int,
+        images_per_identity: int,
+        num_test_identities: int,
+        num_test_pairs: int,
+        seed: int,
         root: str | None = None,
-        num_train_identities: int = 400,
-        images_per_identity: int = 25,
-        num_test_identities: int = 200,
-        num_test_pairs: int = 1200,
-        seed: int = 0,
     ) -> None:
         self.root = root
         self.num_train_identities = num_train_identities

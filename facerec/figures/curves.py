@@ -38,11 +38,13 @@ def training_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
                 label=name.removeprefix("eval/").removesuffix("/accuracy"),
             )
             if is_share and values:
+                falls = values[-1] < max(values)
                 axis.annotate(
                     f"{100 * values[-1]:.2f}",
                     (steps[-1], 100 * values[-1]),
-                    (0, 7),
+                    (0, -7 if falls else 7),
                     ha="right",
+                    va="top" if falls else "bottom",
                     textcoords="offset points",
                 )
         axis.margins(y=0.12)
