@@ -3,9 +3,10 @@
 python scripts/figure3_toy.py docs/images/figure3_toy.png
 
 Eight synthetic faces with 60 photos each, shrunk to 16 x 16 pixels, through two linear layers into the plane. The wider
-the margin, the wider the gap between the arcs of neighbouring identities. About a minute on one core.
+the margin, the wider the gap between the arcs of neighbouring identities. A minute on one core.
 """
 
+import copy
 import math
 import sys
 from dataclasses import dataclass
@@ -25,7 +26,28 @@ from facerec.losses.centre_loss import CentreLoss
 from facerec.losses.objective import Objective
 
 NUM_IDENTITIES, NUM_SAMPLES, SIDE_PX = 8, 60, 16
-NUM_STEPS, BATCH_SIZE, LR, SEED = 500, 64, 3e-3, 1
+NUM_STEPS, BATCH_SIZE, LR, SEEDS = 500, 64, 3e-3, (1, 2, 3)
+SIZES = {"num_classes": NUM_IDENTITIES, "embedding_dim": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A loss: a softmax, or with `margin_rad` ArcFace; the centre loss beside it where it has a weight."""
+
+    margin_rad: float | None = None
+    centre_weight: float = 0.0
+
+
+CASES = {
+    "softmax": Case(),
+    "norm-softmax": Case(margin_rad=0.0),
+    "ArcFace 0.2": Case(margin_rad=0.2),
+    "ArcFace 0.3": Case(margin_rad=0.3),
+    "ArcFace 0.4": Case(margin_rad=0.4),
+    "softmax + centre 0.01": Case(centre_weight=0.01),
+    "softmax + centre 0.1": Case(centre_weight=0.1),
+    "softmax + centre 1": Case(centre_weight=1.0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,24 +78,29 @@ def toy_faces() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
-def train_toy(
-    pixels_NP: torch.Tensor, labels_N: torch.Tensor, *, margin_rad: float | None, centre_weight: float
-) -> Outcome:
-    """Trains a small network: first a softmax, the same for all cases, then the case; margin_rad None is a softmax."""
-    torch.manual_seed(SEED)
-    layers = [nn.Linear(pixels_NP.shape[1], 128), nn.PReLU(), nn.Linear(128, 2), nn.BatchNorm1d(2, affine=False)]
-    network = nn.Sequential(*layers)
-    sizes = {"num_classes": NUM_IDENTITIES, "embedding_dim": 2}
-    start = SoftmaxHead(**sizes)
+def start_of_training(pixels_NP: torch.Tensor, labels_N: torch.Tensor, *, seed: int) -> tuple[nn.Module, Head]:
+    """A small network and its centres after a softmax: where all cases begin."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(pixels_NP.shape[1], 128), nn.PReLU(), nn.Linear(128, 2))
+    head = SoftmaxHead(**SIZES)
     with torch.no_grad():  # evenly around the circle: in the plane, centres cannot pass one another
         turn = torch.arange(NUM_IDENTITIES) * (2 * math.pi / NUM_IDENTITIES)
-        start.centres.weight.copy_(torch.stack([turn.cos(), turn.sin()], dim=1))
-    _optimise(network, Objective(head=start), pixels_NP, labels_N)
-    head: Head = start
-    if margin_rad is not None:
-        head = MarginHead(**sizes, m2=margin_rad, scale=16.0)
-        head.centres.weight.data.copy_(start.centres.weight.data)
-    terms = {"centre": CentreLoss(**sizes, weight=centre_weight, alpha=0.5)} if centre_weight else {}
+        head.centres.weight.copy_(torch.stack([turn.cos(), turn.sin()], dim=1))
+    _optimise(network, Objective(head=head), pixels_NP, labels_N)
+    return network, head
+
+
+def train_case(
+    start: tuple[nn.Module, Head], pixels_NP: torch.Tensor, labels_N: torch.Tensor, case: Case, *, seed: int
+) -> Outcome:
+    """Goes on from `start`, which stays as it is, under the losses of the case."""
+    torch.manual_seed(seed)
+    network, head = copy.deepcopy(start)
+    if case.margin_rad is not None:
+        centres_CD = head.centres.weight.data
+        head = MarginHead(**SIZES, m2=case.margin_rad, scale=32.0)
+        head.centres.weight.data.copy_(centres_CD)
+    terms = {"centre": CentreLoss(**SIZES, weight=case.centre_weight, alpha=0.5)} if case.centre_weight else {}
     _optimise(network, Objective(head=head, terms=terms), pixels_NP, labels_N)
     network.eval()
     with torch.no_grad():
@@ -88,7 +115,7 @@ def _optimise(network: nn.Module, objective: Objective, pixels_NP: torch.Tensor,
     no_images = torch.empty(0)
     for step in range(NUM_STEPS):
         drawn = torch.randint(len(labels_N), (BATCH_SIZE,))
-        noisy = pixels_NP[drawn] + 0.3 * torch.randn(BATCH_SIZE, pixels_NP.shape[1])
+        noisy = pixels_NP[drawn] + 0.2 * torch.randn(BATCH_SIZE, pixels_NP.shape[1])
         objective.start_step(step, margin_fraction=min(1.0, 2 * step / NUM_STEPS), labels_of_step=labels_N[drawn])
         objective(network(noisy), labels_N[drawn], no_images).loss.backward()
         optimizer.step()
@@ -113,28 +140,21 @@ def smallest_gap_deg(emb_ND: np.ndarray, labels_N: np.ndarray) -> float:
     return float(min(gaps))
 
 
-CASES: dict[str, tuple[float | None, float]] = {
-    "softmax": (None, 0.0),
-    "norm-softmax": (0.0, 0.0),
-    "ArcFace 0.1": (0.1, 0.0),
-    "ArcFace 0.2": (0.2, 0.0),
-    "ArcFace 0.3": (0.3, 0.0),
-    "softmax + centre 0.01": (None, 0.01),
-    "softmax + centre 0.1": (None, 0.1),
-    "softmax + centre 1": (None, 1.0),
-}
-
-
 def main(path: Path) -> None:
-    """Trains every case, prints its smallest gap, and draws them all."""
+    """Trains every case with every seed, prints the smallest gaps, and draws those of the first seed."""
     torch.set_num_threads(1)
     pixels_NP, labels_N = toy_faces()
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in CASES}
+    for seed in SEEDS:
+        start = start_of_training(pixels_NP, labels_N, seed=seed)
+        for name, case in CASES.items():
+            outcomes[name].append(train_case(start, pixels_NP, labels_N, case, seed=seed))
     panels = []
-    for name, (margin_rad, centre_weight) in CASES.items():
-        outcome = train_toy(pixels_NP, labels_N, margin_rad=margin_rad, centre_weight=centre_weight)
-        print(f"{name:24} smallest gap {outcome.smallest_gap_deg:6.1f} deg")
-        title = f"{name}: gap {outcome.smallest_gap_deg:.0f} deg"
-        panels.append(Panel(title=title, points_ND=outcome.emb_ND, labels_N=outcome.labels_N))
+    for name, of_seeds in outcomes.items():
+        gaps = [outcome.smallest_gap_deg for outcome in of_seeds]
+        print(f"{name:22} smallest gap {np.mean(gaps):5.1f} deg   ({', '.join(f'{gap:.0f}' for gap in gaps)})")
+        title = f"{name}: gap {gaps[0]:.0f}°"
+        panels.append(Panel(title=title, points_ND=of_seeds[0].emb_ND, labels_N=of_seeds[0].labels_N))
     plane_figure(panels, path, columns=4)
 
 

@@ -1,6 +1,7 @@
 """The verb `bench`: where time and memory go on this machine. suite=head: the engines and the margins."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def _head_suite(config: DictConfig) -> dict[str, Any]:
     ]
     figures: dict[str, Any] = {"engines": [], "margins": []}
     for size in sizes:
+        print(f"... {size.num_classes:,} classes", file=sys.stderr)
         timings = time_engines(size, config.engines, rounds=config.rounds)
         for engine, timing in timings.items():
             peak = measure_peak(size, engine)
@@ -78,6 +80,7 @@ def _head_suite(config: DictConfig) -> dict[str, Any]:
     print("\n" + text_table(ENGINE_COLUMNS, [_engine_row(row) for row in figures["engines"]]))
     heads = {option: _head(option) for option in sorted(_head_names(), key=lambda option: option != BASELINE)}
     for engine in ("dense", "chunked"):
+        print(f"... {len(heads)} margins, {engine}", file=sys.stderr)
         for head, timing in time_margins(heads, sizes[0], engine=engine, rounds=config.rounds).items():
             figures["margins"].append({"head": head, "engine": engine, **vars(timing)})
     print(f"\nover {BASELINE}, C = {sizes[0].num_classes:,}\n")

@@ -223,6 +223,18 @@ def test_finite_on_and_opposite_the_centre(head_config, build, dtype, sign):
         assert tensor.isfinite().all()
 
 
+def test_target_falls_with_the_angle(head_config, build):
+    head = build(head_config, num_classes=C, embedding_dim=D).double().eval()
+    theta = torch.linspace(0, math.pi, 20001, dtype=torch.float64)
+    steps = head.target(theta.cos(), torch.full_like(theta, 40.0)).detach().diff()
+    if "mv" in head_config["_target_"]:  # the papers have no margin far from the centre: one step up
+        assert (steps > 0).sum() == 1
+    elif head_config.get("beyond_pi") == "clip":  # flat at both ends
+        assert (steps <= 0).all() and (steps < 0).float().mean() > 0.7
+    else:
+        assert (steps < 0).all()
+
+
 def axis_case(engine: str, cos_target: float, cos_negatives: list[float], *, scale: float = 64.0):
     """One sample on the first axis, centres at the given cosines to it, no margin. Returns loss and d loss / d cos."""
     cos_C = torch.tensor([cos_target, *cos_negatives], dtype=torch.float32)
