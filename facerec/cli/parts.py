@@ -87,10 +87,10 @@ def open_benchmarks(sets: list[str] | None, source: Source, *, num_folds: int) -
 def log_sizes(network: EmbeddingNet, source: Source, root: str | None) -> None:
     """One line: the network, its parameters and multiply-accumulates, the data."""
     backbone = network.card()["backbone"]
+    arguments = ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items())
     LOGGER.info(
-        "network %s (%s): %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
-        backbone["name"],
-        ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items()),
+        "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
+        f"{backbone['name']} ({arguments})" if arguments else backbone["name"],
         count_parameters(network) / 1e6,
         count_macs(network.card()) / 1e9,
         root or "synthetic",

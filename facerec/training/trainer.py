@@ -251,9 +251,10 @@ class Trainer:
         self.scaler.step(self.optimizer)
         grad_scale = self.scaler.get_scale()
         self.scaler.update()
-        self.objective.end_step(grad_scale=grad_scale, skipped=self.scaler.get_scale() < grad_scale)
+        skipped = self.scaler.get_scale() < grad_scale
+        self.objective.end_step(grad_scale=grad_scale, skipped=skipped)
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
+        if self.average is not None and not skipped:
             self.average.update(self.network, step=step)
         progress.add_step(grad_norm=grad_norm, lr=lr)
 

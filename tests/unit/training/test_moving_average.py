@@ -99,3 +99,13 @@ def test_average_keeps_the_memory_layout_after_a_restore(make_trainer):
     again.fit()
     weight = again.average.network.backbone.layer1[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_step_that_fp16_skips_leaves_the_average_as_it_was(make_trainer):
+    trainer = make_trainer(precision="fp16", num_steps=1, ema_decay=0.5)
+    trainer._set_up()
+    before = {name: value.clone() for name, value in trainer.average.network.state_dict().items()}
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    trainer._set_up = lambda: None
+    trainer.fit()
+    assert same_bits(trainer.average.network.state_dict(), before)
