@@ -31,10 +31,12 @@ class ClassCentres(nn.Module):
         seed: not negative.
         num_sub_centres: K; those of class j are the rows j K .. j K + K - 1, as in arcface_torch.
         bias: whether each class also has a bias, starting at 0.
+        shard: the classes whose centres are held here; None for all.
 
     Attributes:
-        weight: parameter (C * K, D).
-        bias: parameter (C,), or None.
+        classes: those held here, c of them.
+        weight: parameter (c * K, D).
+        bias: parameter (c,), or None.
 
     Raises:
         ConfigError: an argument is missing or out of range.
@@ -51,6 +53,7 @@ class ClassCentres(nn.Module):
         seed: int = 0,
         num_sub_centres: int = 1,
         bias: bool = False,
+        shard: range | None = None,
     ) -> None:
         super().__init__()
         if num_classes is None:
@@ -73,16 +76,25 @@ class ClassCentres(nn.Module):
         self.embedding_dim = embedding_dim
         self.init_std = init_std
         self.seed = seed
-        self.weight = nn.Parameter(torch.empty(num_classes * num_sub_centres, embedding_dim))
-        self.register_parameter("bias", nn.Parameter(torch.empty(num_classes)) if bias else None)
+        self.classes = range(num_classes) if shard is None else shard
+        self.weight = nn.Parameter(torch.empty(len(self.classes) * num_sub_centres, embedding_dim))
+        self.register_parameter("bias", nn.Parameter(torch.empty(len(self.classes))) if bias else None)
         self.reset_parameters()
+
+    def local(self, labels: torch.Tensor) -> torch.Tensor:
+        """Labels among all classes -> their places among those held here, -1 for the others."""
+        if len(self.classes) == self.num_classes:
+            return labels
+        here = (labels >= self.classes.start) & (labels < self.classes.stop)
+        return torch.where(here, labels - self.classes.start, -1)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws the initial centres and sets the biases to 0; does nothing on the meta device."""
         if self.weight.is_meta:
             return
-        fill_initial_rows(self.weight, first_row=0, std=self.init_std, seed=self.seed)
+        first_row = self.classes.start * self.num_sub_centres
+        fill_initial_rows(self.weight, first_row=first_row, std=self.init_std, seed=self.seed)
         if self.bias is not None:
             self.bias.zero_()
 

@@ -20,6 +20,11 @@ from facerec.heads.engines import MIN_NORM, EngineInput, EngineOutput, target_co
 RowUpdate = Callable[[slice, torch.Tensor], None]
 """Moves rows of the centres by their gradient (r, D), as an optimizer's step would."""
 
+FUSED_TARGET = (
+    "optimizer.fused_centres=true, but this head's negatives send a gradient to the target cosine: use "
+    "fused_centres=false, or detach the target cosine there"
+)
+
 CHUNK_ENTRIES = {"cpu": 2**19, "other": 2**24}
 """Entries of a chunk's (B, r) matrices: on a CPU they stay in the cache, on a GPU they keep it busy."""
 
@@ -165,7 +170,7 @@ class _Chunked(torch.autograd.Function):
             chunk_sum_B = logits_Bn.sub_(higher_B[:, None]).exp_().sum(dim=1)
             sum_B = sum_B * (maximum_B - higher_B).exp_() + chunk_sum_B
             maximum_B = higher_B
-        lse_B = maximum_B + sum_B.log()
+        lse_B = maximum_B + sum_B.log() if given.num_classes > 0 else maximum_B
         ctx.plan, ctx.inverse_norm_R = plan, inverse_norm_R
         ctx.save_for_backward(scale, cos_target_B, lse_B)
         return cos_target_B, lse_B, logit_sum_B
@@ -181,7 +186,8 @@ class _Chunked(torch.autograd.Function):
         grad_weight_RD = torch.empty_like(given.weight_RD) if wants[1] and plan.row_update is None else None
         grad_bias_C = torch.empty_like(given.bias_C) if given.bias_C is not None else None
         grad_scale_B = torch.zeros_like(lse_B) if wants[3] else None
-        through_g_B = None
+        through_g_B = torch.zeros_like(lse_B)
+        grad_cos_B = given.processes.sum_(grad_cos_B.clone())
         own = _OwnCentres(given, cos_target_B)
         own_grad_BD = own.centre_gradient(grad_cos_B)
         for chunk in _chunks(plan, ctx.inverse_norm_R):
@@ -197,7 +203,9 @@ class _Chunked(torch.autograd.Function):
             if inputs:
                 grad_cos_Bn, to_target_B = torch.autograd.grad(g_Bn, inputs, grad_cos_Bn, allow_unused=True)
                 if to_target_B is not None:
-                    through_g_B = to_target_B if through_g_B is None else through_g_B + to_target_B
+                    if plan.row_update is not None:
+                        raise ConfigError(FUSED_TARGET)
+                    through_g_B += to_target_B
             if grad_bias_C is not None:
                 grad_bias_C[chunk.classes] = grad_cos_Bn.sum(dim=0)
             grad_rD = _centre_gradient(chunk, emb_BD, grad_cos_Bn, grad_emb_BD)
@@ -207,18 +215,14 @@ class _Chunked(torch.autograd.Function):
             elif grad_weight_RD is not None:
                 grad_weight_RD[chunk.rows] = grad_rD
         grad_emb_BD += own.embedding_gradient(grad_cos_B)
-        if through_g_B is not None:
-            if plan.row_update is not None:
-                raise ConfigError(
-                    "optimizer.fused_centres=true, but this head's negatives send a gradient to the target cosine: "
-                    "use fused_centres=false, or detach the target cosine there"
-                )
+        if given.negatives is not None:
+            given.processes.sum_(through_g_B)
             grad_emb_BD += own.embedding_gradient(through_g_B)
-            grad_cos_B = grad_cos_B + through_g_B
+            grad_cos_B += through_g_B
             if grad_weight_RD is not None:
-                grad_weight_RD.index_add_(0, own.rows_B, own.centre_gradient(through_g_B).to(grad_weight_RD.dtype))
+                own.add_to_all(grad_weight_RD, own.centre_gradient(through_g_B))
         if grad_bias_C is not None:
-            grad_bias_C.index_add_(0, given.labels_B, grad_cos_B.to(grad_bias_C.dtype))
+            own.add_to_all(grad_bias_C, grad_cos_B)
         if grad_scale_B is not None and scale.ndim == 0:
             grad_scale_B = grad_scale_B.sum()
         return grad_emb_BD, grad_weight_RD, grad_bias_C, grad_scale_B, None
@@ -267,29 +271,39 @@ def _centre_gradient(
 
 
 class _OwnCentres:
-    """The nearest centre of every sample's own class, and the gradients through the target cosine."""
+    """The nearest centre of every sample's own class, and the gradients through the target cosine.
+
+    They are zero for the samples whose class is in another shard.
+    """
 
     def __init__(self, given: EngineInput, cos_target_B: torch.Tensor) -> None:
-        num_sub, dim = given.num_sub_centres, given.weight_RD.shape[1]
-        emb_BD = given.emb_BD.detach()
-        own_BKD = given.weight_RD.detach().view(-1, num_sub, dim)[given.labels_B].to(emb_BD.dtype)
+        num_sub, emb_BD = given.num_sub_centres, given.emb_BD.detach()
+        self.here_B = given.labels_B >= 0
+        self.num_sub = num_sub
+        self.emb_BD = emb_BD
+        self.cos_B = cos_target_B
+        self.norm_B1: torch.Tensor | None = None
+        if given.num_classes == 0:
+            self.unit_BD = torch.zeros_like(emb_BD)
+            self.winner_B = torch.zeros_like(given.labels_B)
+            self.labels_B = self.winner_B
+            return
+        self.labels_B = given.labels_B.clamp(min=0)
+        own_BKD = given.weight_RD.detach().view(-1, num_sub, emb_BD.shape[1])[self.labels_B].to(emb_BD.dtype)
         norm_BK1 = own_BKD.norm(dim=2, keepdim=True).clamp_(min=MIN_NORM) if given.normalise else None
         unit_BKD = own_BKD if norm_BK1 is None else own_BKD / norm_BK1
-        winner_B = (emb_BD[:, None] * unit_BKD).sum(dim=2).argmax(dim=1)
+        self.winner_B = (emb_BD[:, None] * unit_BKD).sum(dim=2).argmax(dim=1)
         samples_B = torch.arange(len(emb_BD), device=emb_BD.device)
-        self.emb_BD = emb_BD
-        self.unit_BD = unit_BKD[samples_B, winner_B]
-        self.norm_B1 = None if norm_BK1 is None else norm_BK1[samples_B, winner_B]
-        self.cos_B = cos_target_B
-        self.winner_B, self.num_sub = winner_B, num_sub
-        self.rows_B = given.labels_B * num_sub + winner_B
+        self.unit_BD = unit_BKD[samples_B, self.winner_B] * self.here_B[:, None]
+        if norm_BK1 is not None:
+            self.norm_B1 = norm_BK1[samples_B, self.winner_B]
 
     def embedding_gradient(self, grad_B: torch.Tensor) -> torch.Tensor:
         """(B, D), for a gradient of the target cosines."""
         return grad_B[:, None] * self.unit_BD
 
     def centre_gradient(self, grad_B: torch.Tensor) -> torch.Tensor:
-        """(B, D), one row per sample, to be added to the rows `rows_B`."""
+        """(B, D), one row per sample, for `add_to_chunk` or `add_to_all`."""
         if self.norm_B1 is None:
             return grad_B[:, None] * self.emb_BD
         return grad_B[:, None] * (self.emb_BD - self.cos_B[:, None] * self.unit_BD) / self.norm_B1
@@ -298,6 +312,14 @@ class _OwnCentres:
         """Adds `centre_gradient` to those rows that lie in the chunk."""
         row_B = chunk.column_B1[:, 0] * self.num_sub + torch.where(chunk.own_B, self.winner_B, 0)
         grad_rD.index_add_(0, row_B, own_grad_BD * chunk.own_B[:, None])
+
+    def add_to_all(self, grad: torch.Tensor, own_grad: torch.Tensor) -> None:
+        """Adds a gradient per sample to the rows (R, D) of the own centres, or to the biases (C,)."""
+        if len(grad) == 0:
+            return
+        rows_B = self.labels_B if grad.ndim == 1 else self.labels_B * self.num_sub + self.winner_B
+        here = self.here_B if grad.ndim == 1 else self.here_B[:, None]
+        grad.index_add_(0, rows_B, (own_grad * here).to(grad.dtype))
 
 
 def _by_row(scale: torch.Tensor) -> torch.Tensor:

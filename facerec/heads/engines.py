@@ -12,6 +12,8 @@ from typing import Literal, Protocol
 import torch
 import torch.nn.functional as F
 
+from facerec.core.processes import ALONE, Processes
+
 Negatives = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """g: (cos_BC, cos_target_B) -> (B, C). Each entry is a function of its own cosine and of the sample's target cosine."""
 
@@ -43,7 +45,7 @@ class EngineInput:
     Attributes:
         emb_BD: (B, D), fp32 or fp64; of length 1 when `normalise`.
         weight_RD: class centres (C * K, D), the K sub-centres of a class next to each other.
-        labels_B: int64 (B,), in 0 .. C - 1 (not checked here).
+        labels_B: int64 (B,), in 0 .. C - 1 (not checked here); -1 where another process has the sample's class.
         scale: factor on the logits, a number, a scalar tensor or (B,); a gradient flows to a tensor.
         negatives: g, or None for the identity.
         bias_C: added to the products, or None.
@@ -51,6 +53,7 @@ class EngineInput:
         num_sub_centres: K; the cosine to a class is the largest among its sub-centres.
         inter_class_filter: or None.
         wants_logit_sum: whether the sum of the negatives' logits is needed.
+        processes: those that have the other classes; all are given the same samples.
     """
 
     emb_BD: torch.Tensor
@@ -63,6 +66,7 @@ class EngineInput:
     num_sub_centres: int = 1
     inter_class_filter: InterClassFilter | None = None
     wants_logit_sum: bool = False
+    processes: Processes = ALONE
 
     @property
     def scale_B1(self) -> float | torch.Tensor:
@@ -80,9 +84,9 @@ class EngineOutput:
     """What every engine returns, fp32 or fp64 as the embeddings, with gradients.
 
     Attributes:
-        target_cos_B: the cosine to the own class; without normalisation the target's logit.
-        negatives_lse_B: log of the sum of exp(logit) over all other classes; finite where none is left.
-        logit_sum_B: the sum of the logits of all other classes, or None.
+        target_cos_B: the cosine to the own class, wherever that is; without normalisation the target's logit.
+        negatives_lse_B: log of the sum of exp(logit) over all other classes given; finite where none is left.
+        logit_sum_B: the sum of the logits of all other classes given, or None.
     """
 
     target_cos_B: torch.Tensor
@@ -102,12 +106,17 @@ def target_cosines(given: EngineInput) -> torch.Tensor:
     Entries of a matrix product differ in the last bits from one kernel to the next, and near theta = 0 the margin's
     gradient makes 1e-4 of that. So all engines take the target's cosine from here.
     """
+    if given.num_classes == 0:
+        return given.processes.sum_with_gradient(given.emb_BD.sum(dim=1) * 0)
     num_sub, dim = given.num_sub_centres, given.weight_RD.shape[1]
-    own_BKD = given.weight_RD.view(-1, num_sub, dim)[given.labels_B].to(given.emb_BD.dtype)
+    labels_B = given.labels_B.clamp(min=0)
+    own_BKD = given.weight_RD.view(-1, num_sub, dim)[labels_B].to(given.emb_BD.dtype)
     if given.normalise:
         own_BKD = F.normalize(own_BKD, dim=2, eps=MIN_NORM)
     cos_B = (given.emb_BD[:, None] * own_BKD).sum(dim=2).amax(dim=1)
-    return cos_B if given.bias_C is None else cos_B + given.bias_C.to(cos_B.dtype)[given.labels_B]
+    if given.bias_C is not None:
+        cos_B = cos_B + given.bias_C.to(cos_B.dtype)[labels_B]
+    return given.processes.sum_with_gradient(cos_B.masked_fill(given.labels_B < 0, 0.0))
 
 
 def dense(given: EngineInput) -> EngineOutput:
@@ -117,6 +126,14 @@ def dense(given: EngineInput) -> EngineOutput:
     the target stands far above the rest.
     """
     emb_BD, dtype = given.emb_BD, given.emb_BD.dtype
+    lowest = torch.finfo(dtype).min  # not -inf: a row of nothing else would have a gradient of NaN
+    if given.num_classes == 0:
+        none_B = emb_BD.sum(dim=1) * 0
+        return EngineOutput(
+            target_cos_B=target_cosines(given),
+            negatives_lse_B=none_B + lowest,
+            logit_sum_B=none_B if given.wants_logit_sum else None,
+        )
     weight_RD = given.weight_RD.to(dtype)
     if given.normalise:
         weight_RD = F.normalize(weight_RD, dim=1, eps=MIN_NORM)
@@ -127,15 +144,20 @@ def dense(given: EngineInput) -> EngineOutput:
     if given.bias_C is not None:
         cos_BC = cos_BC + given.bias_C.to(dtype)
     logits_BC = given.scale_B1 * (given.negatives(cos_BC, cos_target_B) if given.negatives else cos_BC)
-    lowest = torch.finfo(dtype).min  # not -inf: a row of nothing else would have a gradient of NaN
     if (filtered := given.inter_class_filter) is not None:
         filtered_BC = filtered.finds(cos_BC) if given.normalise else filtered.finds(_true_cosines(given))
         logits_BC = logits_BC.masked_fill(filtered_BC, lowest if filtered.mode == "drop" else 0.0)
     del cos_BC  # one (B, C) matrix less while the log-sum-exp makes its own
-    own_B1 = given.labels_B[:, None]
-    logit_sum_B = logits_BC.scatter(1, own_B1, 0.0).sum(dim=1) if given.wants_logit_sum else None
-    negatives_lse_B = logits_BC.scatter(1, own_B1, lowest).logsumexp(dim=1)
+    logit_sum_B = _with_own(logits_BC, given.labels_B, 0.0).sum(dim=1) if given.wants_logit_sum else None
+    negatives_lse_B = _with_own(logits_BC, given.labels_B, lowest).logsumexp(dim=1)
     return EngineOutput(target_cos_B=cos_target_B, negatives_lse_B=negatives_lse_B, logit_sum_B=logit_sum_B)
+
+
+def _with_own(logits_BC: torch.Tensor, labels_B: torch.Tensor, value: float) -> torch.Tensor:
+    """(B, C) with a value in place of each sample's own class, where that is among them."""
+    column_B1 = labels_B.clamp(min=0)[:, None]
+    own_B1 = logits_BC.gather(1, column_B1).masked_fill((labels_B >= 0)[:, None], value)
+    return logits_BC.scatter(1, column_B1, own_B1)
 
 
 def _true_cosines(given: EngineInput) -> torch.Tensor:

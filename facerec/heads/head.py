@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.processes import ALONE, this_process
 from facerec.core.run_log import LOGGER
 from facerec.heads.centres import ClassCentres
 from facerec.heads.chunked import chunked
@@ -23,6 +24,7 @@ from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilte
 from facerec.heads.initial_loss import initial_loss
 from facerec.heads.row_optimizer import RowOptimizer
 from facerec.heads.sampling import drawn_classes
+from facerec.heads.shards import combined, gathered, shard_of
 from facerec.heads.trained_rows import TrainedRows
 
 DENSE_ENTRIES = 2**22
@@ -57,6 +59,7 @@ class UnscaledOptions(TypedDict, total=False):
     engine: Literal["auto", "dense", "chunked"]
     classes_per_chunk: int | None
     sample_rate: float
+    sharding: Literal["sharded", "replicated"]
     init: Literal["random", "class_mean"]
     seed: int
     init_std: float
@@ -89,6 +92,7 @@ class Head(nn.Module):
         classes_per_chunk: of the chunked engine; None takes what suits the device.
         sample_rate: the part of the other classes that takes part in a step (Partial FC), in (0, 1]; below 1 a row
             optimizer must be given with `train_rows`.
+        sharding: of the class centres over several processes: sharded, a part for each, or replicated, all on each.
         init: random, see `ClassCentres`; or class_mean: the trainer puts each class centre where the embeddings of its
             class lie before the first step, for fine-tuning.
         seed, init_std: of the initial class centres, see `ClassCentres`.
@@ -113,6 +117,7 @@ class Head(nn.Module):
         engine: Literal["auto", "dense", "chunked"] = "auto",
         classes_per_chunk: int | None = None,
         sample_rate: float = 1.0,
+        sharding: Literal["sharded", "replicated"] = "sharded",
         init: Literal["random", "class_mean"] = "random",
         seed: int = 0,
         init_std: float = 0.01,
@@ -144,6 +149,8 @@ class Head(nn.Module):
         self.classes_per_chunk = classes_per_chunk
         self.sample_rate = sample_rate
         self.margin_fraction = 1.0
+        self.processes = this_process()
+        self.is_sharded = sharding == "sharded" and self.processes.world_size > 1
         self.centres = ClassCentres(
             num_classes=num_classes,
             embedding_dim=embedding_dim,
@@ -151,7 +158,9 @@ class Head(nn.Module):
             init_std=init_std,
             seed=seed,
             bias=not self.normalises,
+            shard=shard_of(num_classes, self.processes) if self.is_sharded and num_classes is not None else None,
         )
+        self._num_taking_part = self.centres.num_classes
         self.rows: TrainedRows | None = None
         self._engine_named: str | None = None
         self._observed: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -192,11 +201,17 @@ class Head(nn.Module):
         With `fused` a step may have one micro-batch only, and no gradient scaler.
 
         Raises:
-            ConfigError: fused with engine="dense".
+            ConfigError: fused with engine="dense", or with centres that are replicated over several processes.
         """
         if fused and self.engine == "dense":
             raise ConfigError("optimizer.fused_centres=true needs head.engine=chunked (or auto), not dense")
-        self.rows = TrainedRows(centres=self.centres, optimizer=optimizer, fused=fused)
+        holders = ALONE if self.is_sharded else self.processes
+        if fused and holders.world_size > 1:
+            raise ConfigError(
+                "optimizer.fused_centres=true moves the centres before the other processes' gradients are known: "
+                "use head.sharding=sharded, or fused_centres=false"
+            )
+        self.rows = TrainedRows(centres=self.centres, optimizer=optimizer, fused=fused, processes=holders)
 
     def start_step(
         self, step: int, *, margin_fraction: float = 1.0, labels_of_step: torch.Tensor, lr: float = 0.0
@@ -225,10 +240,13 @@ class Head(nn.Module):
                 drawn = drawn_classes(
                     seed=self.centres.seed,
                     step=step,
-                    num_classes=self.centres.num_classes,
+                    classes=self.centres.classes,
                     rate=self.sample_rate,
                     labels_of_step=labels_of_step,
                 )
+                number = torch.tensor(len(drawn), device=drawn.device)
+                self._num_taking_part = int(self.processes.sum_(number) if self.is_sharded else number)
+                drawn -= self.centres.classes.start
             self.rows.start_step(drawn, lr=lr)
 
     def end_step(self, *, grad_scale: float = 1.0, skipped: bool = False) -> None:
@@ -240,9 +258,11 @@ class Head(nn.Module):
         """
         if self.rows is not None:
             self.rows.end_step(grad_scale=grad_scale, skipped=skipped)
+            self._num_taking_part = self.centres.num_classes
         if self._observed:
             with torch.no_grad():
-                self.update_state(*(torch.cat(parts) for parts in zip(*self._observed, strict=True)))
+                parts = (torch.cat(values) for values in zip(*self._observed, strict=True))
+                self.update_state(*(self.processes.gather(part_B) for part_B in parts))
             self._observed.clear()
 
     def set_margin_fraction(self, fraction: float) -> None:
@@ -269,12 +289,14 @@ class Head(nn.Module):
             scale = self.logit_scale(norm_B)
             given = self._engine_input(emb_BD, norm_B, labels_B, scale)
             output = self._choose_engine(given)(given)
+            if self.is_sharded:
+                output = combined(output, self.processes)
             cos_B, lse_B = output.target_cos_B, output.negatives_lse_B
             target_B = scale * self.target(cos_B, norm_B)
             # softplus as logaddexp: torch's softplus has a threshold that costs 1e-10 in fp64
             losses_B = torch.logaddexp(lse_B - target_B, torch.zeros_like(target_B))
             if output.logit_sum_B is not None:
-                mean_logit_B = (target_B + output.logit_sum_B) / given.num_classes
+                mean_logit_B = (target_B + output.logit_sum_B) / self._num_taking_part
                 losses_B = losses_B + self.label_smoothing * (target_B - mean_logit_B)
             penalty_B = self.penalty(norm_B)
             if penalty_B is not None:
@@ -282,8 +304,9 @@ class Head(nn.Module):
         if self.training and type(self).update_state is not Head.update_state:
             self._observed.append((cos_B.detach(), norm_B.detach(), lse_B.detach()))
         if not self.normalises:
-            unit_BD = emb_BD / norm_B.clamp(min=MIN_NORM)[:, None]
+            unit_BD = given.emb_BD / given.emb_BD.norm(dim=1, keepdim=True).clamp(min=MIN_NORM)
             cos_B = target_cosines(replace(given, emb_BD=unit_BD, normalise=True, bias_C=None))
+            cos_B = self.processes.own_part(cos_B) if self.is_sharded else cos_B
         return HeadOutput(loss=losses_B.mean(), target_cos_B=cos_B.clamp(-1, 1), sample_losses_B=losses_B.detach())
 
     def expected_initial_loss(self) -> float:
@@ -298,28 +321,34 @@ class Head(nn.Module):
     def _engine_input(
         self, emb_BD: torch.Tensor, norm_B: torch.Tensor, labels_B: torch.Tensor, scale: float | torch.Tensor
     ) -> EngineInput:
-        weight_RD: torch.Tensor = self.centres.weight
-        bias_C: torch.Tensor | None = self.centres.bias
-        if self.rows is not None and self.rows.weight_rD is not None:
-            weight_RD, bias_C, labels_B = self.rows.weight_rD, self.rows.bias, self.rows.positions(labels_B)
-        return EngineInput(
+        given = EngineInput(
             emb_BD=emb_BD / norm_B.clamp(min=MIN_NORM)[:, None] if self.normalises else emb_BD,
-            weight_RD=weight_RD,
+            weight_RD=self.centres.weight,
             labels_B=labels_B,
             scale=scale,
             negatives=None if type(self).negatives is Head.negatives else self.negatives,
-            bias_C=bias_C,
+            bias_C=self.centres.bias,
             normalise=self.normalises,
             num_sub_centres=self.centres.num_sub_centres,
             inter_class_filter=self.filter,
             wants_logit_sum=self.label_smoothing > 0,
         )
+        if self.is_sharded:
+            given = gathered(given, self.processes)
+        given = replace(given, labels_B=self.centres.local(given.labels_B))
+        if self.rows is not None and self.rows.weight_rD is not None:
+            labels_B = self.rows.positions(given.labels_B)
+            given = replace(given, weight_RD=self.rows.weight_rD, bias_C=self.rows.bias, labels_B=labels_B)
+        return given
 
     def _choose_engine(self, given: EngineInput) -> Engine:
         fused = self.rows is not None and self.rows.fused
         name = self.engine
         if name == "auto":
-            is_small = len(given.emb_BD) * len(given.weight_RD) <= DENSE_ENTRIES
+            # the same on all processes, however long their shards are
+            holders = self.processes.world_size if self.is_sharded else 1
+            num_rows = -(-self._num_taking_part // holders) * self.centres.num_sub_centres
+            is_small = len(given.emb_BD) * num_rows <= DENSE_ENTRIES
             name = "dense" if is_small and not fused else "chunked"
         if name != self._engine_named:
             LOGGER.info("head engine: %s, for %d samples of %d classes", name, len(given.emb_BD), given.num_classes)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from facerec.core.processes import ALONE, Processes
 from facerec.heads.centres import ClassCentres
 from facerec.heads.row_optimizer import RowOptimizer
 
@@ -24,19 +25,26 @@ class TrainedRows(nn.Module):
         centres: whose rows are moved.
         optimizer: makes the row optimizer of a parameter.
         fused: move rows inside the engine's backward, so that their gradient never exists as a whole.
+        processes: those that hold the same centres; their gradients are summed.
 
     Attributes:
-        classes: int64, sorted, those that take part; None for all.
+        classes: int64, sorted, the places of those that take part; None for all.
         weight_rD, bias: the leaves for the engine; None between steps.
     """
 
     def __init__(
-        self, *, centres: ClassCentres, optimizer: Callable[[torch.Tensor], RowOptimizer], fused: bool = False
+        self,
+        *,
+        centres: ClassCentres,
+        optimizer: Callable[[torch.Tensor], RowOptimizer],
+        fused: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         super().__init__()
         centres.requires_grad_(False)
         self._centres = [centres]  # in a list: not a part of this module's state
         self.fused = fused
+        self.processes = processes
         self.weight_optimizer = optimizer(centres.weight)
         self.bias_optimizer = None if centres.bias is None else optimizer(centres.bias)
         self.classes: torch.Tensor | None = None
@@ -63,8 +71,10 @@ class TrainedRows(nn.Module):
             self.bias = (bias_C.detach().clone() if classes is None else bias_C.detach()[classes]).requires_grad_()
 
     def positions(self, labels_B: torch.Tensor) -> torch.Tensor:
-        """Where the labels stand among the classes that take part."""
-        return labels_B if self.classes is None else torch.searchsorted(self.classes, labels_B)
+        """Places among the centres, -1 for none -> among the classes that take part."""
+        if self.classes is None:
+            return labels_B
+        return torch.searchsorted(self.classes, labels_B).masked_fill_(labels_B < 0, -1)
 
     def update(self, rows: slice, gradient_rD: torch.Tensor) -> None:
         """Moves a range of the rows that take part: what the chunked engine calls when `fused`."""
@@ -78,6 +88,9 @@ class TrainedRows(nn.Module):
             grad_scale: what the gradients were multiplied with.
             skipped: leave everything as it is, since a gradient of the step overflowed.
         """
+        for leaf in (self.weight_rD, self.bias):
+            if leaf is not None and leaf.grad is not None:
+                self.processes.sum_(leaf.grad)
         if not skipped:
             if self.weight_rD is not None and self.weight_rD.grad is not None:
                 gradient_rD = self.weight_rD.grad

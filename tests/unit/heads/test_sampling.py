@@ -8,7 +8,7 @@ NONE = torch.empty(0, dtype=torch.int64)
 
 
 def draw(*, seed: int = 1, step: int = 0, num_classes: int = 100_000, rate: float = 0.1, labels=NONE) -> torch.Tensor:
-    return drawn_classes(seed=seed, step=step, num_classes=num_classes, rate=rate, labels_of_step=labels)
+    return drawn_classes(seed=seed, step=step, classes=range(num_classes), rate=rate, labels_of_step=labels)
 
 
 def test_rate_is_kept_and_labels_are_always_drawn():

@@ -79,7 +79,7 @@ def test_a_sampled_step_is_a_step_over_the_drawn_classes_alone():
     before = head.centres.weight.detach().clone()
     head.train_rows(partial(RowSGD, **SETTINGS))
     (emb_BD, labels_B), *_ = batches(1)
-    drawn = drawn_classes(seed=0, step=0, num_classes=C, rate=0.3, labels_of_step=labels_B)
+    drawn = drawn_classes(seed=0, step=0, classes=range(C), rate=0.3, labels_of_step=labels_B)
     assert len(labels_B.unique()) < len(drawn) < C
 
     few = MarginHead(num_classes=len(drawn), embedding_dim=D, m2=0.5).double()
@@ -103,7 +103,7 @@ def test_rows_that_were_not_drawn_keep_weights_and_momentum_to_the_bit():
     head.start_step(7, labels_of_step=labels_B, lr=LR)
     head(emb_BD, labels_B).loss.backward()
     head.end_step()
-    drawn = drawn_classes(seed=0, step=7, num_classes=C, rate=0.2, labels_of_step=labels_B)
+    drawn = drawn_classes(seed=0, step=7, classes=range(C), rate=0.2, labels_of_step=labels_B)
     others = torch.ones(C, dtype=torch.bool).index_fill_(0, drawn, False)
     for name, value in head.state_dict().items():
         assert torch.equal(value[others], state[name][others])

@@ -1,0 +1,32 @@
+"""Runs a function in several processes that form a gloo group, as a launcher would."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+
+def run_processes(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `function(*arguments)` returns in each process, in the order of their ranks.
+
+    Args:
+        world_size: how many.
+        function: at the top level of a module; returns tensors and plain values.
+        arguments: what can be pickled.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_worker, args=(world_size, folder, function, arguments), nprocs=world_size)
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(world_size)]
+
+
+def _worker(rank: int, world_size: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
+    try:
+        torch.save(function(*arguments), Path(folder) / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
