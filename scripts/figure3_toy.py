@@ -6,9 +6,9 @@ Eight synthetic faces with 60 photos each, shrunk to 16 x 16 pixels, through two
 the margin, the wider the gap between the arcs of neighbouring identities. A minute on one core.
 """
 
+import argparse
 import copy
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,4 +159,6 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="the PNG to write")
+    main(parser.parse_args().path)

@@ -14,7 +14,7 @@ from facerec.data.sources import FirstSamples
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.heads.head import Head
 from facerec.losses.objective import Objective
-from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, join
+from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, described, join
 
 
 def open_data(config: DictConfig) -> tuple[Source, str]:
@@ -86,11 +86,9 @@ def open_benchmarks(sets: list[str] | None, source: Source, *, num_folds: int) -
 
 def log_sizes(network: EmbeddingNet, source: Source, root: str | None) -> None:
     """One line: the network, its parameters and multiply-accumulates, the data."""
-    backbone = network.card()["backbone"]
-    arguments = ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items())
     LOGGER.info(
         "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
-        f"{backbone['name']} ({arguments})" if arguments else backbone["name"],
+        described(network.card()["backbone"]),
         count_parameters(network) / 1e6,
         count_macs(network.card()) / 1e9,
         root or "synthetic",

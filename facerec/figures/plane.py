@@ -24,21 +24,21 @@ class Panel:
 
 def plane_figure(panels: Sequence[Panel], path: Path, *, columns: int) -> None:
     """Draws the points as they lie, their directions as marks on a circle around them, and writes a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
 
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.2 * rows), squeeze=False)
+    figure = Figure(figsize=(3 * columns, 3.2 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
         axis.set_aspect("equal")
     for panel, axis in zip(panels, axes.flat, strict=False):
         length_N = np.linalg.norm(panel.points_ND, axis=1)
         radius = 1.15 * np.percentile(length_N, 99)
-        colours = plt.get_cmap("tab10")(panel.labels_N % 10)
-        axis.add_patch(plt.Circle((0, 0), radius, fill=False, color="0.85", linewidth=1))
+        colours = colormaps["tab10"](panel.labels_N % 10)
+        axis.add_patch(Circle((0, 0), radius, fill=False, color="0.85", linewidth=1))
         axis.scatter(*panel.points_ND.T, s=4, c=colours, linewidths=0)
         ends_ND = panel.points_ND / length_N[:, None]
         axis.scatter(*(radius * ends_ND).T, s=6, c=colours, linewidths=0)
@@ -47,4 +47,3 @@ def plane_figure(panels: Sequence[Panel], path: Path, *, columns: int) -> None:
         axis.set_title(panel.title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)

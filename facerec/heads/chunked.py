@@ -98,8 +98,8 @@ class _Chunk:
         return spread_BnK.scatter_(2, self.winner_Bn1, values_Bn[:, :, None]).flatten(1)
 
 
-def _chunks(plan: _Plan, inverse_norm_R: torch.Tensor) -> Iterator[_Chunk]:
-    """All chunks in order. The forward finds zeros in `inverse_norm_R` and fills them in; the backward reads them."""
+def _chunks(plan: _Plan, inverse_norm_R: torch.Tensor, *, measure: bool) -> Iterator[_Chunk]:
+    """All chunks in order. With `measure` they fill `inverse_norm_R` in, else they read it."""
     given, num_sub = plan.given, plan.given.num_sub_centres
     emb_BD, labels_B = given.emb_BD.detach(), given.labels_B
     for first in range(0, given.num_classes, plan.classes_per_chunk):
@@ -109,7 +109,7 @@ def _chunks(plan: _Plan, inverse_norm_R: torch.Tensor) -> Iterator[_Chunk]:
         product_Br, inverse_norm_r = emb_BD @ weight_rD.T, None
         if given.normalise:
             inverse_norm_r = inverse_norm_R[rows]
-            if inverse_norm_r[0] == 0:
+            if measure:
                 torch.reciprocal(weight_rD.norm(dim=1).clamp_(min=MIN_NORM), out=inverse_norm_r)
             product_Br *= inverse_norm_r
         cos_Bn, winner_Bn1 = product_Br, None
@@ -158,9 +158,9 @@ class _Chunked(torch.autograd.Function):
         given = plan.given
         lowest = torch.finfo(emb_BD.dtype).min
         cos_target_B = target_cosines(given)
-        inverse_norm_R = emb_BD.new_zeros(len(weight_RD) if given.normalise else 0)
+        inverse_norm_R = emb_BD.new_empty(len(weight_RD) if given.normalise else 0)
         maximum_B, sum_B, logit_sum_B = (emb_BD.new_full((len(emb_BD),), x) for x in (lowest, 0.0, 0.0))
-        for chunk in _chunks(plan, inverse_norm_R):
+        for chunk in _chunks(plan, inverse_norm_R, measure=True):
             logits_Bn = _logits(chunk, given, scale, cos_target_B)
             if given.wants_logit_sum:
                 chunk.put_own(logits_Bn, 0.0)
@@ -190,7 +190,7 @@ class _Chunked(torch.autograd.Function):
         grad_cos_B = given.processes.sum_(grad_cos_B.clone())
         own = _OwnCentres(given, cos_target_B)
         own_grad_BD = own.centre_gradient(grad_cos_B)
-        for chunk in _chunks(plan, ctx.inverse_norm_R):
+        for chunk in _chunks(plan, ctx.inverse_norm_R, measure=False):
             grad_logits_Bn, g_Bn, inputs = _logits_gradient(chunk, given, scale, cos_target_B, lse_B, grad_lse_B)
             if given.wants_logit_sum:
                 grad_logits_Bn += grad_sum_B[:, None]

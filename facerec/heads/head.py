@@ -244,8 +244,9 @@ class Head(nn.Module):
                     rate=self.sample_rate,
                     labels_of_step=labels_of_step,
                 )
-                number = torch.tensor(len(drawn), device=drawn.device)
-                self._num_taking_part = int(self.processes.sum_(number) if self.is_sharded else number)
+                self._num_taking_part = len(drawn)
+                if self.is_sharded:
+                    self._num_taking_part = int(self.processes.sum_(torch.tensor(len(drawn), device=drawn.device)))
                 drawn -= self.centres.classes.start
             self.rows.start_step(drawn, lr=lr)
 

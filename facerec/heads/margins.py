@@ -21,6 +21,12 @@ MIN_ANGLE_RAD = 1e-3
 """How near to 0 and pi beyond_pi="clip" lets the angle come (the value of AdaFace's paper)."""
 
 
+def clamped_sin(cos: torch.Tensor) -> torch.Tensor:
+    """sin(theta) of cosines in [-1, 1], any shape, held above `MIN_SIN`."""
+    # near +-1, 1 - c^2 would lose half of the digits that (1 - c)(1 + c) keeps
+    return ((1 - cos) * (1 + cos)).sqrt().clamp(min=MIN_SIN)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CombinedMargin:
     """psi(cos theta) = cos(m1 theta + m2) - m3 on the target (arXiv 1801.07698, eq. 4).
@@ -124,8 +130,7 @@ class _AngularMargin(torch.autograd.Function):
         elif margin.beyond_pi == "clip":
             inside_B = (angle_B > MIN_ANGLE_RAD) & (angle_B < math.pi - MIN_ANGLE_RAD)
             by_angle_B = by_angle_B * inside_B
-        # near +-1, 1 - c^2 would lose half of the digits that (1 - c)(1 + c) keeps
-        sin_B = ((1 - cos_B) * (1 + cos_B)).sqrt().clamp(min=MIN_SIN)
+        sin_B = clamped_sin(cos_B)
         by_cos_B, by_m2_B = -margin.m1 * by_angle_B / sin_B, by_angle_B
         if margin.beyond_pi == "linear":
             by_cos_B = torch.where(angle_B > math.pi, torch.ones_like(cos_B), by_cos_B)

@@ -1,6 +1,7 @@
 """Terms on angles: Intra pulls embeddings to their class centres, Inter pushes the centres apart.
 
-Letters: B samples, C classes, D embedding dimensions, R classes of a chunk.
+Letters: B samples of this process, N of all that share the centres, C classes, c of them held here, D embedding
+dimensions, R classes of a chunk.
 """
 
 import math
@@ -11,7 +12,9 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from facerec.core.errors import ConfigError
-from facerec.heads.margins import MIN_SIN
+from facerec.core.processes import ALONE, Processes, this_process
+from facerec.heads.centres import ClassCentres
+from facerec.heads.margins import clamped_sin
 from facerec.losses.term import Term, TermInputs
 
 Energy = Literal["angle", "mhe"]
@@ -26,7 +29,7 @@ ELEMENTS_PER_CHUNK = 1 << 22
 def angle_rad(cos: torch.Tensor) -> torch.Tensor:
     """arccos in radians, any shape, of cosines clamped to [-1, 1].
 
-    Values are exact. The gradient is -1 / sin(theta), with the sine clamped at `MIN_SIN`, so it is finite at cos = +-1.
+    Values are exact. The gradient is -1 / sin(theta), with the sine held above 1e-3, so it is finite at cos = +-1.
     """
     return _Angle.apply(cos)
 
@@ -54,7 +57,8 @@ class Inter(Term):
 
     Both energies are means over the samples i and all classes j != y_i of a function of the angle theta between the
     centres W_yi and W_j. They are computed in chunks of classes, forward and once more backward, so that the batch x
-    classes matrix is never held.
+    classes matrix is never held. Where the centres are cut into shards, the W_yi of all samples are brought together,
+    and every process compares them with its own centres.
 
     Args:
         weight: the coefficient in the objective.
@@ -73,6 +77,7 @@ class Inter(Term):
         if energy not in get_args(Energy):
             raise ConfigError(f"energy={energy!r} for Inter; expected one of {', '.join(get_args(Energy))}")
         self.energy = energy
+        self.processes = this_process()
 
     def forward(self, inputs: TermInputs) -> torch.Tensor:
         """Scalar: in -1 .. 0 for "angle", positive for "mhe".
@@ -86,7 +91,11 @@ class Inter(Term):
                 f"Inter is the angle between the centres of two classes, but head.num_sub_centres="
                 f"{inputs.centres.num_sub_centres}: use one centre per class, or leave inter out of loss=[...]"
             )
-        return _MeanEnergy.apply(inputs.centres.weight, inputs.labels_B, _ENERGIES[self.energy])
+        is_sharded = len(inputs.centres.classes) < inputs.centres.num_classes
+        holders = self.processes if is_sharded else ALONE
+        return _MeanEnergy.apply(
+            inputs.centres.weight, inputs.labels_B, inputs.centres, _ENERGIES[self.energy], holders
+        )
 
     def extra_repr(self) -> str:
         return f"weight={self.weight}, energy={self.energy}"
@@ -110,9 +119,7 @@ class _Angle(torch.autograd.Function):
 
 
 def _slope_of_angle(cos: torch.Tensor) -> torch.Tensor:
-    cos = cos.clamp(-1, 1)
-    # near +-1, 1 - c^2 would lose half of the digits that (1 - c)(1 + c) keeps
-    return -1 / ((1 - cos) * (1 + cos)).sqrt().clamp(min=MIN_SIN)
+    return -1 / clamped_sin(cos.clamp(-1, 1))
 
 
 class _AngleEnergy:
@@ -143,52 +150,72 @@ _ENERGIES = {"angle": _AngleEnergy, "mhe": _HypersphericalEnergy}
 
 
 class _MeanEnergy(torch.autograd.Function):
-    """Mean over i and j != y_i of energy(cos(W_yi, W_j)), chunk by chunk over j; the backward computes cosines anew."""
+    """Mean over i and j != y_i of energy(cos(W_yi, W_j)), chunk by chunk over j; the backward computes cosines anew.
+
+    The centres are those of `holders`: each sums over its own classes j, for the samples of all.
+    """
 
     @staticmethod
-    def forward(weight_CD: torch.Tensor, labels_B: torch.Tensor, energy: Any) -> torch.Tensor:
-        dtype = torch.promote_types(weight_CD.dtype, torch.float32)
-        own_BD, _ = _unit(weight_CD[labels_B].to(dtype))
-        sum_B = own_BD.new_zeros(len(labels_B))
-        for first, rows_RD in _chunks(weight_CD, len(labels_B)):
+    def forward(
+        ctx: Any, weight_cD: torch.Tensor, labels_B: torch.Tensor, centres: ClassCentres, energy: Any, holders: Processes
+    ) -> torch.Tensor:
+        dtype = torch.promote_types(weight_cD.dtype, torch.float32)
+        labels_N = centres.local(holders.gather(labels_B))
+        centres_ND = holders.sum_(_rows(weight_cD.to(dtype), labels_N))
+        own_ND, _ = _unit(centres_ND)
+        sum_N = own_ND.new_zeros(len(labels_N))
+        for first, rows_RD in _chunks(weight_cD, len(labels_N)):
             unit_RD, _ = _unit(rows_RD.to(dtype))
-            energy_BR = energy.value(own_BD @ unit_RD.T)
-            sum_B += energy_BR.masked_fill_(_is_own(labels_B, first, len(rows_RD)), 0).sum(dim=1)
-        return sum_B.mean() / (len(weight_CD) - 1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, Any], output: torch.Tensor) -> None:
-        weight_CD, labels_B, ctx.energy = inputs
-        ctx.save_for_backward(weight_CD, labels_B)
+            energy_NR = energy.value(own_ND @ unit_RD.T)
+            sum_N += energy_NR.masked_fill_(_is_own(labels_N, first, len(rows_RD)), 0).sum(dim=1)
+        ctx.save_for_backward(weight_cD, labels_N, centres_ND)
+        ctx.energy, ctx.holders, ctx.num_others = energy, holders, centres.num_classes - 1
+        return holders.own_part(holders.sum_(sum_N)).mean() / ctx.num_others
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        weight_CD, labels_B = ctx.saved_tensors
-        own_BD, own_norm_B1 = _unit(weight_CD[labels_B].to(grad.dtype))
-        factor = grad / (len(labels_B) * (len(weight_CD) - 1))
-        grad_CD = torch.empty_like(weight_CD)
-        grad_own_BD = torch.zeros_like(own_BD)
-        for first, rows_RD in _chunks(weight_CD, len(labels_B)):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        weight_cD, labels_N, centres_ND = ctx.saved_tensors
+        own_ND, own_norm_N1 = _unit(centres_ND)
+        batch_size = len(labels_N) // ctx.holders.world_size
+        factor_N1 = ctx.holders.gather((grad / (batch_size * ctx.num_others)).expand(batch_size, 1))
+        grad_cD = torch.empty_like(weight_cD)
+        grad_own_ND = torch.zeros_like(own_ND)
+        for first, rows_RD in _chunks(weight_cD, len(labels_N)):
             unit_RD, norm_R1 = _unit(rows_RD.to(grad.dtype))
-            slope_BR = ctx.energy.slope(own_BD @ unit_RD.T).mul_(factor)
-            slope_BR.masked_fill_(_is_own(labels_B, first, len(rows_RD)), 0)
-            grad_own_BD.addmm_(slope_BR, unit_RD)
-            grad_CD[first : first + len(rows_RD)] = _through_unit(slope_BR.T @ own_BD, unit_RD, norm_R1)
-        grad_CD.index_add_(0, labels_B, _through_unit(grad_own_BD, own_BD, own_norm_B1).to(grad_CD.dtype))
-        return grad_CD, None, None
+            slope_NR = ctx.energy.slope(own_ND @ unit_RD.T).mul_(factor_N1)
+            slope_NR.masked_fill_(_is_own(labels_N, first, len(rows_RD)), 0)
+            grad_own_ND.addmm_(slope_NR, unit_RD)
+            grad_cD[first : first + len(rows_RD)] = _through_unit(slope_NR.T @ own_ND, unit_RD, norm_R1)
+        grad_own_ND = _through_unit(ctx.holders.sum_(grad_own_ND), own_ND, own_norm_N1)
+        _add_rows(grad_cD, labels_N, grad_own_ND)
+        return grad_cD, None, None, None, None
 
 
-def _chunks(weight_CD: torch.Tensor, batch_size: int) -> Iterator[tuple[int, torch.Tensor]]:
+def _rows(rows_cD: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    """(N, D): the row of every label, 0 for the labels -1."""
+    if len(rows_cD) == 0:
+        return rows_cD.new_zeros(len(labels_N), rows_cD.shape[1])
+    return rows_cD[labels_N.clamp(min=0)].masked_fill(labels_N[:, None] < 0, 0)
+
+
+def _add_rows(rows_cD: torch.Tensor, labels_N: torch.Tensor, added_ND: torch.Tensor) -> None:
+    """Adds to the row of every label, in place; the labels -1 have none."""
+    if len(rows_cD) > 0:
+        added_ND = added_ND.masked_fill(labels_N[:, None] < 0, 0)
+        rows_cD.index_add_(0, labels_N.clamp(min=0), added_ND.to(rows_cD.dtype))
+
+
+def _chunks(weight_cD: torch.Tensor, num_samples: int) -> Iterator[tuple[int, torch.Tensor]]:
     """The number of the first class, and the centres, of every chunk."""
-    classes_per_chunk = max(1, ELEMENTS_PER_CHUNK // batch_size)
-    for first in range(0, len(weight_CD), classes_per_chunk):
-        yield first, weight_CD[first : first + classes_per_chunk]
+    classes_per_chunk = max(1, ELEMENTS_PER_CHUNK // num_samples)
+    for first in range(0, len(weight_cD), classes_per_chunk):
+        yield first, weight_cD[first : first + classes_per_chunk]
 
 
-def _is_own(labels_B: torch.Tensor, first: int, num_classes: int) -> torch.Tensor:
-    """bool (B, R): where the class of a chunk is the sample's own."""
-    return labels_B[:, None] == torch.arange(first, first + num_classes, device=labels_B.device)
+def _is_own(labels_N: torch.Tensor, first: int, num_classes: int) -> torch.Tensor:
+    """bool (N, R): where the class of a chunk is the sample's own."""
+    return labels_N[:, None] == torch.arange(first, first + num_classes, device=labels_N.device)
 
 
 def _unit(rows_RD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -100,6 +100,12 @@ def build_network(card: dict[str, Any]) -> EmbeddingNet:
         ) from None
 
 
+def described(backbone: dict[str, Any]) -> str:
+    """A card's backbone in one line, for people: its name and arguments."""
+    arguments = ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items())
+    return f"{backbone['name']} ({arguments})" if arguments else backbone["name"]
+
+
 def count_parameters(network: nn.Module) -> int:
     """Number of parameters, frozen ones included."""
     return sum(parameter.numel() for parameter in network.parameters())

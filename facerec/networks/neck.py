@@ -15,7 +15,25 @@ from facerec.core.errors import ConfigError
 VIT_NORM_EPS = 2e-5
 
 
-class BNDropoutFCBN(nn.Module):
+class _Neck(nn.Module):
+    """What all necks have: the length of the embedding and the dropout."""
+
+    def __init__(self, *, embedding_dim: int, dropout: float) -> None:
+        super().__init__()
+        if embedding_dim < 1:
+            raise ConfigError(f"neck.embedding_dim={embedding_dim}; expected a positive number (512 is usual)")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"neck.dropout={dropout}; expected a probability below 1")
+        self.embedding_dim = embedding_dim
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments that the backbone does not determine, for model.json."""
+        return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
+
+
+class BNDropoutFCBN(_Neck):
     """BN - dropout - flatten - linear - BN (ArcFace paper, section 3.1, "E").
 
     The last BN's weight stays at 1, since the head normalises the embedding anyway.
@@ -34,19 +52,11 @@ class BNDropoutFCBN(nn.Module):
     def __init__(
         self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
     ) -> None:
-        super().__init__()
-        _check(embedding_dim=embedding_dim, dropout=dropout)
-        self.embedding_dim = embedding_dim
+        super().__init__(embedding_dim=embedding_dim, dropout=dropout)
         self.bn2 = nn.BatchNorm2d(in_channels)
-        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(in_channels * in_height * in_width, embedding_dim)
         self.features = nn.BatchNorm1d(embedding_dim)
         self.features.weight.requires_grad_(False)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that the backbone does not determine, for model.json."""
-        return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout(self.bn2(x)).flatten(1)
@@ -54,7 +64,7 @@ class BNDropoutFCBN(nn.Module):
             return self.features(self.fc(_at_least_fp32(x)))
 
 
-class GDC(nn.Module):
+class GDC(_Neck):
     """Dropout - depthwise convolution over the whole map - BN - linear - BN (MobileFaceNet, arXiv 1804.07573).
 
     Module names and initialisation are those of InsightFace's mbf.
@@ -73,10 +83,7 @@ class GDC(nn.Module):
     def __init__(
         self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
     ) -> None:
-        super().__init__()
-        _check(embedding_dim=embedding_dim, dropout=dropout)
-        self.embedding_dim = embedding_dim
-        self.dropout = nn.Dropout(dropout)
+        super().__init__(embedding_dim=embedding_dim, dropout=dropout)
         conv = nn.Conv2d(in_channels, in_channels, (in_height, in_width), groups=in_channels, bias=False)
         linear = nn.Linear(in_channels, embedding_dim, bias=False)
         for layer in (conv, linear):
@@ -84,17 +91,12 @@ class GDC(nn.Module):
         depthwise = _Layers(conv, nn.BatchNorm2d(in_channels))
         self.features = _Layers(depthwise, nn.Flatten(), linear, nn.BatchNorm1d(embedding_dim))
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that the backbone does not determine, for model.json."""
-        return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with _without_autocast(x):
             return self.features(self.dropout(_at_least_fp32(x)))
 
 
-class FCBNFCBN(nn.Module):
+class FCBNFCBN(_Neck):
     """Dropout - flatten, place by place - linear - BN - linear - BN, for the tokens of a transformer.
 
     Module names and initialisation are those of InsightFace's ViT.
@@ -113,10 +115,7 @@ class FCBNFCBN(nn.Module):
     def __init__(
         self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
     ) -> None:
-        super().__init__()
-        _check(embedding_dim=embedding_dim, dropout=dropout)
-        self.embedding_dim = embedding_dim
-        self.dropout = nn.Dropout(dropout)
+        super().__init__(embedding_dim=embedding_dim, dropout=dropout)
         over_places = nn.Linear(in_height * in_width * in_channels, in_channels, bias=False)
         to_embedding = nn.Linear(in_channels, embedding_dim, bias=False)
         for layer in (over_places, to_embedding):
@@ -127,11 +126,6 @@ class FCBNFCBN(nn.Module):
             to_embedding,
             nn.BatchNorm1d(embedding_dim, eps=VIT_NORM_EPS),
         )
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that the backbone does not determine, for model.json."""
-        return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout(x).permute(0, 2, 3, 1).flatten(1)
@@ -148,13 +142,6 @@ class _Layers(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
-
-
-def _check(*, embedding_dim: int, dropout: float) -> None:
-    if embedding_dim < 1:
-        raise ConfigError(f"neck.embedding_dim={embedding_dim}; expected a positive number (512 is usual)")
-    if not 0 <= dropout < 1:
-        raise ConfigError(f"neck.dropout={dropout}; expected a probability below 1")
 
 
 def _without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from facerec.core.errors import CheckpointError, ModelError
 from facerec.core.input_spec import InputSpec
 from facerec.core.manifest import read_manifest
-from facerec.networks.embedding_net import EmbeddingNet, build_network
+from facerec.networks.embedding_net import EmbeddingNet, build_network, described
 from facerec.networks.iresnet import BLOCKS_PER_STAGE
 
 MODEL_FILE = "model.safetensors"
@@ -235,16 +235,11 @@ def _check_backbone(network: EmbeddingNet, stored: StoredModel, fitting: dict[st
     if {key: value.shape for key, value in theirs.items()} != {key: value.shape for key, value in ours.items()}:
         there, here = stored.card["backbone"], network.card()["backbone"]
         raise ModelError(
-            f"init_from={stored.path} holds another backbone than this run trains: {_described(there)} there, "
-            f"{_described(here)} here. Choose {_choice(there, here)}"
+            f"init_from={stored.path} holds another backbone than this run trains: {described(there)} there, "
+            f"{described(here)} here. Choose {_choice(there, here)}"
         )
     if absent := sorted(set(ours) - set(fitting)):
         raise ModelError(f"{stored.path}: {absent[0]} of its backbone is absent, or has another shape than described")
-
-
-def _described(backbone: dict[str, Any]) -> str:
-    arguments = ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items())
-    return f"{backbone['name']} ({arguments})" if arguments else backbone["name"]
 
 
 def _choice(there: dict[str, Any], here: dict[str, Any]) -> str:

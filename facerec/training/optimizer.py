@@ -93,7 +93,7 @@ class SGD:
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
         """See `OptimizerSettings.row_optimizer`."""
-        decay = self.weight_decay if self.decay_norms_and_biases or parameter.ndim > 1 else 0.0
+        decay = _decay_of(parameter, self.weight_decay, self.decay_norms_and_biases)
         return RowSGD(parameter, momentum=self.momentum, weight_decay=decay, nesterov=self.nesterov)
 
 
@@ -140,7 +140,7 @@ class AdamW:
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
         """See `OptimizerSettings.row_optimizer`."""
-        decay = self.weight_decay if self.decay_norms_and_biases or parameter.ndim > 1 else 0.0
+        decay = _decay_of(parameter, self.weight_decay, self.decay_norms_and_biases)
         return RowAdamW(parameter, betas=self.betas, eps=self.eps, weight_decay=decay)
 
 
@@ -162,6 +162,10 @@ def _checked_factors(lr_factors: Mapping[str, float]) -> dict[str, float]:
     return dict(lr_factors)
 
 
+def _decay_of(parameter: torch.Tensor, weight_decay: float, decay_norms_and_biases: bool) -> float:
+    return weight_decay if decay_norms_and_biases or parameter.ndim > 1 else 0.0
+
+
 def _groups(
     parameters: Iterable[tuple[str, nn.Parameter]],
     weight_decay: float,
@@ -179,7 +183,7 @@ def _groups(
     for name, parameter in parameters:
         if not parameter.requires_grad:
             continue
-        decay = weight_decay if decay_norms_and_biases or parameter.ndim > 1 else 0.0
+        decay = _decay_of(parameter, weight_decay, decay_norms_and_biases)
         factor = lr_factor_of(name, lr_factors)
         are_centres = name == CENTRES
         new = {"params": [], "names": [], "weight_decay": decay, "lr_factor": factor, "fused": are_centres or None}
