@@ -2,12 +2,16 @@
 
 import tempfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+TIMEOUT = timedelta(minutes=2)
+"""How long a process waits for the others, so that a test of what hangs fails."""
 
 
 def run_processes(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -25,7 +29,8 @@ def run_processes(world_size: int, function: Callable[..., Any], *arguments: Any
 
 def _worker(rank: int, world_size: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
     try:
         torch.save(function(*arguments), Path(folder) / f"{rank}.pt")
     finally:

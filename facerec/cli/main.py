@@ -7,35 +7,56 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from facerec.cli.verbs import VERBS
-from facerec.core.errors import ConfigError, FacerecError
+from facerec.core.errors import ConfigError, FacerecError, LostProcessError, OtherProcessError
 
-USER_ERROR, INTERRUPTED = 2, 130
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs `facerec <verb> [overrides] [options]`; raises SystemExit unless all went well.
 
-    Exit codes: 0, what the verb says, 2 for an error that the user can mend (one message, no traceback), 130 after
-    Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
+    Exit codes: 0, what the verb says, and those of `exit_code`.
     """
     if "FACEREC_GRID_PROCESS" in os.environ:
         from facerec.sweeping.trial_process import end_with_grid
 
         end_with_grid()
+    quiet_torch()
+    if code := exit_code(lambda: _run(list(sys.argv[1:] if argv is None else argv))):
+        raise SystemExit(code)
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """What `work` returns; after an error that it raises for the user, which is printed without a traceback, another.
+
+    2 for an error that the user can mend, 1 where another process of the training has gone, 130 after Ctrl-C. Other
+    exceptions are mistakes in facerec and keep their traceback.
+    """
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        return work()
+    except OtherProcessError:  # which prints it
+        return USER_ERROR
     except FacerecError as error:
         print(f"error: {error}", file=sys.stderr)
-        code = USER_ERROR
+        return FAILED if isinstance(error, LostProcessError) else USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
-    if code:
-        raise SystemExit(code)
+        return INTERRUPTED
+
+
+def started_with_others() -> bool:
+    """Whether torchrun, or `launch`, has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def quiet_torch() -> None:
+    """Before torch is imported: among several processes, no warnings of its C++ side about what is meant."""
+    if started_with_others():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _run(argv: list[str]) -> int:
@@ -96,6 +117,8 @@ def _options(name: str, argv: list[str]) -> argparse.Namespace:
         )
     if options.jobs < 1 or (options.jobs > 1 and not options.multirun):
         raise ConfigError(f"--jobs {options.jobs}; expected a positive number, together with -m")
+    if options.multirun and started_with_others():
+        raise ConfigError("-m under torchrun: each of its processes would run the grid; give launch.gpus=... instead")
     if options.multirun and options.cfg:
         raise ConfigError("--cfg job shows one configuration; leave -m out, or give the overrides of one trial")
     return options

@@ -1,6 +1,7 @@
 """`facerec train`: builds the parts that a configuration names, and trains or resumes."""
 
 import json
+import logging
 import shlex
 import subprocess
 import sys
@@ -18,11 +19,15 @@ from omegaconf import DictConfig, OmegaConf
 
 import facerec
 from facerec.cli.arguments import build, check_arguments, check_config, check_keys
+from facerec.cli.launch import LaunchSettings, launch
 from facerec.cli.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
+from facerec.cli.process_group import process_group
 from facerec.cli.run_directory import differences, run_directory
 from facerec.cli.summary import benchmark_table, own_command, where_it_lies
 from facerec.core.atomic_file import atomic_file
-from facerec.core.errors import CheckpointError, ConfigError
+from facerec.core.errors import CheckpointError, ConfigError, DataError
+from facerec.core.failing_together import failing_together
+from facerec.core.processes import Processes
 from facerec.core.protocols import Source
 from facerec.core.run_log import LOGGER, RunLog, log_to, read_metrics
 from facerec.data.loader import BatchLoader
@@ -37,6 +42,7 @@ SECTIONS = (
 )  # fmt: skip
 MAX_SEED = 2**63 - 1
 SECONDS_TO_WAIT = 10  # for a process that is writing its last checkpoint
+PREEMPTED_FILE = "preempted"  # in the run directory, from a stop by a signal to the next start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +100,11 @@ def check(config: DictConfig) -> None:
     Raises:
         ConfigError: names the key and the mend.
     """
-    sections = {"data", "eval", "loader", "logging", *SECTIONS}
+    sections = {"data", "eval", "launch", "loader", "logging", *SECTIONS}
     check_keys(config, sections | set(TopLevel.__dataclass_fields__))
     check_config(config)
     check_arguments(DataSettings, OmegaConf.to_container(config.data), section="data")  # type: ignore[arg-type]
+    _launch_settings(config).check_machine(device=config.trainer.device)
     top, evaluation, *_ = _settings(config)
     if not 0 <= top.seed <= MAX_SEED:
         raise ConfigError(f"seed={top.seed}; expected 0 .. {MAX_SEED}")
@@ -118,35 +125,86 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     """Trains to the end or to a signal, writes the results, prints them. Returns the exit code."""
     check(config)
     run_dir = run_directory(config, overrides)
-    with ExitStack() as held:
-        if run_dir.is_dir():
-            held.enter_context(_held_alone(run_dir))
-        return _train(config, overrides, run_dir, held)
+    settings = _launch_settings(config)
+    if settings.num_processes is not None:
+        return launch(config, overrides, run_dir, settings)
+    return train(config, overrides, run_dir)
 
 
-def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitStack) -> int:
-    is_new = not run_dir.is_dir()
-    log_to(None if is_new else run_dir)
-    source, fingerprint = open_data(config)
-    resume_from = _resume_from(config, run_dir, fingerprint)
-    if resume_from is not None and (outcome := _finished(run_dir, resume_from)) is not None:
-        print(f"{run_dir} is finished ({outcome['step']} steps); nothing to do. Another run_dir= trains anew.")
-        _print_end(run_dir, resume_from, outcome["metrics"])
+def train(config: DictConfig, overrides: list[str], run_dir: Path) -> int:
+    """Trains in this process, which a launcher may have started with others; see `run`.
+
+    Those train together; the first of them writes and prints.
+    """
+    timeout_s = 60 * _launch_settings(config).timeout_minutes
+    with process_group(device=config.trainer.device, timeout_s=timeout_s) as processes, ExitStack() as held:
+        return _train(config, overrides, run_dir, held, processes)
+
+
+def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitStack, processes: Processes) -> int:
+    log_to(None, level=logging.INFO if processes.is_first else logging.ERROR)
+    source, found = None, None
+    with failing_together(processes):
+        if processes.is_first:
+            source, found = _take_directory(config, run_dir, held)
+    found = processes.gather_objects(found)[0]
+    assert found is not None  # it is the first one's
+    if found.outcome is not None and found.resume_from is not None:
+        if processes.is_first:
+            print(
+                f"{run_dir} is finished ({found.outcome['step']} steps); nothing to do. Another run_dir= trains anew."
+            )
+            _print_end(run_dir, found.resume_from, found.outcome["metrics"])
         return 0
-    if is_new:  # what is refused before this leaves no directory behind
-        held.enter_context(_held_alone(run_dir))
-    log_to(run_dir)
-    (run_dir / "result.json").unlink(missing_ok=True)  # of a checkpoint that is damaged or gone
-    trainer = _build_trainer(config, source, fingerprint, run_dir, resume_from)
-    _write_run(run_dir, config, overrides, fingerprint)
-    with _profiler(config.profile, run_dir):
+    with failing_together(processes):
+        if source is None:  # after the first, which may have drawn it into a cache
+            source, fingerprint = open_data(config)
+            if fingerprint != found.fingerprint:
+                raise DataError(
+                    f"the data: fingerprint {fingerprint[:12]} here, {found.fingerprint[:12]} in the first process "
+                    f"({config.data.root}); all machines must have the same"
+                )
+        trainer = _build_trainer(config, source, found, run_dir, processes)
+        if processes.is_first:
+            _write_run(run_dir, config, overrides, found.fingerprint)
+    with _profiler(config.profile and processes.is_first, run_dir):
         result = trainer.fit()
+    if not processes.is_first:
+        return 0
     if not result.finished:
+        _write(run_dir / PREEMPTED_FILE, json.dumps({"step": result.step, "signal": result.stopped_by}))
         print(f"stopped at step {result.step} with a checkpoint; the same command goes on from there:")
         print(f"  facerec train {shlex.join(overrides)}")
         return 0
     _finish(run_dir, result)
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What the first process knows of the data and the run directory."""
+
+    fingerprint: str
+    resume_from: Path | None
+    outcome: dict[str, Any] | None  # of a run that is finished
+
+
+def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple[Source, _Found]:
+    """The data, and what there is in the run directory, which is held from now on."""
+    is_new = not run_dir.is_dir()
+    if not is_new:
+        held.enter_context(_held_alone(run_dir))
+        log_to(run_dir)
+    source, fingerprint = open_data(config)
+    resume_from = _resume_from(config, run_dir, fingerprint)
+    outcome = None if resume_from is None else _finished(run_dir, resume_from)
+    if outcome is None:
+        if is_new:  # what is refused before this leaves no directory behind
+            held.enter_context(_held_alone(run_dir))
+            log_to(run_dir)
+        (run_dir / "result.json").unlink(missing_ok=True)  # of a checkpoint that is damaged or gone
+        (run_dir / PREEMPTED_FILE).unlink(missing_ok=True)
+    return source, _Found(fingerprint=fingerprint, resume_from=resume_from, outcome=outcome)
 
 
 @contextmanager
@@ -161,6 +219,11 @@ def _held_alone(run_dir: Path) -> Iterator[None]:
         raise ConfigError(
             f"{run_dir}: another process trains there; wait until it ends, stop it, or use another run_dir"
         ) from None
+
+
+def _launch_settings(config: DictConfig) -> LaunchSettings:
+    values: Any = OmegaConf.to_container(config.launch)
+    return LaunchSettings(**check_arguments(LaunchSettings, values, section="launch"))
 
 
 def _settings(config: DictConfig) -> tuple[TopLevel, EvalSettings, LoaderSettings, LoggingSettings]:
@@ -225,15 +288,13 @@ def _only_partial(run_dir: Path) -> bool:
     return all(".partial-" in path.name for path in (run_dir / "checkpoints").glob("step-*"))
 
 
-def _build_trainer(
-    config: DictConfig, source: Source, fingerprint: str, run_dir: Path, resume_from: Path | None
-) -> Trainer:
+def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: Path, processes: Processes) -> Trainer:
     top, evaluation, loading, logging = _settings(config)
     settings: TrainerSettings = build(config.trainer)
     network = build_network(config)
     objective = build_objective(config, source)
     log_sizes(network, source, config.data.root)
-    if top.init_from is not None and resume_from is None:
+    if top.init_from is not None and found.resume_from is None:
         LOGGER.info(load_initial(network, read_initial(top.init_from)))
     loader = BatchLoader(
         source=source,
@@ -244,13 +305,14 @@ def _build_trainer(
         images_per_identity=config.data.images_per_identity,
         num_workers=loading.num_workers,
         pin_memory=torch.cuda.is_available(),
+        processes=processes,
     )
     benchmarks = open_benchmarks(evaluation.sets, source, num_folds=evaluation.num_folds)
     about = {
         "version": _version(),
         "trained_on": {
             "data_root": str(config.data.root or getattr(source, "root", "")),
-            "data_fingerprint": fingerprint,
+            "data_fingerprint": found.fingerprint,
             "num_classes": source.num_classes,
             "benchmarks": [str(benchmark.path.resolve()) for benchmark in benchmarks],
         },
@@ -272,12 +334,12 @@ def _build_trainer(
             at_start=top.init_from is not None if evaluation.at_start is None else evaluation.at_start,
         ),
         checkpoints=build(config.checkpoint),
-        run_log=RunLog(run_dir=run_dir, tensorboard=logging.tensorboard),
+        run_log=RunLog(run_dir=run_dir, tensorboard=logging.tensorboard, writes=processes.is_first),
         log_every_steps=logging.every_steps,
         seed=top.seed,
         about=about,
         freeze=build(config.freeze),
-        resume_from=resume_from,
+        resume_from=found.resume_from,
     )
 
 

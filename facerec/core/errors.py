@@ -1,4 +1,5 @@
-"""The errors a user can mend. The command line prints their message without a traceback and exits with 2."""
+"""The errors a user can mend. The command line prints their message without a traceback and exits with 2, after a
+`LostProcessError` with 1."""
 
 
 class FacerecError(Exception):
@@ -26,3 +27,11 @@ class CheckpointError(FacerecError):
 
 class TrainingError(FacerecError):
     """Training cannot go on, for example after a loss that is not finite."""
+
+
+class LostProcessError(TrainingError):
+    """Another process of the same training has died, or does not answer. Started again, it goes on."""
+
+
+class OtherProcessError(FacerecError):
+    """The error of another process of the same training, which reports it."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from facerec.core.errors import CheckpointError
+from facerec.core.failing_together import failing_together
+from facerec.core.processes import ALONE, Processes
 
 MANIFEST = "manifest.json"
 _OWN_DIGEST = "manifest_sha256"
@@ -22,38 +24,68 @@ _BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
-def whole_directory(path: Path, about: dict[str, Any]) -> Iterator[Path]:
+def whole_directory(
+    path: Path, about: dict[str, Any], *, needed_bytes: int = 0, processes: Processes = ALONE
+) -> Iterator[Path]:
     """Yields a partial directory to write into; on a clean exit it gets a manifest and becomes `path`.
 
     Args:
         path: the final name; must not exist.
         about: plain values that the manifest carries beside the checksums.
+        needed_bytes: how much will be written, for the message about a full disk.
+        processes: all that write into it; all must call this, each checksums its part of the files, and none leaves
+            before the directory has its name.
 
     Raises:
-        CheckpointError: the disk is full, or the directory cannot be written. What was saved before is untouched.
+        CheckpointError: the disk is full, or the directory cannot be written, by this process; on the others an
+            OtherProcessError. What was saved before is untouched.
     """
-    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
+    name = processes.gather_objects(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")[0]
+    partial = path.with_name(name)
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        files = {
-            str(file.relative_to(partial)): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-            for file in sorted(partial.rglob("*"))
-            if file.is_file()
-        }
-        manifest = json.loads(json.dumps({**about, "files": files}))  # as it will be read, for its digest
-        (partial / MANIFEST).write_text(json.dumps({**manifest, _OWN_DIGEST: _digest_of(manifest)}, indent=1))
-        for file in partial.rglob("*"):
-            _sync(file)
-        _sync(partial)
-        os.rename(partial, path)
-        _sync(path.parent)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(f"{path} could not be written: {error}. What was saved before is untouched") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        with _together(path, processes):
+            if processes.is_first:
+                partial.mkdir(parents=True)
+        with _together(path, processes):
+            yield partial
+        own: dict[str, Any] = {}
+        with _together(path, processes):
+            files = sorted(file for file in partial.rglob("*") if file.is_file())
+            for file in files[processes.rank :: processes.world_size]:
+                own[str(file.relative_to(partial))] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+                _sync(file)
+        parts = processes.gather_objects(own)
+        with _together(path, processes):
+            if processes.is_first:
+                named = sorted(pair for part in parts for pair in part.items())
+                manifest = json.loads(json.dumps({**about, "files": dict(named)}))  # as it will be read, for its digest
+                (partial / MANIFEST).write_text(json.dumps({**manifest, _OWN_DIGEST: _digest_of(manifest)}, indent=1))
+                for entry in (partial / MANIFEST, *(sub for sub in partial.rglob("*") if sub.is_dir()), partial):
+                    _sync(entry)
+                os.rename(partial, path)
+                _sync(path.parent)
+    except BaseException as error:
+        if processes.is_first:
+            shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, CheckpointError) and (free := shutil.disk_usage(path.parent).free) < needed_bytes:
+            needed_gb, free_gb = needed_bytes / 1e9, free / 1e9
+            raise CheckpointError(
+                f"{error}. {needed_gb:.2f} GB are needed and {free_gb:.2f} GB free, so {needed_gb - free_gb:.2f} GB "
+                "are missing"
+            ) from error
         raise
+
+
+@contextmanager
+def _together(path: Path, processes: Processes) -> Iterator[None]:
+    """Ends on all processes, or raises on all where one cannot write."""
+    with failing_together(processes):
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} could not be written: {error}. What was saved before is untouched"
+            ) from error
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """The processes that train together: which one this is, and collectives that do nothing when it is alone."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+from facerec.core.errors import FacerecError, OtherProcessError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,15 +22,22 @@ class Processes:
     Attributes:
         rank: this process, 0 .. world_size - 1.
         world_size: how many there are.
+        group: their group of torch.distributed; None: the default one.
     """
 
     rank: int = 0
     world_size: int = 1
+    group: Any = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what the user sees: logs, metrics, model files."""
+        return self.rank == 0
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         """Replaces the tensor by its sum over the processes, without gradient."""
         if self.world_size > 1:
-            dist.all_reduce(tensor)
+            dist.all_reduce(tensor, group=self.group)
         return tensor
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -33,8 +45,47 @@ class Processes:
         if self.world_size == 1:
             return tensor
         gathered = tensor.new_empty(self.world_size * len(tensor), *tensor.shape[1:])
-        dist.all_gather_into_tensor(gathered, tensor.contiguous())
+        dist.all_gather_into_tensor(gathered, tensor.contiguous(), group=self.group)
         return gathered
+
+    @torch.no_grad()
+    def copy_from_first_(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrites the tensors by those of the first process."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0, group=self.group)
+
+    def gather_objects(self, value: Value) -> list[Value]:
+        """The value of every process, on all, in the order of their ranks; anything that can be pickled."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def for_another_thread(self) -> "Processes":
+        """The same processes in a group of their own, whose collectives never meet those of this one."""
+        return self if self.world_size == 1 else replace(self, group=dist.new_group(backend="gloo"))
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether any process has raised it."""
+        if self.world_size == 1:
+            return list(flags)
+        raised = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=self.group)
+        return [bool(flag) for flag in raised.tolist()]
+
+    def raise_together(self, error: FacerecError | None) -> None:
+        """Raises on all processes where one has an error: the first of them its own, others an `OtherProcessError`."""
+        if isinstance(error, OtherProcessError):  # its own process raises it
+            error = None
+        messages = self.gather_objects(None if error is None else str(error))
+        for rank, message in enumerate(messages):
+            if message is None:
+                continue
+            if error is not None and rank == self.rank:
+                raise error
+            raise OtherProcessError(f"process {rank}: {message}")
 
     def gather_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
         """`gather`; each process gets back the sum over all of the gradients of its own part."""
@@ -68,7 +119,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         own = gradient.new_empty(len(gradient) // ctx.processes.world_size, *gradient.shape[1:])
-        dist.reduce_scatter_tensor(own, gradient.contiguous())
+        dist.reduce_scatter_tensor(own, gradient.contiguous(), group=ctx.processes.group)
         return own, None
 
 

@@ -20,11 +20,13 @@ class RunLog:
     Args:
         run_dir: where `metrics.jsonl`, `log.txt` and `tensorboard/` lie.
         tensorboard: write TensorBoard files too.
+        writes: False where another process writes; all calls then do nothing.
     """
 
-    def __init__(self, *, run_dir: Path, tensorboard: bool = True) -> None:
+    def __init__(self, *, run_dir: Path, tensorboard: bool = True, writes: bool = True) -> None:
         self.run_dir = run_dir
         self.tensorboard = tensorboard
+        self.writes = writes
         self._writer: Any = None
         self._metrics: Any = None
 
@@ -35,6 +37,8 @@ class RunLog:
 
     def start(self, first_step: int) -> None:
         """Opens the files. Lines of steps after `first_step`, left by a run that was killed, are dropped."""
+        if not self.writes:
+            return
         self.run_dir.mkdir(parents=True, exist_ok=True)
         if self.metrics_path.exists():
             kept = [line for line in read_metrics(self.metrics_path) if line["step"] <= first_step and first_step > 0]
@@ -49,6 +53,8 @@ class RunLog:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One JSON line, and one TensorBoard scalar for each figure; names are paths such as train/loss."""
+        if not self.writes:
+            return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
         self._metrics.flush()
@@ -85,12 +91,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def log_to(run_dir: Path | None) -> None:
+def log_to(run_dir: Path | None, *, level: int = logging.INFO) -> None:
     """Sends facerec's log messages to standard error, and to `log.txt` in the run directory when one is given."""
     for handler in LOGGER.handlers[:]:
         LOGGER.removeHandler(handler)
         handler.close()
-    LOGGER.setLevel(logging.INFO)
+    LOGGER.setLevel(level)
     LOGGER.propagate = False
     screen = _AboveTheBar(sys.stderr)
     screen.setFormatter(logging.Formatter("%(message)s"))

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from facerec.core.batch import Batch
 from facerec.core.errors import ConfigError, DataError, FacerecError
+from facerec.core.processes import ALONE, Processes
 from facerec.core.protocols import Source
 from facerec.data.augment import Augment
 from facerec.data.sampler import IdentitySampler, Sampler, StreamSampler
@@ -28,10 +29,15 @@ class BatchLoader:
             micro-batch; None to go through all samples (see `StreamSampler`).
         num_workers: processes that read; 0 reads in the training process.
         pin_memory: hand out page-locked memory, for a GPU.
+        processes: those that share every global batch, each with as many consecutive micro-batches.
+
+    Attributes:
+        num_micro_batches: of a step, over all processes.
+        own_micro_batches: the numbers of those that this process has.
 
     Raises:
         ConfigError: a size is not positive; the micro-batch does not divide the global batch, or is no multiple of
-            images_per_identity.
+            images_per_identity; the processes cannot share the micro-batches evenly.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class BatchLoader:
         images_per_identity: int | None = None,
         num_workers: int = 0,
         pin_memory: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         self.sampler = _sampler(source, images_per_identity, global_batch_size, seed)
         if micro_batch_size < 1 or global_batch_size % micro_batch_size:
@@ -57,13 +64,23 @@ class BatchLoader:
                 f"trainer.micro_batch_size={micro_batch_size} is no multiple of data.images_per_identity="
                 f"{images_per_identity}: an identity's images would not meet in one forward pass; change one of them"
             )
+        num_micro_batches = global_batch_size // micro_batch_size
+        num_own, left_over = divmod(num_micro_batches, processes.world_size)
+        if left_over:
+            raise ConfigError(
+                f"data.global_batch_size={global_batch_size} in micro-batches of {micro_batch_size} "
+                f"(trainer.micro_batch_size) makes {num_micro_batches}, which {processes.world_size} processes cannot "
+                f"share evenly: set trainer.micro_batch_size to {global_batch_size // processes.world_size}, or to a "
+                "divisor of it, and data.global_batch_size to a multiple of both"
+            )
         if num_workers < 0:
             raise ConfigError(f"loader.num_workers={num_workers}; expected 0 or more")
         self.source = source
         self.augment = augment
         self.seed = seed
         self.micro_batch_size = micro_batch_size
-        self.num_micro_batches = global_batch_size // micro_batch_size
+        self.num_micro_batches = num_micro_batches
+        self.own_micro_batches = range(processes.rank * num_own, (processes.rank + 1) * num_own)
         self.num_workers = num_workers
         self.pin_memory = pin_memory
 
@@ -72,7 +89,7 @@ class BatchLoader:
         return self.source.labels[self.sampler.indices(step)].astype(np.int64)
 
     def batches(self, *, first_step: int, end_step: int) -> Generator[Batch, None, None]:
-        """The micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises.
+        """The own micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises.
 
         Closing the generator ends its workers.
         """
@@ -120,13 +137,13 @@ class _Requests:
         self.loader, self.steps = loader, range(first_step, end_step)
 
     def __len__(self) -> int:
-        return len(self.steps) * self.loader.num_micro_batches
+        return len(self.steps) * len(self.loader.own_micro_batches)
 
     def __iter__(self) -> Iterator[_Request]:
         size = self.loader.micro_batch_size
         for step in self.steps:
             indices, positions = self.loader.sampler.indices(step), self.loader.sampler.positions(step)
-            for micro_index in range(self.loader.num_micro_batches):
+            for micro_index in self.loader.own_micro_batches:
                 part = slice(micro_index * size, (micro_index + 1) * size)
                 yield _Request(step, micro_index, indices[part], positions[part])
 
@@ -164,7 +181,9 @@ def _start_worker(_worker_id: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    # A terminal's Ctrl-C and a scheduler's SIGTERM reach all processes at once. They are the training process's to
-    # answer, and it needs batches until it does. A second SIGTERM is its own, for a worker that does not end.
+    # A terminal's Ctrl-C and a scheduler's SIGTERM and SIGUSR1 reach all processes at once. They are the training
+    # process's to answer, and it needs batches until it does. A second SIGTERM is its own, for a worker that does not
+    # end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))

@@ -4,6 +4,7 @@ embedding(image) + embedding(mirrored), L2-normalised; squared distances; contig
 on all folds but one is applied to that one; mean and population standard deviation of the accuracies.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from facerec.core.errors import ConfigError, DataError, ModelError
+from facerec.core.failing_together import failing_together
+from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
 from facerec.data.pairs import Pairs, read_pairs
 from facerec.evaluation.embed import flip_sum
@@ -105,6 +108,8 @@ def _has_both_kinds_in_each(is_same: np.ndarray, starts: np.ndarray) -> bool:
 class VerificationBenchmark:
     """A `.bin` file of pairs as an Evaluator. The file is read on first use and kept, encoded.
 
+    Several processes share the images and have the same figures, those of one process, to the bit.
+
     Args:
         path: the file; its name without `.bin` names the benchmark.
         num_folds: folds of the protocol.
@@ -123,6 +128,7 @@ class VerificationBenchmark:
         self.path = Path(path).expanduser()
         self.num_folds = num_folds
         self.target_fars = target_fars
+        self.processes = this_process()
         self._pairs: Pairs | None = None
 
     @property
@@ -135,9 +141,11 @@ class VerificationBenchmark:
 
         Raises:
             DataError: the file is missing or damaged, its pairs do not fit the folds, or do not resolve a target FAR.
-            ModelError: an embedding is not finite.
+            ModelError: an embedding is not finite, or the model takes images of another size.
+            OtherProcessError: another process has met one of these.
         """
-        pairs, targets = self._checked()
+        with failing_together(self.processes):
+            pairs, targets = self._checked()
         is_same = pairs.is_same
         embeddings = self._normalised_embeddings(pairs, embed)
         squared_distances = np.square(embeddings[0::2] - embeddings[1::2]).sum(axis=1)
@@ -185,24 +193,30 @@ class VerificationBenchmark:
 
     def _normalised_embeddings(self, pairs: Pairs, embed: Embedder) -> np.ndarray:
         """float64 (2 P, D), of unit length."""
-        embeddings = []
-        size = pairs.decode(0).shape
-        for start in range(0, len(pairs.images), _IMAGES_AT_ONCE):
-            images = []
-            for index in range(start, min(start + _IMAGES_AT_ONCE, len(pairs.images))):
-                images.append(pairs.decode(index))
-                if images[-1].shape != size:
-                    raise DataError(
-                        f"{self.path}, image {index}: {images[-1].shape[:2]} pixels, but image 0 has {size[:2]}; "
-                        "expected aligned crops of one size"
-                    )
-            embeddings.append(flip_sum(embed, np.stack(images)))
-        summed = np.concatenate(embeddings)
+        starts = range(0, len(pairs.images), _IMAGES_AT_ONCE)
+        share = math.ceil(len(starts) / self.processes.world_size)
+        own_starts = starts[self.processes.rank * share : (self.processes.rank + 1) * share]
+        with failing_together(self.processes):
+            own = [flip_sum(embed, self._images(pairs, start)) for start in own_starts]
+        summed = np.concatenate([batch for part in self.processes.gather_objects(own) for batch in part])
         if not np.isfinite(summed).all():
             index = int(np.flatnonzero(~np.isfinite(summed).all(axis=1))[0])
             raise ModelError(f"{self.path}, image {index}: its embedding is not finite; the model has diverged")
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
         return summed / np.where(lengths > 0, lengths, 1.0)
+
+    def _images(self, pairs: Pairs, start: int) -> np.ndarray:
+        """uint8 (B, H, W, 3): the images from `start` on that are embedded at once."""
+        size = pairs.decode(0).shape
+        images = []
+        for index in range(start, min(start + _IMAGES_AT_ONCE, len(pairs.images))):
+            images.append(pairs.decode(index))
+            if images[-1].shape != size:
+                raise DataError(
+                    f"{self.path}, image {index}: {images[-1].shape[:2]} pixels, but image 0 has {size[:2]}; "
+                    "expected aligned crops of one size"
+                )
+        return np.stack(images)
 
 
 def _short(far: float) -> str:

@@ -157,11 +157,16 @@ class _MeanEnergy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, weight_cD: torch.Tensor, labels_B: torch.Tensor, centres: ClassCentres, energy: Any, holders: Processes
+        ctx: Any,
+        weight_cD: torch.Tensor,
+        labels_B: torch.Tensor,
+        centres: ClassCentres,
+        energy: Any,
+        holders: Processes,
     ) -> torch.Tensor:
         dtype = torch.promote_types(weight_cD.dtype, torch.float32)
         labels_N = centres.local(holders.gather(labels_B))
-        centres_ND = holders.sum_(_rows(weight_cD.to(dtype), labels_N))
+        centres_ND = holders.sum_(_rows(weight_cD, labels_N).to(dtype))
         own_ND, _ = _unit(centres_ND)
         sum_N = own_ND.new_zeros(len(labels_N))
         for first, rows_RD in _chunks(weight_cD, len(labels_N)):

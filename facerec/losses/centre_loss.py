@@ -6,6 +6,7 @@ Letters: B samples, C classes, D embedding dimensions, N classes of a global bat
 import torch
 
 from facerec.core.errors import ConfigError
+from facerec.core.processes import this_process
 from facerec.losses.term import Term, TermInputs
 
 
@@ -14,7 +15,8 @@ class CentreLoss(Term):
 
     The paper sums both this and the softmax over the batch, here both are means: its lambda is the `weight` here.
     The centres begin at 0 and are constant within a step. At its end every class of the global batch, with n_j
-    samples, moves by equation 4: c_j <- c_j - alpha * sum_{y_i = j} (c_j - x_i) / (1 + n_j).
+    samples, moves by equation 4: c_j <- c_j - alpha * sum_{y_i = j} (c_j - x_i) / (1 + n_j). Every process holds all
+    centres, and moves them by the samples of all.
 
     Args:
         weight: the coefficient in the objective, 0.003 in the paper.
@@ -43,6 +45,7 @@ class CentreLoss(Term):
                 "`facerec train` fills it in, elsewhere pass it"
             )
         self.alpha = alpha
+        self.processes = this_process()
         self.register_buffer("centres", torch.zeros(num_classes, embedding_dim))
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -68,7 +71,7 @@ class CentreLoss(Term):
     @torch.no_grad()
     def end_step(self) -> None:
         """Moves the centres of the classes that the step has seen."""
-        labels_B, emb_BD = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        labels_B, emb_BD = (self.processes.gather(torch.cat(parts)) for parts in zip(*self._seen, strict=True))
         self._seen = []
         classes_N, class_of_B, counts_N = labels_B.unique(return_inverse=True, return_counts=True)
         centres_ND, counts_N1 = self.centres[classes_N], counts_N[:, None]

@@ -1,7 +1,6 @@
 """One trial as a process of its own: started, watched, interrupted."""
 
 import codecs
-import ctypes
 import os
 import shutil
 import signal
@@ -10,9 +9,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from facerec.core.parent_process import end_with_parent
+
 GRID_PROCESS = "FACEREC_GRID_PROCESS"
 TAIL_BYTES = 8192
-_PR_SET_PDEATHSIG = 1
 
 
 class TrialProcess:
@@ -77,13 +77,7 @@ class TrialProcess:
 def end_with_grid() -> None:
     """Called by a trial at its start: when the grid that started it is killed, the trial is killed as well.
 
-    Otherwise it would go on writing into its run directory while the same grid, started again, resumes it. Linux only.
+    Otherwise it would go on writing into its run directory while the same grid, started again, resumes it.
     """
-    grid = os.environ.pop(GRID_PROCESS, "")
-    if not grid or not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        os.kill(int(grid), 0)
-    except ProcessLookupError:  # it was killed before the line above
-        raise SystemExit(1) from None
+    if grid := os.environ.pop(GRID_PROCESS, ""):
+        end_with_parent(int(grid))

@@ -1,28 +1,36 @@
 """Checkpoints: written whole or not at all, restored exactly, and pruned to the last and the best."""
 
 import json
+import math
 import shutil
+import time
 import uuid
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from facerec.core.errors import CheckpointError, ConfigError
+from facerec.core.failing_together import failing_together
 from facerec.core.manifest import read_manifest, whole_directory
+from facerec.core.processes import ALONE, Processes
 from facerec.core.run_log import LOGGER
+from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.networks.weights import CARD_FILE, MODEL_FILE, newest_whole, step_directories
 from facerec.training.moving_average import MovingAverage
+from facerec.training.state_files import read_tensors, write_tensors
 
-STATE_TENSORS = "train_state/tensors.safetensors"
-STATE_VALUES = "train_state/state.json"
+_OF_CLASSES = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")
+STATE = "train_state"
+VALUES_FILE = "state.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +42,16 @@ class TrainState:
         average: the moving average of the network; it is then the checkpoint's model, and the network that is trained
             lies in the training state.
         frozen: names of the parameters that stand still at first. The optimizer holds nothing for them until they move.
+        processes: those that train together.
     """
 
     network: EmbeddingNet
-    objective: nn.Module
+    objective: Objective
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: MovingAverage | None = None
     frozen: Collection[str] = ()
+    processes: Processes = ALONE
 
 
 class CheckpointStore:
@@ -49,11 +59,13 @@ class CheckpointStore:
 
     Args:
         every_steps, every_epochs: how often to save, at most one of the two; a run always saves at its end.
+        every_minutes: how often to save by the clock besides.
         keep_last: how many of the newest to keep, at least 1.
         keep_best: how many of the best to keep beside them, by `best_metric`; only checkpoints of steps at which the
             benchmarks ran compete.
         best_metric: a figure that grows with quality, such as eval/lfw/accuracy; None takes the mean accuracy over
             all benchmarks.
+        in_background: training goes on while a copy of the state, in the memory of the CPU, is written.
 
     Raises:
         ConfigError: both intervals are set, or a number is out of range.
@@ -64,18 +76,32 @@ class CheckpointStore:
         *,
         every_steps: int | None = None,
         every_epochs: float | None = None,
+        every_minutes: float | None = None,
         keep_last: int = 2,
         keep_best: int = 1,
         best_metric: str | None = None,
+        in_background: bool = True,
     ) -> None:
         check_interval("checkpoint", every_steps=every_steps, every_epochs=every_epochs)
+        if every_minutes is not None and not every_minutes > 0:
+            raise ConfigError(f"checkpoint.every_minutes={every_minutes}; expected a positive number, or null for none")
         if keep_last < 1 or keep_best < 0:
             raise ConfigError(f"checkpoint.keep_last={keep_last}, keep_best={keep_best}; expected >= 1 and >= 0")
         self.every_steps = every_steps
         self.every_epochs = every_epochs
+        self.every_minutes = every_minutes
         self.keep_last = keep_last
         self.keep_best = keep_best
         self.best_metric = best_metric
+        self.in_background = in_background
+        self._writing: Future[None] | None = None
+        self._writers: Processes | None = None
+        self._saved_at_s = time.monotonic()
+
+    @property
+    def is_due_by_clock(self) -> bool:
+        """Whether `every_minutes` have passed since the last checkpoint, or since the start."""
+        return self.every_minutes is not None and time.monotonic() - self._saved_at_s >= 60 * self.every_minutes
 
     def save(
         self,
@@ -87,7 +113,9 @@ class CheckpointStore:
         metrics: Mapping[str, float],
         metrics_step: int | None,
     ) -> Path:
-        """Saves the state after `step` optimizer steps under `directory`, then prunes. Returns where it lies.
+        """Saves the state after `step` optimizer steps under `directory`, then prunes. Returns where it will lie.
+
+        All processes must call it; the model is the first one's. In the background one checkpoint is written at a time.
 
         Args:
             directory: the run's `checkpoints/` folder.
@@ -98,28 +126,66 @@ class CheckpointStore:
             metrics_step: the step at which they were measured.
 
         Raises:
-            CheckpointError: the disk is full or read-only; earlier checkpoints are untouched.
+            CheckpointError: the disk is full or read-only, at this checkpoint or at the one before that was written in
+                the background; earlier ones are untouched.
         """
+        self.wait()
+        self._saved_at_s = time.monotonic()
         path = directory / f"step-{step:08d}"
-        _set_aside(path)
         stored = {"step": step, "metrics": dict(metrics), "metrics_step": metrics_step, **about}
-        with whole_directory(path, stored) as partial:
-            (partial / "train_state").mkdir()
-            model = state.network if state.average is None else state.average.network
-            _write_tensors(model.state_dict(), partial / MODEL_FILE)
-            fresh = metrics if metrics_step == step else {}
-            thresholds = {key: value for key, value in fresh.items() if key.endswith("/threshold_cosine")}
-            card = {**state.network.card(), **about, "step": step, "thresholds": thresholds}
-            (partial / CARD_FILE).write_text(json.dumps(card, indent=1))
-            tensors = _optimizer_tensors(state.optimizer)
-            tensors |= {f"objective.{key}": value for key, value in state.objective.state_dict().items()}
-            if state.average is not None:
-                tensors |= {f"network.{key}": value for key, value in state.network.state_dict().items()}
-            _write_tensors(tensors, partial / STATE_TENSORS)
-            values = {"scaler": state.scaler.state_dict(), "step": step}
-            (partial / STATE_VALUES).write_text(json.dumps(values))
-        self._prune(directory, step)
+        fresh = metrics if metrics_step == step else {}
+        thresholds = {key: value for key, value in fresh.items() if key.endswith("/threshold_cosine")}
+        model: Mapping[str, torch.Tensor] = {}
+        if state.processes.is_first:
+            model = (state.network if state.average is None else state.average.network).state_dict()
+        tensors, lengths = _state_tensors(state)
+        content = _Content(
+            model={key: _on_cpu(value, copied=self.in_background) for key, value in model.items()},
+            card={**state.network.card(), **about, "step": step, "thresholds": thresholds},
+            tensors={key: _on_cpu(value, copied=self.in_background) for key, value in tensors.items()},
+            shard_lengths=lengths,
+            values={"scaler": state.scaler.state_dict(), "step": step},
+        )
+        if not self.in_background:
+            self._write(path, content, stored, state.processes)
+            return path
+        if self._writers is None:
+            self._writers = state.processes.for_another_thread()
+        self._writing = Future()
+        arguments = (self._writing, path, content, stored, self._writers)
+        Thread(target=self._write_and_tell, args=arguments, daemon=True).start()
         return path
+
+    def wait(self) -> None:
+        """Returns when nothing is written in the background. Raises CheckpointError where that has failed."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def check(self) -> None:
+        """Raises CheckpointError where writing in the background has failed, without waiting for it."""
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def _write_and_tell(self, done: "Future[None]", *arguments: Any) -> None:
+        try:
+            self._write(*arguments)
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    def _write(self, path: Path, content: "_Content", stored: dict[str, Any], processes: Processes) -> None:
+        if processes.is_first:
+            _set_aside(path)
+        with whole_directory(path, stored, needed_bytes=content.num_bytes(), processes=processes) as partial:
+            write_tensors(partial / STATE, content.tensors, shard_lengths=content.shard_lengths, processes=processes)
+            if processes.is_first:
+                _write_model(content.model, partial / MODEL_FILE)
+                (partial / CARD_FILE).write_text(json.dumps(content.card, indent=1))
+                (partial / STATE / VALUES_FILE).write_text(json.dumps(content.values))
+        if processes.is_first:
+            self._prune(path.parent, stored["step"])
 
     def newest(self, directory: Path) -> Path | None:
         """The newest whole checkpoint; each damaged one that is passed over is warned of."""
@@ -128,15 +194,18 @@ class CheckpointStore:
             LOGGER.warning(warning)
         return path
 
-    def restore(self, path: Path, state: TrainState) -> int:
-        """Puts a checkpoint's tensors into the live objects. Returns the number of steps it had done.
+    def restore(self, path: Path, state: TrainState) -> dict[str, Any]:
+        """Puts a checkpoint's tensors into the live objects. All processes must call it.
+
+        Returns:
+            What the manifest says beside the checksums: step, metrics, metrics_step, environment, trained_on.
 
         Raises:
             CheckpointError: the checkpoint is damaged, or belongs to a network or optimizer of another shape.
         """
-        read_manifest(path)
-        tensors = load_file(path / STATE_TENSORS)
-        values = json.loads((path / STATE_VALUES).read_text())
+        manifest = _checked_manifest(path, state.processes)
+        tensors = read_tensors(path / STATE, is_sharded=_is_of_classes, processes=_holders(state))
+        values = json.loads((path / STATE / VALUES_FILE).read_text())
         model = load_file(path / MODEL_FILE)
         try:
             if state.average is None:
@@ -144,7 +213,10 @@ class CheckpointStore:
             else:
                 state.average.network.load_state_dict(model)
                 state.network.load_state_dict(_below("network.", tensors))
-            state.objective.load_state_dict(_below("objective.", tensors))
+            live = state.objective.state_dict()
+            stored = _below("objective.", tensors)
+            fitting = {key: value.view(live[key].shape) if key in live else value for key, value in stored.items()}
+            state.objective.load_state_dict(fitting)
             _restore_optimizer(state.optimizer, tensors, frozen=state.frozen)
             state.scaler.load_state_dict(values["scaler"])
         except (RuntimeError, KeyError) as error:
@@ -152,14 +224,7 @@ class CheckpointStore:
                 f"{path} does not fit this run ({error}). Use another run_dir, or init_from={path} to start from its "
                 "weights"
             ) from None
-        return values["step"]
-
-    def about(self, path: Path) -> dict[str, Any]:
-        """What the manifest says beside the checksums: step, metrics, metrics_step, environment, trained_on.
-
-        Raises as `restore`.
-        """
-        return read_manifest(path)
+        return manifest
 
     def _prune(self, directory: Path, step: int) -> None:
         """Keeps the last and the best of the checkpoints up to `step`; later ones are damaged, and do not count."""
@@ -189,6 +254,28 @@ class CheckpointStore:
         return sum(accuracies) / len(accuracies) if accuracies else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """What a checkpoint is written from: nothing that training changes.
+
+    Attributes:
+        model: for the model file.
+        card: for model.json.
+        tensors, shard_lengths: see `write_tensors`.
+        values: of the training state, what is no tensor.
+    """
+
+    model: dict[str, torch.Tensor]
+    card: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+    shard_lengths: dict[str, int]
+    values: dict[str, Any]
+
+    def num_bytes(self) -> int:
+        """How large the files of this process will be, about."""
+        return sum(value.numel() * value.element_size() for value in [*self.model.values(), *self.tensors.values()])
+
+
 def check_interval(section: str, *, every_steps: int | None, every_epochs: float | None) -> None:
     """Refuses two intervals at once, and numbers that are none.
 
@@ -203,6 +290,13 @@ def check_interval(section: str, *, every_steps: int | None, every_epochs: float
     for name, value in (("every_steps", every_steps), ("every_epochs", every_epochs)):
         if value is not None and not value > 0:
             raise ConfigError(f"{section}.{name}={value}; expected a positive number, or null for none")
+
+
+def _checked_manifest(path: Path, processes: Processes) -> dict[str, Any]:
+    """Read, with all checksums, by the first process, for all."""
+    with failing_together(processes):
+        manifest = read_manifest(path) if processes.is_first else {}
+    return processes.gather_objects(manifest)[0]
 
 
 def _set_aside(path: Path) -> None:
@@ -221,15 +315,46 @@ def _new_name(path: Path, what: str) -> Path:
     return path.with_name(f"{path.name}.{what}-{uuid.uuid4().hex[:8]}")
 
 
-def _write_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def _on_cpu(tensor: torch.Tensor, *, copied: bool) -> torch.Tensor:
+    """Contiguous, on the CPU; with `copied` never the live tensor itself."""
+    plain = tensor.detach().cpu().contiguous()
+    return plain.clone() if copied and plain.data_ptr() == tensor.data_ptr() else plain
+
+
+def _write_model(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     try:
-        save_file(_plain(tensors), path)
+        save_file(dict(tensors), path)
     except SafetensorError as error:  # how it reports a full disk
         raise OSError(str(error)) from None
 
 
-def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+def _state_tensors(state: TrainState) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    """What a checkpoint has beside the model, and the whole lengths of those tensors that lie in shards.
+
+    The class centres and all that belongs to them have a row per class, with all of its sub-centres, so that any number
+    of processes cuts them between two classes.
+    """
+    tensors = _optimizer_tensors(state.optimizer)
+    tensors |= {f"objective.{key}": value for key, value in state.objective.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"network.{key}": value for key, value in state.network.state_dict().items()}
+    lengths: dict[str, int] = {}
+    for name in filter(_is_of_classes, tensors):
+        centres, rows = state.objective.head.centres, tensors[name]
+        rows_per_class = 1 if "bias" in name else centres.num_sub_centres
+        tensors[name] = rows.reshape(len(centres.classes), rows_per_class * math.prod(rows.shape[1:]))
+        if _holders(state).world_size > 1:
+            lengths[name] = centres.num_classes
+    return tensors, lengths
+
+
+def _is_of_classes(name: str) -> bool:
+    return name.startswith(_OF_CLASSES) and not name.endswith("|step")
+
+
+def _holders(state: TrainState) -> Processes:
+    """The processes that hold a shard of the class centres each."""
+    return state.processes if getattr(state.objective.head, "is_sharded", False) else ALONE
 
 
 def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -270,4 +395,4 @@ def _restore_optimizer(
             like = torch.empty_like(parameter)
             if state_name == "step":  # a number, which only a fused kernel wants on the device
                 like = torch.empty_like(value, device=parameter.device if name in fused else "cpu")
-            optimizer.state[parameter][state_name] = like.copy_(value)
+            optimizer.state[parameter][state_name] = like.copy_(value.view(like.shape))

@@ -1,14 +1,18 @@
 """Class centres at the mean embeddings of their classes, so that fine-tuning does not begin with random ones.
 
-Letters: B samples of a batch, C classes, K sub-centres per class, D embedding dimensions.
+Letters: B samples of a batch, c classes held by this process, K sub-centres per class, D embedding dimensions.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from facerec.core.failing_together import failing_together
+from facerec.core.processes import Processes, this_process
 from facerec.core.protocols import Embedder, Source
 from facerec.core.run_log import LOGGER
 from facerec.data.augment import Augment
@@ -35,7 +39,9 @@ def start_at_class_means(
     means by 47 degrees, with length 1 by 8. All K sub-centres of a class start alike. A class without images keeps
     its random centre.
 
-    The images are not augmented. The result is a function of the network, the images and the batch size.
+    The images are not augmented. The result is a function of the network, the images and the batch size. Several
+    processes embed a batch each at a time, and add up the embeddings of all for the classes that they hold, in the
+    order of the batches: the centres are those of one process, to the bit.
 
     Args:
         centres: on any device.
@@ -43,41 +49,68 @@ def start_at_class_means(
         source: the training set.
         batch_size: images read at a time.
         images_per_identity: take so many of an identity's images, evenly spread; None: all.
-        num_workers: processes that read.
+        num_workers: processes that read, for each that embeds.
 
     Raises:
         DataError: an image cannot be read.
         ModelError: the images are of another size than the network takes.
+        OtherProcessError: another process has met one of these.
     """
     from tqdm import tqdm
 
     chosen = _Chosen(source, _evenly(source.labels, images_per_identity))
-    loader = BatchLoader(
-        source=chosen,
-        augment=Augment(),
-        global_batch_size=batch_size,
-        micro_batch_size=batch_size,
-        seed=0,
-        num_workers=num_workers,
+    processes = this_process()
+    sums_cD = torch.zeros(len(centres.classes), centres.embedding_dim)
+    bar = tqdm(
+        total=len(chosen),
+        unit="image",
+        desc="class means",
+        delay=SECONDS_BEFORE_THE_BAR,
+        dynamic_ncols=True,
+        disable=not processes.is_first,
     )
-    sums_CD = torch.zeros(centres.num_classes, centres.embedding_dim)
-    bar = tqdm(total=len(chosen), unit="image", desc="class means", delay=SECONDS_BEFORE_THE_BAR, dynamic_ncols=True)
     with bar:
-        for batch in loader.batches(first_step=0, end_step=math.ceil(len(chosen) / batch_size)):
-            count = min(batch_size, len(chosen) - batch.step * batch_size)  # the last batch goes on with a second epoch
-            emb_BD = torch.from_numpy(embed(batch.images[:count].numpy()))
-            sums_CD.index_add_(0, batch.labels[:count], F.normalize(emb_BD))
-            bar.update(count)
-    is_found_C = sums_CD.norm(dim=1) > 0
-    weight_CKD = centres.weight.detach().view(centres.num_classes, centres.num_sub_centres, centres.embedding_dim)
-    weight_CKD[is_found_C.to(weight_CKD.device)] = F.normalize(sums_CD[is_found_C])[:, None].to(weight_CKD)
-    num_random = centres.num_classes - int(is_found_C.sum())
+        for emb_BD, labels_B in _embedded(chosen, embed, processes, batch_size=batch_size, num_workers=num_workers):
+            own_B = centres.local(labels_B)
+            is_here_B = own_B >= 0
+            sums_cD.index_add_(0, own_B[is_here_B], emb_BD[is_here_B])
+            bar.update(len(labels_B))
+    is_found_c = sums_cD.norm(dim=1) > 0
+    weight_cKD = centres.weight.detach().view(len(sums_cD), centres.num_sub_centres, centres.embedding_dim)
+    weight_cKD[is_found_c.to(weight_cKD.device)] = F.normalize(sums_cD[is_found_c])[:, None].to(weight_cKD)
+    num_random = centres.num_classes - np.count_nonzero(np.bincount(chosen.labels))
     LOGGER.info(
         "class centres: the means of %d images of %d identities%s",
         len(chosen),
-        len(sums_CD) - num_random,
+        centres.num_classes - num_random,
         f"; {num_random} without images are random" if num_random else "",
     )
+
+
+def _embedded(
+    source: Source, embed: Embedder, processes: Processes, *, batch_size: int, num_workers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Embeddings (B, D) of length 1, and labels (B,), of all batches in order, whichever process has embedded them."""
+    loader = BatchLoader(
+        source=source,
+        augment=Augment(),
+        global_batch_size=processes.world_size * batch_size,
+        micro_batch_size=batch_size,
+        seed=0,
+        num_workers=num_workers,
+        processes=processes,
+    )
+    num_steps = math.ceil(len(source) / loader.sampler.global_batch_size)
+    with closing(loader.batches(first_step=0, end_step=num_steps)) as batches:
+        for _ in range(num_steps):
+            with failing_together(processes):
+                batch = next(batches)
+                first = (batch.step * processes.world_size + batch.micro_index) * batch_size
+                count = min(batch_size, max(0, len(source) - first))  # the last batches go on with a second epoch
+                emb_BD = F.normalize(torch.from_numpy(embed(batch.images[:count].numpy()))) if count else None
+            for gathered_BD, labels_B in processes.gather_objects((emb_BD, batch.labels[:count])):
+                if gathered_BD is not None:
+                    yield gathered_BD, labels_B
 
 
 def _evenly(labels: np.ndarray, images_per_identity: int | None) -> np.ndarray:

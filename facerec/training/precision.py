@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import torch
 
+from facerec.core.processes import ALONE, Processes
+
 Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -27,7 +29,17 @@ def make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def gradient_scaler(precision: Precision, device: torch.device, processes: Processes) -> torch.amp.GradScaler:
+    """What scales the loss under fp16, and otherwise does nothing. An overflow in one process counts in all."""
+    enabled = precision == "fp16"
+    if processes.world_size == 1:
+        return torch.amp.GradScaler(device.type, enabled=enabled)
+    from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+
+    return ShardedGradScaler(device.type, enabled=enabled)
+
+
+def environment(device: torch.device, processes: Processes = ALONE) -> dict[str, Any]:
     """What bit-exactness depends on; stored in checkpoints, compared on resuming."""
     import numpy
     import torchvision
@@ -40,5 +52,5 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "num_threads": torch.get_num_threads(),
-        "num_processes": 1,
+        "num_processes": processes.world_size,
     }

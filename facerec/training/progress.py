@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from facerec.core.processes import ALONE, Processes
 from facerec.core.run_log import RunLog
 
 
@@ -14,13 +15,22 @@ class Progress:
     Args:
         run_log: where lines go.
         first_step, num_steps: where the bar begins and ends.
+        processes: whose figures are put together; only the first of them shows a bar.
     """
 
-    def __init__(self, *, run_log: RunLog, first_step: int, num_steps: int) -> None:
+    def __init__(self, *, run_log: RunLog, first_step: int, num_steps: int, processes: Processes = ALONE) -> None:
         from tqdm import tqdm
 
         self.run_log = run_log
-        self.bar: Any = tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True, mininterval=0.5)
+        self.processes = processes
+        self.bar: Any = tqdm(
+            total=num_steps,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5,
+            disable=not processes.is_first,
+        )
         self.waited_s = 0.0
         self.clear()
 
@@ -52,10 +62,15 @@ class Progress:
         self.bar.update(1)
 
     def write(self, step: int, *, epoch: float) -> None:
-        """One line of means since the last: loss, angle, rate, speed, share of time spent waiting for data."""
-        means = {f"train/{name}": float(value) / self._num_micro_batches for name, value in self._sums.items()}
+        """One line of means since the last: loss, angle, rate, speed, share of time spent waiting for data.
+
+        All processes must call it; the speed is of all, the waiting of the first.
+        """
+        sums = self.processes.sum_(torch.stack(list(self._sums.values()))).tolist()
+        num_micro_batches = self._num_micro_batches * self.processes.world_size
+        means = {f"train/{name}": value / num_micro_batches for name, value in zip(self._sums, sums, strict=True)}
         seconds = time.perf_counter() - self._started
-        speed, waiting = self._num_images / seconds, self.waited_s / seconds
+        speed, waiting = self.processes.world_size * self._num_images / seconds, self.waited_s / seconds
         figures = {
             **means,
             "train/lr": self._lr,
@@ -67,7 +82,7 @@ class Progress:
         self.run_log.scalars(step, figures)
         angle = ""
         if self._angles:
-            angles = torch.cat(self._angles).acos().rad2deg().cpu().numpy()
+            angles = self.processes.gather(torch.cat(self._angles)).acos().rad2deg().cpu().numpy()
             self.run_log.histogram(step, "train/target_angle_deg_histogram", angles)
             angle = f"angle {means['train/target_angle_deg']:.1f} deg, "
         self.bar.set_postfix_str(

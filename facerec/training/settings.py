@@ -9,6 +9,7 @@ from facerec.core.errors import ConfigError
 from facerec.core.protocols import Embedder, Evaluator
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.training.checkpoint import check_interval
+from facerec.training.data_parallel import Compression
 from facerec.training.precision import Precision
 
 
@@ -29,7 +30,10 @@ class TrainerSettings:
         channels_last: memory layout of the convolutions.
         compile: torch.compile the network; needs a C++ compiler on the CPU.
         deterministic: only deterministic kernels, so that a resumed run is bit-identical on a GPU too.
-        num_threads: CPU threads of torch; None leaves torch's choice.
+        num_threads: CPU threads of torch, in each process; None leaves torch's choice.
+        sync_batch_norm: batch normalisation over the micro-batches of all processes, on GPUs; figures then depend on
+            their number.
+        compress_gradients: number format in which the network's gradients travel between processes.
 
     Raises:
         ConfigError: both lengths or none are set, or a number is out of range.
@@ -48,6 +52,8 @@ class TrainerSettings:
     compile: bool = False
     deterministic: bool = False
     num_threads: int | None = None
+    sync_batch_norm: bool = False
+    compress_gradients: Compression = "none"
 
     def __post_init__(self) -> None:
         if (self.num_epochs is None) == (self.num_steps is None):
@@ -63,6 +69,11 @@ class TrainerSettings:
             raise ConfigError(f"trainer.margin_ramp_epochs={self.margin_ramp_epochs}; expected 0 or more")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ConfigError(f"trainer.ema_decay={self.ema_decay}; expected a number between 0 and 1, or null")
+        if self.compress_gradients not in get_args(Compression):
+            raise ConfigError(
+                f"trainer.compress_gradients={self.compress_gradients}; expected one of "
+                f"{', '.join(get_args(Compression))}"
+            )
         if self.precision not in get_args(Precision):
             raise ConfigError(f"trainer.precision={self.precision}; expected one of {', '.join(get_args(Precision))}")
 

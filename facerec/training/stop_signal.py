@@ -1,23 +1,42 @@
-"""Ctrl-C and SIGTERM as a request to stop at the end of a step."""
+"""Ctrl-C, SIGTERM and SIGUSR1 as a request to stop at the end of a step."""
 
 import os
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+STOP_FILE = "FACEREC_STOP_FILE"
+"""The variable of the environment that names a file: as soon as it exists, it holds the name of the signal that a
+launcher got."""
+
 
 class StopSignal:
-    """While active, SIGINT or SIGTERM sets `requested` to its name; Ctrl-C after that interrupts at once.
+    """While active, SIGINT, SIGTERM or SIGUSR1, or a launcher's file, sets `requested` to the signal's name; Ctrl-C
+    after that interrupts at once.
 
     A second SIGTERM does not: those who send one often send it to the process and to its group.
+
+    Args:
+        announce: tell the user at once; where a launcher does, this process does not.
     """
 
-    def __init__(self) -> None:
-        self.requested: str | None = None
+    def __init__(self, *, announce: bool = True) -> None:
+        path = os.environ.get(STOP_FILE)
+        self._file = None if path is None else Path(path)
+        self._announce = announce and path is None
+        self._signal: str | None = None
         self._before: dict[int, Any] = {}
 
+    @property
+    def requested(self) -> str | None:
+        """The name of the signal, or None."""
+        if self._signal is None and self._file is not None and self._file.exists():
+            self._signal = self._file.read_text()
+        return self._signal
+
     def __enter__(self) -> "StopSignal":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -26,10 +45,11 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested is not None:
+        if self._signal is not None:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return
-        self.requested = signal.Signals(number).name
-        # The logger may hold its lock, or be in the middle of a write: here only a plain write is safe.
-        os.write(2, f"\n{self.requested}: stopping at the end of this step, with a checkpoint\n".encode())
+        self._signal = signal.Signals(number).name
+        if self._announce:
+            # The logger may hold its lock, or be in the middle of a write: here only a plain write is safe.
+            os.write(2, f"\n{self._signal}: stopping at the end of this step, with a checkpoint\n".encode())

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,25 @@ from torch import nn
 
 from facerec.core.batch import Batch
 from facerec.core.device import choose_device, keep_freed_memory
-from facerec.core.errors import ConfigError
+from facerec.core.errors import ConfigError, FacerecError
+from facerec.core.failing_together import failing_together
+from facerec.core.lost_process import raise_if_lost
+from facerec.core.processes import this_process
 from facerec.core.run_log import LOGGER, RunLog
 from facerec.core.seeding import torch_seed_of
 from facerec.data.loader import BatchLoader
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
+from facerec.training.agreement import Agreement
 from facerec.training.centre_rows import CentreRows
 from facerec.training.checkpoint import CheckpointStore, TrainState
 from facerec.training.class_means import start_at_class_means
+from facerec.training.data_parallel import DataParallel
 from facerec.training.finite_guard import FiniteGuard
 from facerec.training.freezing import Freezing
 from facerec.training.moving_average import MovingAverage
 from facerec.training.optimizer import OptimizerSettings
-from facerec.training.precision import autocast, environment, make_deterministic
+from facerec.training.precision import autocast, environment, gradient_scaler, make_deterministic
 from facerec.training.progress import Progress
 from facerec.training.schedule import Schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
@@ -44,12 +49,14 @@ class TrainResult:
     Attributes:
         step: optimizer steps done.
         finished: False when a signal stopped it before its end.
+        stopped_by: the name of that signal.
         checkpoint: the one at that step.
         metrics: the newest figures of the benchmarks.
     """
 
     step: int
     finished: bool
+    stopped_by: str | None
     checkpoint: Path
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -70,6 +77,9 @@ class Trainer:
         about: plain values about the data and the code, stored with every checkpoint.
         freeze: what stands still at first.
         resume_from: a checkpoint of this run, or None to begin.
+
+    With torch.distributed initialised, its processes train together: each has the same arguments but for its loader,
+    which hands out its own micro-batches, and its part of the class centres. Only the first writes.
 
     Raises:
         ConfigError: log_every_steps is not positive, or a micro-batch of one sample meets batch normalisation.
@@ -123,29 +133,35 @@ class Trainer:
         )
         self.metrics: dict[str, float] = {}
         self.metrics_step: int | None = None
+        self.processes = this_process()
+        self.agreement = Agreement(self.processes)
 
     def fit(self) -> TrainResult:
-        """Trains to the end, or to the end of the step in which SIGINT or SIGTERM came.
+        """Trains to the end, or to the end of the step in which a `StopSignal` came.
 
         Raises:
             TrainingError: a loss or a weight is not finite.
+            LostProcessError: another process has gone, or does not answer.
             CheckpointError: the checkpoint to resume from does not fit, or none can be written.
             DataError: a sample cannot be read.
         """
-        self._set_up()
+        with failing_together(self.processes):
+            self._set_up()
         num_steps = self.timetable.num_steps
         step = first_step = self._resume()
         self.freezer.announce(first_step)
         self.run_log.start(first_step)
-        progress = Progress(run_log=self.run_log, first_step=first_step, num_steps=num_steps)
+        progress = Progress(run_log=self.run_log, first_step=first_step, num_steps=num_steps, processes=self.processes)
         checkpoint, saved_at = self.resume_from, first_step
+        stopped_by: str | None = None
         try:
             stream = self.loader.batches(first_step=first_step, end_step=num_steps)
-            with StopSignal() as stop, closing(stream) as batches:
+            with StopSignal(announce=self.processes.is_first) as stop, closing(stream) as batches:
                 if step == 0 and self.evaluation.at_start:
                     self._evaluate(0)
                     progress.clear()
-                while step < num_steps and stop.requested is None:
+                (stopping,) = self.agreement.reach(stop.requested is not None)
+                while step < num_steps and not stopping:
                     self._train_step(step, batches, progress)
                     step += 1
                     if self.timetable.is_log_due(step, first_step=first_step, every_steps=self.log_every_steps):
@@ -154,14 +170,36 @@ class Trainer:
                         self._evaluate(step)
                     if self.timetable.is_due(step, self.checkpoints):
                         checkpoint, saved_at = self._save(step), step
+                    with self.agreement.holding_errors():
+                        self.checkpoints.check()
+                    by_clock = self.processes.is_first and self.checkpoints.is_due_by_clock
+                    stopping, by_clock = self.agreement.reach(stop.requested is not None, by_clock)
+                    if by_clock and saved_at != step:
+                        checkpoint, saved_at = self._save(step), step
                 if checkpoint is None or saved_at != step:
                     checkpoint = self._save(step)
-                if stop.requested is not None:
-                    LOGGER.warning("%s: stopped after step %d of %d", stop.requested, step, num_steps)
+                self.checkpoints.wait()
+                if stopping:
+                    signals = self.processes.gather_objects(stop.requested)
+                    stopped_by = next(signal for signal in signals if signal is not None)
+                    LOGGER.warning("%s: stopped after step %d of %d", stopped_by, step, num_steps)
+        except FacerecError:
+            with suppress(FacerecError):  # a checkpoint of an earlier step is still worth having
+                self.checkpoints.wait()
+            raise
+        except RuntimeError as error:
+            raise_if_lost(error, self.processes, when=f"after step {step}")
+            raise
         finally:
             progress.close()
             self.run_log.close()
-        return TrainResult(step=step, finished=step >= num_steps, checkpoint=checkpoint, metrics=self.metrics)
+        return TrainResult(
+            step=step,
+            finished=step >= num_steps,
+            stopped_by=stopped_by,
+            checkpoint=checkpoint,
+            metrics=self.metrics,
+        )
 
     def _set_up(self) -> None:
         settings = self.settings
@@ -177,11 +215,23 @@ class Trainer:
         self.network.to(self.device, dtype, memory_format=memory_format)  # type: ignore[call-overload]
         self.objective.to(self.device, dtype)
         self.dtype = dtype
-        self.forward = torch.compile(self.network) if settings.compile else self.network
+        if settings.sync_batch_norm and self.processes.world_size > 1:
+            if self.device.type != "cuda":
+                raise ConfigError(
+                    f"trainer.sync_batch_norm=true on {self.device.type}: torch synchronises batch normalisation on "
+                    "GPUs only; leave it false"
+                )
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
+        self.forward = DataParallel(
+            torch.compile(self.network) if settings.compile else self.network,  # type: ignore[arg-type]
+            processes=self.processes,
+            deterministic=settings.deterministic,
+            compression=settings.compress_gradients,
+        )
         self.centre_rows = CentreRows(
             self.objective.head,
             optimizer=self.optimizer_settings,
-            num_micro_batches=self.loader.num_micro_batches,
+            num_micro_batches=len(self.loader.own_micro_batches),
             precision=settings.precision,
             freeze=self.freeze,
         )
@@ -189,7 +239,7 @@ class Trainer:
         self.optimizer = self.optimizer_settings.build(named)
         self.freezer = self.freeze.build(named, network=self.network, steps_of=self.timetable.steps_of)
         self.average = MovingAverage(self.network, decay=settings.ema_decay) if settings.ema_decay else None
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "fp16")
+        self.scaler = gradient_scaler(settings.precision, self.device, self.processes)
         self.guard = FiniteGuard(network=self.network, objective=self.objective, sample_name=self.loader.source.name)
         self.batch_norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.network.train()
@@ -200,11 +250,11 @@ class Trainer:
         if self.resume_from is None:
             self._place_class_centres()
             return 0
-        step = self.checkpoints.restore(self.resume_from, self._state())
-        stored = self.checkpoints.about(self.resume_from)
+        stored = self.checkpoints.restore(self.resume_from, self._state())
+        step = stored["step"]
         self.metrics, self.metrics_step = stored["metrics"], stored["metrics_step"]
         LOGGER.info("resuming from %s, step %d of %d", self.resume_from, step, self.timetable.num_steps)
-        now, before = environment(self.device), stored["environment"]
+        now, before = environment(self.device, self.processes), stored["environment"]
         if changed := [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]:
             LOGGER.warning("not bit-exact: this run goes on with %s", ", ".join(changed))
         return step
@@ -225,6 +275,7 @@ class Trainer:
     def _train_step(self, step: int, batches: Iterator[Batch], progress: Progress) -> None:
         """One optimizer update: all micro-batches of the global batch, then the update."""
         self.freezer.start_step(step)
+        self.forward.start_step()
         times = self.timetable
         factor = self.schedule.factor(step, num_steps=times.num_steps, steps_per_epoch=times.steps_per_epoch)
         lr = self.optimizer_settings.lr * factor
@@ -237,14 +288,16 @@ class Trainer:
             labels_of_step=labels,
             lr=lr * self.centre_rows.lr_factor,
         )
-        for _ in range(self.loader.num_micro_batches):
+        for micro_index in self.loader.own_micro_batches:
             waited_from = time.perf_counter()
-            batch = next(batches)
+            batch = self._next_batch(batches, step=step, micro_index=micro_index)
             progress.waited_s += time.perf_counter() - waited_from
             if step == 0 and batch.micro_index == 0:
                 self._log_first_images(batch)
             self._micro_step(batch, progress)
-        self.guard.check(before_step=step)
+        with self.agreement.holding_errors():
+            self.guard.check(before_step=step)
+        self._sum_objective_gradients()
         self.scaler.unscale_(self.optimizer)
         limit = self.settings.clip_grad_norm
         grad_norm = nn.utils.clip_grad_norm_(self.network.parameters(), float("inf") if limit is None else limit)
@@ -266,16 +319,20 @@ class Trainer:
         images = self.network.input_spec.normalise(images, dtype=self.dtype)
         if not self.settings.channels_last:
             images = images.contiguous()
-        with autocast(self.settings.precision, self.device), self._running_statistics(batch.micro_index == 0):
-            emb_BD = self.forward(images)
-            output = self.objective(emb_BD, labels, batch.images)
-        self.guard.watch(batch, emb_BD, output.sample_losses_B)
+        own = self.loader.own_micro_batches
+        updates_statistics = batch.micro_index == (own[0] if self.settings.sync_batch_norm else 0)
+        with self.forward.accumulating(is_last=batch.micro_index == own[-1]):
+            with autocast(self.settings.precision, self.device), self._running_statistics(updates_statistics):
+                emb_BD = self.forward(images)
+                output = self.objective(emb_BD, labels, batch.images)
+            with self.agreement.holding_errors():
+                self.guard.watch(batch, emb_BD, output.sample_losses_B)
+            self.scaler.scale(output.loss / self.loader.num_micro_batches).backward()
         if batch.step == 0 and batch.micro_index == 0:
             expected = self.objective.expected_initial_loss()
             if expected is not None:
                 softmax = output.logs.get("softmax", output.loss).item()
                 LOGGER.info("first loss %.2f; an untrained head is expected at %.2f", softmax, expected)
-        self.scaler.scale(output.loss / self.loader.num_micro_batches).backward()
         progress.add_micro_batch(num_images=len(batch), logs=output.logs, target_cos_B=output.target_cos_B)
 
     @contextmanager
@@ -289,13 +346,46 @@ class Trainer:
             for module in self.batch_norms:
                 module.track_running_stats = True
 
+    def _next_batch(self, batches: Iterator[Batch], *, step: int, micro_index: int) -> Batch:
+        """The own micro-batch; black images in its place from the first on that cannot be read."""
+        if self.agreement.error is None:
+            with self.agreement.holding_errors():
+                return next(batches)
+        size = self.loader.micro_batch_size
+        spec = self.network.input_spec
+        own = slice(micro_index * size, (micro_index + 1) * size)
+        return Batch(
+            images=torch.zeros(size, spec.height_px, spec.width_px, 3, dtype=torch.uint8),
+            labels=torch.from_numpy(self.loader.labels_of_step(step)[own]),
+            indices=torch.zeros(size, dtype=torch.int64),
+            step=step,
+            micro_index=micro_index,
+        )
+
+    def _sum_objective_gradients(self) -> None:
+        """Over the processes, for all that each of them has; the shards of the class centres have their sums."""
+        if self.processes.world_size == 1:
+            return
+        head = self.objective.head
+        own_alone = set(head.centres.parameters()) if head is not None and head.is_sharded else set()
+        for parameter in self.objective.parameters():
+            if parameter.grad is not None and parameter not in own_alone:
+                self.processes.sum_(parameter.grad)
+
+    def _check_weights(self, step: int) -> None:
+        with self.agreement.holding_errors():
+            self.guard.check_weights(step)
+        self.agreement.reach()
+
     def _margin_fraction(self, step: int) -> float:
         ramp_steps = self.settings.margin_ramp_epochs * self.timetable.steps_per_epoch
         return min(1.0, step / ramp_steps) if ramp_steps > 0 else 1.0
 
     def _evaluate(self, step: int) -> None:
-        self.guard.check_weights(step)
-        embed = self.evaluation.embedder(self.network if self.average is None else self.average.network)
+        self._check_weights(step)
+        network = self.network if self.average is None else self.average.network
+        self.processes.copy_from_first_(network.buffers())  # of the one that has micro-batch 0
+        embed = self.evaluation.embedder(network)
         started = time.perf_counter()
         for evaluator in self.evaluation.evaluators:
             figures = dict(evaluator.evaluate(embed))
@@ -307,12 +397,13 @@ class Trainer:
             self.run_log.scalars(step, {**self.metrics, "eval/seconds": time.perf_counter() - started})
 
     def _save(self, step: int) -> Path:
-        self.guard.check_weights(step)
+        self._check_weights(step)
+        self.processes.copy_from_first_(self.network.buffers())  # its running statistics are those that count
         return self.checkpoints.save(
             self.run_log.run_dir / "checkpoints",
             step=step,
             state=self._state(),
-            about={"environment": environment(self.device), **self.about},
+            about={"environment": environment(self.device, self.processes), **self.about},
             metrics=self.metrics,
             metrics_step=self.metrics_step,
         )
@@ -330,4 +421,5 @@ class Trainer:
             scaler=self.scaler,
             average=self.average,
             frozen=self.freezer.parameters,
+            processes=self.processes,
         )

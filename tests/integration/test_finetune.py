@@ -1,6 +1,5 @@
 """Fine-tuning through the command line: a trained network goes on with new identities."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -16,7 +15,7 @@ from facerec.core.run_log import read_metrics
 from facerec.data.pairs import write_pairs
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import step_directories
-from tests.integration.training_runs import encoded_images, tiny_overrides, write_faces
+from tests.integration.training_runs import encoded_images, result_bits, state_tensors, tiny_overrides, write_faces
 
 SHORT = ["trainer.num_steps=8", "trainer.margin_ramp_epochs=0", "eval.every_epochs=null", "eval.num_folds=2"]
 
@@ -109,10 +108,8 @@ def test_class_means_start_far_below_random_centres(faces, pretrained, tmp_path,
 
 
 def digests(run_dir: Path) -> dict[str, str]:
-    newest = step_directories(run_dir / "checkpoints")[-1]
-    assert newest.name == "step-00000008"
-    names = ("model.safetensors", "train_state/tensors.safetensors", "train_state/state.json")
-    return {name: hashlib.sha256((newest / name).read_bytes()).hexdigest() for name in names}
+    assert step_directories(run_dir / "checkpoints")[-1].name == "step-00000008"
+    return result_bits(run_dir, step=8)
 
 
 @pytest.mark.parametrize("kept", [4, 6])  # the backbone thaws at step 6
@@ -185,7 +182,7 @@ def test_experiment_on_real_photos_starts_at_the_class_means(real_data, tmp_path
     assert code == 0, printed
     found = re.search(r"class centres: the means of 64 images of (\d+) identities; (\d+) without images", printed)
     num_identities, num_random = map(int, found.groups())
-    state = load_file(step_directories(run_dir / "checkpoints")[-1] / "train_state" / "tensors.safetensors")
+    state = state_tensors(step_directories(run_dir / "checkpoints")[-1])
     centres = state["objective.head.centres.weight"].norm(dim=1)
     assert int((centres > 0.5).sum()) == num_identities and num_identities + num_random == 299
     before = load_file(tmp_path / "before/checkpoints/step-00000001/model.safetensors")

@@ -28,6 +28,7 @@ from tests.integration.training_runs import (
     result_bits,
     run,
     start,
+    state_tensors,
     tiny_overrides,
     write_faces,
 )
@@ -154,10 +155,10 @@ def test_damaged_checkpoint_is_passed_over_with_a_warning_even_when_the_run_was_
     run_dir = tmp_path / "run"
     shutil.copytree(reference, run_dir)
     newest = run_dir / "checkpoints" / f"step-{NUM_STEPS:08d}"
-    flip_byte(newest / "train_state" / "tensors.safetensors")
+    flip_byte(newest / "train_state" / "__0_0.distcp")
     code, printed = in_process(tiny_overrides(faces, run_dir))
     assert code == 0
-    assert f"passed over: {newest}/train_state/tensors.safetensors is not what was written" in printed
+    assert f"passed over: {newest}/train_state/__0_0.distcp is not what was written" in printed
     assert f"resuming from {run_dir}/checkpoints/step-00000020, step 20 of 24" in printed
     assert "passed over" in (run_dir / "log.txt").read_text()
     assert result_bits(run_dir) == result_bits(reference)
@@ -236,7 +237,7 @@ def test_init_from_takes_the_weights_and_nothing_else(faces, reference, tmp_path
     ours = load_file(checkpoint / "model.safetensors")
     trained = [name for name in ours if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert all(torch.equal(ours[name], theirs[name]) for name in trained)
-    state = load_file(checkpoint / "train_state" / "tensors.safetensors")
+    state = state_tensors(checkpoint)
     fresh = ClassCentres(num_classes=6, embedding_dim=32, seed=1).weight
     assert torch.equal(state["objective.head.centres.weight"], fresh)
     assert [line["step"] for line in read_metrics(run_dir / "metrics.jsonl")] == [1]

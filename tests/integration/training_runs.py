@@ -11,9 +11,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 import facerec
+from facerec.core.processes import ALONE
 from facerec.data.recordio import write_insightface_set
+from facerec.training.state_files import read_tensors
 
 NUM_STEPS, SIZE_PX = 24, 32
 TIMEOUT_S = 120
@@ -167,13 +170,18 @@ def last_step(run_dir: Path) -> int:
     return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
 
 
-def result_bits(run_dir: Path) -> dict[str, str]:
-    """Digests of all tensors of the last checkpoint: the model, and the optimizer and the head."""
-    checkpoint = run_dir / "checkpoints" / f"step-{NUM_STEPS:08d}"
-    return {
-        name: hashlib.sha256((checkpoint / name).read_bytes()).hexdigest()
-        for name in ("model.safetensors", "train_state/tensors.safetensors", "train_state/state.json")
-    }
+def state_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The optimizer, the head and the terms as a checkpoint has them."""
+    return read_tensors(checkpoint / "train_state", is_sharded=lambda name: False, processes=ALONE)
+
+
+def result_bits(run_dir: Path, *, step: int = NUM_STEPS) -> dict[str, str]:
+    """Digests of all tensors of a checkpoint: the model, and the optimizer and the head."""
+    checkpoint = run_dir / "checkpoints" / f"step-{step:08d}"
+    files = ("model.safetensors", "train_state/state.json")
+    contents = {name: (checkpoint / name).read_bytes() for name in files}
+    contents |= {name: value.numpy().tobytes() for name, value in state_tensors(checkpoint).items()}
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def flip_byte(file: Path) -> None:

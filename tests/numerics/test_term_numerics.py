@@ -3,46 +3,29 @@
 Letters: B samples, C classes, D embedding dimensions.
 """
 
-import importlib
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 
 from facerec.heads.combined import MarginHead
 from facerec.losses.objective import Objective
 from facerec.losses.term import Term
+from tests.numerics import term_configs
+from tests.numerics.term_configs import TERMS
 
 B, C, D = 24, 7, 5
-FOLDER = Path(__file__).parents[2] / "configs" / "loss"
-TERMS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 IMAGES = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (B, 4, 4, 3), dtype=np.uint8))
 LABELS = [i % (C - 1) for i in range(B)]  # the last class has no sample
 
 
-def teacher(images: np.ndarray) -> np.ndarray:
-    """Pixels, far from the others."""
-    return images.reshape(len(images), -1)[:, :D].astype(np.float32) - 128
-
-
 def build_term(name: str, **changes: Any) -> Term:
-    """The term of a YAML, as it resolves for C classes and D dimensions."""
-    config: Any = OmegaConf.create({"neck": {"embedding_dim": D}, "loss": OmegaConf.load(FOLDER / f"{name}.yaml")})
-    if name == "distillation":
-        config.loss.distillation.teacher = None
-    arguments = OmegaConf.to_container(config, resolve=True)["loss"][name]
-    room, _, target = arguments.pop("_target_").rpartition(".")
-    if "num_classes" in arguments:
-        arguments["num_classes"] = C
-    if name == "distillation":
-        arguments["teacher"] = teacher
-    term = getattr(importlib.import_module(room), target)(**arguments | changes)
+    """The term of a YAML for C classes and D dimensions, a centre loss with centres away from 0."""
+    term = term_configs.build_term(name, num_classes=C, embedding_dim=D, **changes)
     if name == "centre_loss":
         term.centres.copy_(torch.from_numpy(CENTRES_CD))
     return term
@@ -104,7 +87,7 @@ def semi_hard(x: np.ndarray, w: np.ndarray) -> Any:
 
 
 def distillation(x: np.ndarray, w: np.ndarray) -> Any:
-    t = teacher(IMAGES.numpy()).astype(float)
+    t = term_configs.first_pixels(IMAGES.numpy(), count=D).astype(float)
     return sum(1 - x[i] @ t[i] / np.sqrt(x[i] @ x[i]) / np.sqrt(t[i] @ t[i]) for i in range(B)) / B
 
 

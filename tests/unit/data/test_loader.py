@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.processes import Processes
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
 from tests.noise_source import NoiseSource
@@ -44,6 +45,24 @@ def test_content_does_not_depend_on_workers_nor_on_the_first_step(num_workers):
     expected = contents(loader().batches(first_step=0, end_step=5))
     assert contents(loader(num_workers=num_workers).batches(first_step=0, end_step=5)) == expected
     assert contents(loader(num_workers=num_workers).batches(first_step=3, end_step=5)) == expected[9:]
+
+
+def test_processes_share_the_micro_batches_in_order():
+    alone = contents(loader(global_batch_size=24).batches(first_step=2, end_step=4))
+    shared = [
+        contents(
+            loader(global_batch_size=24, processes=Processes(rank=rank, world_size=3)).batches(first_step=2, end_step=4)
+        )
+        for rank in range(3)
+    ]
+    assert [part[0][:2] for part in shared] == [(2, 0), (2, 2), (2, 4)]
+    assert sorted(item for part in shared for item in part) == alone
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_micro_batches_that_the_processes_cannot_share_are_refused(world_size):
+    with pytest.raises(ConfigError, match=rf"makes 3, which {world_size} processes .* set trainer.micro_batch_size to"):
+        loader(processes=Processes(world_size=world_size))
 
 
 def test_micro_batches_cut_the_global_batch():

@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facerec.core.errors import ConfigError
+from facerec.core.processes import Processes
 from facerec.heads.centres import ClassCentres
 from facerec.losses import angular_terms
 from facerec.losses.angular_terms import MIN_SQUARED_DISTANCE, Inter, Intra, angle_rad
@@ -70,6 +71,36 @@ def test_inter_never_holds_batch_times_classes(monkeypatch):
     with _LargestTensor() as largest:
         Inter()(inputs).backward()
     assert largest.numel == 5000 * 4  # the centres and their gradient; batch x classes would be 160,000
+
+
+def test_what_shards_of_centres_send_does_not_depend_on_the_number_of_classes():
+    sent = []
+
+    class FirstOfTwo(Processes):
+        """Sees the other process as its double."""
+
+        def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+            sent.append(tensor.numel())
+            return torch.cat([tensor, tensor])
+
+        def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
+            sent.append(tensor.numel())
+            return tensor
+
+    centres = ClassCentres(num_classes=5000, embedding_dim=4, shard=range(2500))
+    labels_B = torch.arange(8)
+    inputs = TermInputs(
+        emb_BD=torch.ones(8, 4),
+        labels_B=labels_B,
+        images=torch.zeros(8, 4, 4, 3, dtype=torch.uint8),
+        target_cos_B=torch.ones(8),
+        centres=centres,
+    )
+    term = Inter()
+    term.processes = FirstOfTwo(rank=0, world_size=2)
+    term(inputs).backward()
+    # labels, own centres and sums of energies; the factors and the gradients of the own centres
+    assert sent == [8, 16 * 4, 16, 8, 16 * 4]
 
 
 def test_inter_refuses_heads_with_several_centres_per_class():

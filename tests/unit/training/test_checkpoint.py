@@ -2,12 +2,16 @@
 
 import json
 import logging
+import resource
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from facerec.core import manifest as manifest_module
 from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.manifest import read_manifest
 from facerec.losses.objective import Objective
@@ -62,7 +66,7 @@ def tensors_of(live: TrainState) -> dict[str, torch.Tensor]:
 
 def save(store: CheckpointStore, directory, step: int, live=None, *, accuracy=None, metrics_step=-1, about=None):
     metrics = {} if accuracy is None else {"eval/lfw/accuracy": accuracy, "eval/lfw/threshold_cosine": 0.25}
-    return store.save(
+    path = store.save(
         directory,
         step=step,
         state=live or state(),
@@ -70,6 +74,8 @@ def save(store: CheckpointStore, directory, step: int, live=None, *, accuracy=No
         metrics=metrics,
         metrics_step=step if metrics_step == -1 else metrics_step,
     )
+    store.wait()
+    return path
 
 
 def names(directory) -> list[str]:
@@ -84,7 +90,7 @@ def test_restored_state_goes_on_to_the_same_bits(settings, fp16, tmp_path):
     live = state(settings=settings, steps=3, fp16=fp16)
     path = save(CheckpointStore(), tmp_path, 3, live)
     other = state(seed=9, settings=settings, steps=1, fp16=fp16)
-    assert CheckpointStore().restore(path, other) == 3
+    assert CheckpointStore().restore(path, other)["step"] == 3
     for runs in (0, 4):
         torch.manual_seed(5)
         advance(live, runs)
@@ -109,7 +115,7 @@ def test_checkpoint_of_step_0_restores(tmp_path):
     live = state()
     path = save(CheckpointStore(), tmp_path, 0, live)
     other = state(seed=9)
-    assert CheckpointStore().restore(path, other) == 0
+    assert CheckpointStore().restore(path, other)["step"] == 0
     assert torch.equal(other.network.conv.weight, live.network.conv.weight)
 
 
@@ -120,13 +126,14 @@ def test_checkpoint_holds_a_model_its_card_and_a_manifest(tmp_path):
     assert manifest["step"] == manifest["metrics_step"] == 12
     assert manifest["metrics"]["eval/lfw/accuracy"] == 0.9
     assert set(manifest["files"]) == {
-        "model.json", "model.safetensors", "train_state/state.json", "train_state/tensors.safetensors",
+        "model.json", "model.safetensors", "train_state/state.json", "train_state/__0_0.distcp",
+        "train_state/.metadata",
     }  # fmt: skip
     card = json.loads((path / "model.json").read_text())
     assert card["step"] == 12 and card["trained_on"] == {"data_root": "x"}
     assert card["thresholds"] == {"eval/lfw/threshold_cosine": 0.25}
     assert set(read_model(str(path)).state) == set(TinyNet().state_dict())
-    assert CheckpointStore().about(path) == manifest
+    assert CheckpointStore().restore(path, state()) == manifest
 
 
 def test_threshold_measured_at_an_earlier_step_does_not_travel_with_the_model(tmp_path):
@@ -172,6 +179,7 @@ def test_best_is_the_mean_accuracy_or_the_metric_asked_for(tmp_path):
         for step, (lfw, agedb, auc) in figures.items():
             metrics = {"eval/lfw/accuracy": lfw, "eval/agedb/accuracy": agedb, "eval/lfw/auc": auc}
             store.save(directory, step=step, state=state(), about={}, metrics=metrics, metrics_step=step)
+        store.wait()
         assert names(directory) == [f"step-{kept:08d}", "step-00000004"]
 
 
@@ -196,7 +204,7 @@ def test_damaged_newest_is_passed_over_with_a_warning_that_names_the_file(tmp_pa
     damage(paths[2])
     with caplog.at_level(logging.WARNING, logger="facerec"):
         assert store.newest(tmp_path) == paths[1]
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records if record.name == "facerec"] == [
         f"passed over: {paths[2]}/model.safetensors is not what was written (its SHA-256 differs); the checkpoint is "
         "damaged"
     ]
@@ -240,6 +248,58 @@ def test_full_disk_is_a_checkpoint_error_and_leaves_the_earlier_ones(tmp_path, m
     with pytest.raises(CheckpointError, match=r"step-00000010 could not be written: .*No space left on device"):
         save(CheckpointStore(), tmp_path, 10)
     assert names(tmp_path) == ["step-00000005"] and CheckpointStore().newest(tmp_path) == before
+
+
+def test_training_state_that_cannot_be_written_leaves_the_earlier_checkpoints(tmp_path):
+    before = save(CheckpointStore(), tmp_path, 5)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"step-00000010 could not be written: .*File too large"):
+            save(CheckpointStore(), tmp_path, 10, state(steps=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == ["step-00000005"] and CheckpointStore().newest(tmp_path) == before
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_what_is_saved_is_the_state_at_that_moment(in_background, tmp_path):
+    live, store = state(steps=2), CheckpointStore(in_background=in_background)
+    before = tensors_of(live)
+    path = store.save(tmp_path, step=2, state=live, about={}, metrics={}, metrics_step=None)
+    for tensor in [*live.network.state_dict().values(), *live.objective.state_dict().values()]:
+        tensor.zero_()
+    for kept in live.optimizer.state.values():
+        kept["momentum_buffer"].zero_()
+    store.wait()
+    other = state(seed=9, steps=1)
+    CheckpointStore().restore(path, other)
+    assert all(torch.equal(value, before[key]) for key, value in tensors_of(other).items())
+
+
+def test_failure_in_the_background_is_raised_by_the_next_look_and_only_once(tmp_path):
+    (tmp_path / "checkpoints").write_text("in the way")
+    store = CheckpointStore()
+    store.save(tmp_path / "checkpoints", step=1, state=state(), about={}, metrics={}, metrics_step=None)
+    while True:
+        try:
+            store.check()
+        except CheckpointError as error:
+            assert "step-00000001 could not be written" in str(error)
+            break
+        time.sleep(0.01)
+    store.check()
+    store.wait()
+
+
+def test_full_disk_says_how_much_is_missing(tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=123)
+    monkeypatch.setattr(manifest_module.shutil, "disk_usage", lambda _path: usage)
+    with (
+        pytest.raises(CheckpointError, match=r"2\.00 GB are needed and 0\.00 GB free, so 2\.00 GB are missing"),
+        manifest_module.whole_directory(tmp_path / "a", {}, needed_bytes=2 * 10**9),
+    ):
+        raise OSError(28, "No space left on device")
 
 
 def test_checkpoint_of_another_shape_is_refused(tmp_path):

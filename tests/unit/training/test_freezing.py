@@ -5,14 +5,15 @@ from fractions import Fraction
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from facerec.core.errors import ConfigError
+from facerec.core.processes import ALONE
 from facerec.heads.combined import MarginHead
-from facerec.training.checkpoint import STATE_TENSORS
+from facerec.training.checkpoint import STATE
 from facerec.training.freezing import Freezing
 from facerec.training.optimizer import SGD, AdamW
+from facerec.training.state_files import read_tensors
 from tests.unit.training.trainers import EMBEDDING_DIM, Accuracy, parameters_of, same_bits, stopping_at
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -117,7 +118,8 @@ def test_run_killed_while_frozen_or_after_resumes_to_the_same_bits(name, stop_af
 
 def test_checkpoint_of_a_frozen_phase_holds_optimizer_state_of_what_moved_only(make_trainer):
     stopped = stopping_at(make_trainer(num_steps=8, freeze=FREEZES["thaws"]), 3).fit()
-    names = {key.split("|")[0] for key in load_file(stopped.checkpoint / STATE_TENSORS) if key.startswith("optimizer.")}
+    stored = read_tensors(stopped.checkpoint / STATE, is_sharded=lambda name: False, processes=ALONE)
+    names = {key.split("|")[0] for key in stored if key.startswith("optimizer.")}
     assert "optimizer.neck.fc.weight" in names and "optimizer.objective.head.centres.weight" in names
     assert not any(name.startswith("optimizer.backbone.") for name in names)
 

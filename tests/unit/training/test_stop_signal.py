@@ -5,10 +5,10 @@ import signal
 
 import pytest
 
-from facerec.training.stop_signal import StopSignal
+from facerec.training.stop_signal import STOP_FILE, StopSignal
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_first_signal_is_a_request_and_is_acknowledged(number, capfd):
     with StopSignal() as stop:
         assert stop.requested is None
@@ -31,8 +31,27 @@ def test_ctrl_c_after_a_request_interrupts(first):
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_file_of_a_launcher_is_a_request_which_the_launcher_announces(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv(STOP_FILE, str(tmp_path / "stop"))
+    with StopSignal() as stop:
+        assert stop.requested is None
+        (tmp_path / "stop").write_text("SIGUSR1")
+        assert stop.requested == "SIGUSR1"
+        os.kill(os.getpid(), signal.SIGTERM)  # some schedulers signal all processes
+        assert stop.requested == "SIGUSR1"
+    assert capfd.readouterr().err == ""
+
+
+def test_one_of_several_processes_says_nothing(capfd):
+    with StopSignal(announce=False) as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested == "SIGTERM"
+    assert capfd.readouterr().err == ""
+
+
 def test_handlers_are_put_back():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in numbers]
     with StopSignal():
         pass
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before

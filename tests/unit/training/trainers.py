@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from facerec.core.input_spec import InputSpec
+from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
 from facerec.core.run_log import RunLog
 from facerec.data.augment import Augment
@@ -53,6 +54,7 @@ def build_trainer(run_dir: Path, **parts: Any) -> Trainer:
         global_batch_size=global_batch_size,
         micro_batch_size=take("micro_batch_size", None) or global_batch_size,
         seed=1,
+        processes=this_process(),
     )
     head = take("head", None) or MarginHead(num_classes=5, embedding_dim=EMBEDDING_DIM, m2=0.3, scale=16.0)
     evaluators = take("evaluators", ())

@@ -1,0 +1,39 @@
+"""What the processes that train together agree on at the end of a step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from facerec.core.errors import FacerecError
+from facerec.core.processes import Processes
+
+
+class Agreement:
+    """Errors of one process that wait until all can know: raised alone, they would leave the others in a collective.
+
+    Args:
+        processes: those that train together; alone, errors are raised at once.
+
+    Attributes:
+        error: the first that was held, or None.
+    """
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self.error: FacerecError | None = None
+
+    @contextmanager
+    def holding_errors(self) -> Iterator[None]:
+        """Keeps a FacerecError for `reach`."""
+        try:
+            yield
+        except FacerecError as error:
+            if self.processes.world_size == 1:
+                raise
+            self.error = self.error or error
+
+    def reach(self, *flags: bool) -> list[bool]:
+        """For each flag, whether any process has raised it. All must call it; raises where one holds an error."""
+        failed, *raised = self.processes.any(self.error is not None, *flags)
+        if failed:
+            self.processes.raise_together(self.error)
+        return raised

@@ -1,0 +1,81 @@
+"""The network that several processes train together: torch's DistributedDataParallel, wrapped anew as parts thaw."""
+
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from facerec.core.processes import Processes
+
+Compression = Literal["none", "fp16", "bf16"]
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class DataParallel:
+    """Calls the network; with other processes, the backward of a step's last micro-batch sums the gradients of all.
+
+    Sums, where DDP by itself takes means: the gradients of the class centres, which lie in shards, are sums already, so
+    every process divides its losses by the number of micro-batches of all. Running statistics of batch normalisation
+    are not exchanged.
+
+    Args:
+        network: on its device; maybe compiled.
+        processes: those that hold the same weights.
+        deterministic: sum in the same order in every step, also in the first after resuming. DDP otherwise changes its
+            buckets after the first backward of a process.
+        compression: number format in which gradients travel.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, processes: Processes, deterministic: bool, compression: Compression
+    ) -> None:
+        self.network = network
+        self.processes = processes
+        self.deterministic = deterministic
+        self.compression = compression
+        self._wrapped: nn.Module | None = None
+        self._trained: list[bool] = []
+
+    def start_step(self) -> None:
+        """Before a step, when it is known which parameters move in it: DDP takes that in once."""
+        trained = [parameter.requires_grad for parameter in self.network.parameters()]
+        if self.processes.world_size == 1 or trained == self._trained:
+            return
+        self._trained, self._wrapped = trained, None
+        if any(trained):
+            self._wrapped = DistributedDataParallel(
+                self.network,
+                broadcast_buffers=False,
+                find_unused_parameters=self.deterministic,  # what keeps it from changing its buckets
+                gradient_as_bucket_view=True,
+            )
+            hook = _summed if self.compression == "none" else _compressed(_DTYPES[self.compression])
+            self._wrapped.register_comm_hook(self.processes.world_size, hook)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images (B, 3, H, W) -> embeddings (B, D)."""
+        return self.network(images) if self._wrapped is None else self._wrapped(images)
+
+    def accumulating(self, *, is_last: bool) -> Any:
+        """A context for forward and backward of a micro-batch: gradients stay here until the step's last one."""
+        if is_last or not isinstance(self._wrapped, DistributedDataParallel):
+            return nullcontext()
+        return self._wrapped.no_sync()
+
+
+def _summed(_world_size: int, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    return work.get_future().then(lambda done: done.value()[0])
+
+
+def _compressed(dtype: torch.dtype) -> Any:
+    def hook(world_size: int, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        buffer = bucket.buffer()
+        small = (buffer / world_size).to(dtype)  # a sum of halves may exceed fp16
+        work = dist.all_reduce(small, async_op=True)
+        return work.get_future().then(lambda done: buffer.copy_(done.value()[0]).mul_(world_size))
+
+    return hook

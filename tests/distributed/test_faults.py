@@ -1,0 +1,132 @@
+"""Processes of a launched training that die, hang or fail: what goes on, what ends, and what the user is told."""
+
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facerec.data.recordio import write_insightface_set
+from tests.distributed.launches import STEPS_BETWEEN, launch_overrides, workers_of
+from tests.integration.training_runs import (
+    NUM_STEPS,
+    SIZE_PX,
+    Process,
+    Starter,
+    encoded_images,
+    has_ended,
+    last_step,
+    result_bits,
+    run,
+    write_faces,
+)
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the tests look into /proc")
+MANY_STEPS = 120
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("faces") / "set")
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    with Starter() as ready:
+        yield ready
+
+
+def kill_one(process: Process, run_dir: Path, chance: random.Random, *, after: int, within_s: float = 0.3) -> int:
+    """Kills a process of a launched training: any of them, within some time after so many steps. Returns which."""
+    process.wait_until(lambda: last_step(run_dir) >= after and len(workers_of(process.pid)) == 2)
+    time.sleep(chance.uniform(0, within_s))
+    rank = chance.choice([0, 1])
+    os.kill(workers_of(process.pid)[rank], signal.SIGKILL)
+    return rank
+
+
+def undisturbed_bits(starter: Starter, faces: Path, run_dir: Path, *more: str, step: int) -> dict[str, str]:
+    run(starter.start, launch_overrides(faces, run_dir, *more), run_dir.with_suffix(".log"))
+    return result_bits(run_dir, step=step)
+
+
+def test_killed_process_is_started_again_and_the_bits_are_those_of_an_undisturbed_run(faces, starter, tmp_path):
+    run_dir, log, chance = tmp_path / "run", tmp_path / "log", random.Random(3)
+    process = starter.start(launch_overrides(faces, run_dir), log)
+    rank = kill_one(process, run_dir, chance, after=chance.randint(5, NUM_STEPS - 10))
+    assert process.wait() == 0, log.read_text()
+    printed = log.read_text()
+    told = f"process {rank} was killed by SIGKILL; restart 1 of 3 (launch.max_restarts), from the last checkpoint"
+    assert printed.count(told) == 1 and "Traceback" not in printed and "stopping at" not in printed
+    assert re.search(rf"error: process {1 - rank} of 2 waited after step \d+ in .*, but another one has gone", printed)
+    resumed_at = int(re.search(r"resuming from \S+, step (\d+) of 24", printed)[1])
+    assert resumed_at % STEPS_BETWEEN == 0 and "not bit-exact" not in printed
+    assert result_bits(run_dir) == undisturbed_bits(starter, faces, tmp_path / "other", step=NUM_STEPS)
+
+
+def test_image_that_one_process_cannot_read_ends_all_with_one_message(starter, tmp_path):
+    images = encoded_images(seed=1)
+    images[2][3] = b"no image"
+    write_insightface_set(tmp_path / "set", images, height_px=SIZE_PX, width_px=SIZE_PX)
+    log = tmp_path / "log"
+    process = starter.start(launch_overrides(tmp_path / "set", tmp_path / "run"), log)
+    assert process.wait() == 2, log.read_text()
+    printed = log.read_text()
+    assert printed.count("error: ") == 1 and "train.rec" in printed.partition("error: ")[2]
+    assert "Traceback" not in printed and "restart" not in printed
+
+
+@pytest.mark.slow
+def test_twenty_kills_in_a_row_leave_the_bits_of_an_undisturbed_run(faces, starter, tmp_path):
+    run_dir, log, chance = tmp_path / "run", tmp_path / "log", random.Random(5)
+    long = f"trainer.num_steps={MANY_STEPS}"
+    process = starter.start(launch_overrides(faces, run_dir, long, "launch.max_restarts=20"), log)
+    reached = 0
+    for number in range(1, 21):
+        reached = max(reached, last_step(run_dir))
+        if number % 4 == 0:  # while they start
+            rank = kill_one(process, run_dir, chance, after=0, within_s=8)
+        else:
+            rank = kill_one(process, run_dir, chance, after=min(reached + chance.randint(1, 6), MANY_STEPS - 10))
+        process.wait_until(lambda number=number: f"; restart {number} of 20" in log.read_text())
+        assert f"process {rank} was killed by SIGKILL; restart {number} of 20" in log.read_text()
+    assert process.wait() == 0, log.read_text()
+    expected = undisturbed_bits(starter, faces, tmp_path / "other", long, step=MANY_STEPS)
+    assert result_bits(run_dir, step=MANY_STEPS) == expected
+
+
+@pytest.mark.slow
+def test_too_many_deaths_end_with_one_clear_message(faces, starter, tmp_path):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    process = starter.start(launch_overrides(faces, run_dir, "launch.max_restarts=0"), log)
+    rank = kill_one(process, run_dir, random.Random(1), after=3)
+    assert process.wait() == 1
+    told = (
+        f"error: process {rank} was killed by SIGKILL after 0 restarts (launch.max_restarts); the same command goes on"
+    )
+    assert log.read_text().count(told) == 1 and "Traceback" not in log.read_text()
+    printed = run(starter.start, launch_overrides(faces, run_dir), log)
+    assert "resuming from" in printed
+
+
+@pytest.mark.slow
+def test_process_that_does_not_answer_ends_the_training_after_the_timeout(faces, starter, tmp_path):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    timeout_s = 15
+    limits = ["launch.max_restarts=0", f"launch.timeout_minutes={timeout_s / 60}"]
+    process = starter.start(launch_overrides(faces, run_dir, *limits), log)
+    process.wait_until(lambda: last_step(run_dir) >= 3)
+    workers = workers_of(process.pid)
+    started = time.monotonic()
+    os.kill(workers[1], signal.SIGSTOP)
+    assert process.wait() == 1
+    assert timeout_s <= time.monotonic() - started < timeout_s + 60  # torch gives it 30 s to end
+    waited = r"error: process 0 of 2 waited after step (\d+) in \w+ \(.*\), but another one does not answer: Timed out"
+    assert int(re.search(waited, log.read_text())[1]) >= 3
+    assert "error: process 0 ended with exit code 1 after 0 restarts" in log.read_text()
+    assert all(map(has_ended, workers.values()))
