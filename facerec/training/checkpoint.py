@@ -1,11 +1,10 @@
 """Checkpoints: written whole or not at all, restored exactly, and pruned to the last and the best."""
 
 import json
-import math
 import shutil
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,38 +19,14 @@ from safetensors.torch import load_file, save_file
 from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.failing_together import failing_together
 from facerec.core.manifest import read_manifest, whole_directory
-from facerec.core.processes import ALONE, Processes
+from facerec.core.processes import Processes
 from facerec.core.run_log import LOGGER
-from facerec.losses.objective import Objective
-from facerec.networks.embedding_net import EmbeddingNet
 from facerec.networks.weights import CARD_FILE, MODEL_FILE, newest_whole, step_directories
-from facerec.training.moving_average import MovingAverage
 from facerec.training.state_files import read_tensors, write_tensors
+from facerec.training.train_state import TrainState, is_of_classes
 
-_OF_CLASSES = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")
 STATE = "train_state"
 VALUES_FILE = "state.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainState:
-    """The live objects that a checkpoint is taken from and restored into.
-
-    Attributes:
-        network, objective, optimizer, scaler: of the training.
-        average: the moving average of the network; it is then the checkpoint's model, and the network that is trained
-            lies in the training state.
-        frozen: names of the parameters that stand still at first. The optimizer holds nothing for them until they move.
-        processes: those that train together.
-    """
-
-    network: EmbeddingNet
-    objective: Objective
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: MovingAverage | None = None
-    frozen: Collection[str] = ()
-    processes: Processes = ALONE
 
 
 class CheckpointStore:
@@ -135,16 +110,14 @@ class CheckpointStore:
         stored = {"step": step, "metrics": dict(metrics), "metrics_step": metrics_step, **about}
         fresh = metrics if metrics_step == step else {}
         thresholds = {key: value for key, value in fresh.items() if key.endswith("/threshold_cosine")}
-        model: Mapping[str, torch.Tensor] = {}
-        if state.processes.is_first:
-            model = (state.network if state.average is None else state.average.network).state_dict()
-        tensors, lengths = _state_tensors(state)
+        model = state.model.state_dict() if state.processes.is_first else {}
+        tensors = state.tensors()
         content = _Content(
             model={key: _on_cpu(value, copied=self.in_background) for key, value in model.items()},
             card={**state.network.card(), **about, "step": step, "thresholds": thresholds},
             tensors={key: _on_cpu(value, copied=self.in_background) for key, value in tensors.items()},
-            shard_lengths=lengths,
-            values={"scaler": state.scaler.state_dict(), "step": step},
+            shard_lengths=state.shard_lengths(tensors),
+            values={**state.values(), "step": step},
         )
         if not self.in_background:
             self._write(path, content, stored, state.processes)
@@ -176,8 +149,9 @@ class CheckpointStore:
             done.set_result(None)
 
     def _write(self, path: Path, content: "_Content", stored: dict[str, Any], processes: Processes) -> None:
-        if processes.is_first:
-            _set_aside(path)
+        with failing_together(processes):
+            if processes.is_first:
+                _set_aside(path)
         with whole_directory(path, stored, needed_bytes=content.num_bytes(), processes=processes) as partial:
             write_tensors(partial / STATE, content.tensors, shard_lengths=content.shard_lengths, processes=processes)
             if processes.is_first:
@@ -204,21 +178,10 @@ class CheckpointStore:
             CheckpointError: the checkpoint is damaged, or belongs to a network or optimizer of another shape.
         """
         manifest = _checked_manifest(path, state.processes)
-        tensors = read_tensors(path / STATE, is_sharded=_is_of_classes, processes=_holders(state))
+        tensors = read_tensors(path / STATE, is_sharded=is_of_classes, processes=state.holders)
         values = json.loads((path / STATE / VALUES_FILE).read_text())
-        model = load_file(path / MODEL_FILE)
         try:
-            if state.average is None:
-                state.network.load_state_dict(model)
-            else:
-                state.average.network.load_state_dict(model)
-                state.network.load_state_dict(_below("network.", tensors))
-            live = state.objective.state_dict()
-            stored = _below("objective.", tensors)
-            fitting = {key: value.view(live[key].shape) if key in live else value for key, value in stored.items()}
-            state.objective.load_state_dict(fitting)
-            _restore_optimizer(state.optimizer, tensors, frozen=state.frozen)
-            state.scaler.load_state_dict(values["scaler"])
+            state.restore(load_file(path / MODEL_FILE), tensors, values)
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
                 f"{path} does not fit this run ({error}). Use another run_dir, or init_from={path} to start from its "
@@ -326,73 +289,3 @@ def _write_model(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
         save_file(dict(tensors), path)
     except SafetensorError as error:  # how it reports a full disk
         raise OSError(str(error)) from None
-
-
-def _state_tensors(state: TrainState) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
-    """What a checkpoint has beside the model, and the whole lengths of those tensors that lie in shards.
-
-    The class centres and all that belongs to them have a row per class, with all of its sub-centres, so that any number
-    of processes cuts them between two classes.
-    """
-    tensors = _optimizer_tensors(state.optimizer)
-    tensors |= {f"objective.{key}": value for key, value in state.objective.state_dict().items()}
-    if state.average is not None:
-        tensors |= {f"network.{key}": value for key, value in state.network.state_dict().items()}
-    lengths: dict[str, int] = {}
-    for name in filter(_is_of_classes, tensors):
-        centres, rows = state.objective.head.centres, tensors[name]
-        rows_per_class = 1 if "bias" in name else centres.num_sub_centres
-        tensors[name] = rows.reshape(len(centres.classes), rows_per_class * math.prod(rows.shape[1:]))
-        if _holders(state).world_size > 1:
-            lengths[name] = centres.num_classes
-    return tensors, lengths
-
-
-def _is_of_classes(name: str) -> bool:
-    return name.startswith(_OF_CLASSES) and not name.endswith("|step")
-
-
-def _holders(state: TrainState) -> Processes:
-    """The processes that hold a shard of the class centres each."""
-    return state.processes if getattr(state.objective.head, "is_sharded", False) else ALONE
-
-
-def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
-    return [pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)]
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Tensors by "optimizer.<parameter>|<name>". Rates and decays come from the configuration."""
-    tensors = {}
-    for name, parameter in _named(optimizer):
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"optimizer.{name}|{key}"] = value
-    return tensors
-
-
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], *, frozen: Collection[str]
-) -> None:
-    by_parameter: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in _below("optimizer.", tensors).items():
-        name, state_name = key.rsplit("|", 1)
-        by_parameter.setdefault(name, {})[state_name] = value
-    parameters = dict(_named(optimizer))
-    if unknown := sorted(set(by_parameter) - set(parameters)):
-        raise KeyError(f"its optimizer holds {unknown[0]}, which this run does not train")
-    if by_parameter and (absent := sorted(set(parameters) - set(by_parameter) - set(frozen))):
-        raise KeyError(f"its optimizer holds nothing for {absent[0]}, which this run trains")
-    fused = {name for group in optimizer.param_groups if group["fused"] for name in group["names"]}
-    for name, stored in by_parameter.items():
-        parameter = parameters[name]
-        for state_name, value in stored.items():
-            # The layout of the parameter (channels-last or not) is kept: the sums of the next step are then the same.
-            like = torch.empty_like(parameter)
-            if state_name == "step":  # a number, which only a fused kernel wants on the device
-                like = torch.empty_like(value, device=parameter.device if name in fused else "cpu")
-            optimizer.state[parameter][state_name] = like.copy_(value.view(like.shape))

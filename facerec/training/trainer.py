@@ -23,7 +23,7 @@ from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.training.agreement import Agreement
 from facerec.training.centre_rows import CentreRows
-from facerec.training.checkpoint import CheckpointStore, TrainState
+from facerec.training.checkpoint import CheckpointStore
 from facerec.training.class_means import start_at_class_means
 from facerec.training.data_parallel import DataParallel
 from facerec.training.finite_guard import FiniteGuard
@@ -36,6 +36,7 @@ from facerec.training.schedule import Schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
 from facerec.training.stop_signal import StopSignal
 from facerec.training.timetable import Timetable
+from facerec.training.train_state import TrainState
 
 MANY_CENTRES = 2**26
 """Entries of the class centres (256 MB) from which freed memory goes back to the system: where it is kept, a gradient

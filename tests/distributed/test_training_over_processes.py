@@ -114,11 +114,25 @@ def assert_close(found: Outcome, expected: Outcome, *, name: str, rtol: float = 
         )
 
 
-def compare(names: list[str], world_size: int, *, num_classes: int, parts: dict[str, Any], **tolerance: float) -> None:
-    expected = train_all(names, num_classes, parts)
+def compare(
+    names: list[str],
+    world_size: int,
+    *,
+    num_classes: int,
+    parts: dict[str, Any],
+    expected: list[Outcome] | None = None,
+    **tolerance: float,
+) -> None:
+    """Fails unless all processes find what one alone does, which may be given as `expected`."""
+    expected = expected or train_all(names, num_classes, parts)
     for rank, outcomes in enumerate(run_processes(world_size, train_all, names, num_classes, parts)):
         for name, found, of_one in zip(names, outcomes, expected, strict=True):
             assert_close(found, of_one, name=f"{name}, process {rank} of {world_size}", **tolerance)
+
+
+@pytest.fixture(scope="module")
+def every_head_alone() -> list[Outcome]:
+    return train_all(list(CASES), 10, {})
 
 
 def test_some_heads_over_three_processes():
@@ -127,8 +141,8 @@ def test_some_heads_over_three_processes():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_every_head_over_processes(world_size):
-    compare(list(CASES), world_size, num_classes=10, parts={})
+def test_every_head_over_processes(world_size, every_head_alone):
+    compare(list(CASES), world_size, num_classes=10, parts={}, expected=every_head_alone)
 
 
 @pytest.mark.slow

@@ -17,8 +17,9 @@ from facerec.core.manifest import read_manifest
 from facerec.losses.objective import Objective
 from facerec.networks.weights import read_model
 from facerec.training import checkpoint as checkpoint_module
-from facerec.training.checkpoint import CheckpointStore, TrainState, check_interval
+from facerec.training.checkpoint import CheckpointStore, check_interval
 from facerec.training.optimizer import SGD, AdamW
+from facerec.training.train_state import TrainState
 
 
 class TinyNet(nn.Module):

@@ -1,0 +1,136 @@
+"""The live objects that a checkpoint is taken from and restored into, as named tensors and plain values."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from facerec.core.processes import ALONE, Processes
+from facerec.losses.objective import Objective
+from facerec.networks.embedding_net import EmbeddingNet
+from facerec.training.moving_average import MovingAverage
+
+_OF_CLASSES = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")
+"""How the names of the class centres begin, and of all that belongs to them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """What a training is made of.
+
+    Attributes:
+        network, objective, optimizer, scaler: of the training.
+        average: the moving average of the network; it is then the checkpoint's model, and the network that is trained
+            lies in the training state.
+        frozen: names of the parameters that stand still at first. The optimizer holds nothing for them until they move.
+        processes: those that train together.
+    """
+
+    network: EmbeddingNet
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: MovingAverage | None = None
+    frozen: Collection[str] = ()
+    processes: Processes = ALONE
+
+    @property
+    def model(self) -> EmbeddingNet:
+        """The network that evaluation gets."""
+        return self.network if self.average is None else self.average.network
+
+    @property
+    def holders(self) -> Processes:
+        """The processes that hold a shard of the class centres each."""
+        return self.processes if getattr(self.objective.head, "is_sharded", False) else ALONE
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All but the model, by name; of the class centres those of this process.
+
+        The class centres and all that belongs to them have a row per class, with all of its sub-centres, so that any
+        number of processes cuts them between two classes.
+        """
+        tensors = _optimizer_tensors(self.optimizer)
+        tensors |= {f"objective.{key}": value for key, value in self.objective.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        for name in filter(is_of_classes, tensors):
+            centres, rows = self.objective.head.centres, tensors[name]
+            rows_per_class = 1 if "bias" in name else centres.num_sub_centres
+            tensors[name] = rows.reshape(len(centres.classes), rows_per_class * math.prod(rows.shape[1:]))
+        return tensors
+
+    def shard_lengths(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+        """The whole lengths of those tensors of which this process has a shard."""
+        if self.holders.world_size == 1:
+            return {}
+        return {name: self.objective.head.centres.num_classes for name in tensors if is_of_classes(name)}
+
+    def values(self) -> dict[str, Any]:
+        """What is no tensor."""
+        return {"scaler": self.scaler.state_dict()}
+
+    def restore(
+        self, model: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]
+    ) -> None:
+        """Puts back what `model.state_dict()`, `tensors` and `values` have given.
+
+        Raises:
+            RuntimeError, KeyError: they belong to a network or an optimizer of another shape.
+        """
+        self.model.load_state_dict(model)
+        if self.average is not None:
+            self.network.load_state_dict(_below("network.", tensors))
+        live, stored = self.objective.state_dict(), _below("objective.", tensors)
+        fitting = {key: value.view(live[key].shape) if key in live else value for key, value in stored.items()}
+        self.objective.load_state_dict(fitting)
+        _restore_optimizer(self.optimizer, tensors, frozen=self.frozen)
+        self.scaler.load_state_dict(values["scaler"])
+
+
+def is_of_classes(name: str) -> bool:
+    """Whether a tensor with this name has a row per class."""
+    return name.startswith(_OF_CLASSES) and not name.endswith("|step")
+
+
+def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
+    return [pair for group in optimizer.param_groups for pair in zip(group["names"], group["params"], strict=True)]
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Tensors by "optimizer.<parameter>|<name>". Rates and decays come from the configuration."""
+    tensors = {}
+    for name, parameter in _named(optimizer):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{name}|{key}"] = value
+    return tensors
+
+
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], *, frozen: Collection[str]
+) -> None:
+    by_parameter: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in _below("optimizer.", tensors).items():
+        name, state_name = key.rsplit("|", 1)
+        by_parameter.setdefault(name, {})[state_name] = value
+    parameters = dict(_named(optimizer))
+    if unknown := sorted(set(by_parameter) - set(parameters)):
+        raise KeyError(f"its optimizer holds {unknown[0]}, which this run does not train")
+    if by_parameter and (absent := sorted(set(parameters) - set(by_parameter) - set(frozen))):
+        raise KeyError(f"its optimizer holds nothing for {absent[0]}, which this run trains")
+    fused = {name for group in optimizer.param_groups if group["fused"] for name in group["names"]}
+    for name, stored in by_parameter.items():
+        parameter = parameters[name]
+        for state_name, value in stored.items():
+            # The layout of the parameter (channels-last or not) is kept: the sums of the next step are then the same.
+            like = torch.empty_like(parameter)
+            if state_name == "step":  # a number, which only a fused kernel wants on the device
+                like = torch.empty_like(value, device=parameter.device if name in fused else "cpu")
+            optimizer.state[parameter][state_name] = like.copy_(value.view(like.shape))

@@ -1,0 +1,74 @@
+"""Tensors come back from a distributed checkpoint as they were, and its metadata run nothing."""
+
+import os
+import pickle
+
+import pytest
+import torch
+
+from facerec.core.errors import CheckpointError
+from facerec.core.processes import ALONE
+from facerec.training.state_files import read_tensors, write_tensors
+
+TENSORS = {
+    "weight|momentum": torch.arange(6.0).view(2, 3),
+    "half": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+    "double": torch.tensor([[1 / 3]], dtype=torch.float64),
+    "step": torch.tensor(7),
+    "flags": torch.tensor([True, False]),
+    "nothing": torch.empty(0, 4),
+    "channels last": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+}
+
+
+def read(directory) -> dict[str, torch.Tensor]:
+    return read_tensors(directory, is_sharded=lambda name: False, processes=ALONE)
+
+
+@pytest.fixture
+def written(tmp_path):
+    write_tensors(tmp_path / "state", TENSORS, shard_lengths={}, processes=ALONE)
+    return tmp_path / "state"
+
+
+def test_tensors_come_back(written):
+    found = read(written)
+    assert found.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
+
+
+class Planted:
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_planted_code_in_the_metadata_is_refused_and_does_not_run(written, tmp_path):
+    (written / ".metadata").write_bytes(pickle.dumps({"state_dict_metadata": Planted(tmp_path / "ran")}))
+    with pytest.raises(CheckpointError, match=r"\.metadata cannot be read \(it names posix\.mkdir.*Nothing in it was"):
+        read(written)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["builtins.eval", "torch.load", "torch.serialization._get_layout.__globals__"])
+def test_other_names_are_refused(name, written):
+    module, _, attribute = name.rpartition(".")
+    (written / ".metadata").write_bytes(b"\x80\x04c" + f"{module}\n{attribute}\n".encode() + b".")
+    with pytest.raises(CheckpointError, match="which no checkpoint of facerec needs"):
+        read(written)
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps([1, 2])])
+def test_damaged_metadata_is_an_error_that_names_the_file(content, written):
+    (written / ".metadata").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state/\.metadata"):
+        read(written)
+
+
+def test_damaged_tensors_are_an_error_that_names_the_directory(written):
+    (written / "__0_0.distcp").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=rf"{written} cannot be read"):
+        read(written)
