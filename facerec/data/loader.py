@@ -67,11 +67,14 @@ class BatchLoader:
         num_micro_batches = global_batch_size // micro_batch_size
         num_own, left_over = divmod(num_micro_batches, processes.world_size)
         if left_over:
+            own, rest = divmod(global_batch_size, processes.world_size)
+            mend = f"set trainer.micro_batch_size to {own}, or to a divisor of it"
+            if rest:
+                mend = f"make data.global_batch_size a multiple of {processes.world_size * micro_batch_size}"
             raise ConfigError(
                 f"data.global_batch_size={global_batch_size} in micro-batches of {micro_batch_size} "
                 f"(trainer.micro_batch_size) makes {num_micro_batches}, which {processes.world_size} processes cannot "
-                f"share evenly: set trainer.micro_batch_size to {global_batch_size // processes.world_size}, or to a "
-                "divisor of it, and data.global_batch_size to a multiple of both"
+                f"share evenly: {mend}"
             )
         if num_workers < 0:
             raise ConfigError(f"loader.num_workers={num_workers}; expected 0 or more")

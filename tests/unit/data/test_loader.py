@@ -59,9 +59,12 @@ def test_processes_share_the_micro_batches_in_order():
     assert sorted(item for part in shared for item in part) == alone
 
 
-@pytest.mark.parametrize("world_size", [2, 4])
-def test_micro_batches_that_the_processes_cannot_share_are_refused(world_size):
-    with pytest.raises(ConfigError, match=rf"makes 3, which {world_size} processes .* set trainer.micro_batch_size to"):
+@pytest.mark.parametrize(
+    ("world_size", "mend"),
+    [(2, "set trainer.micro_batch_size to 6"), (5, "make data.global_batch_size a multiple of 20")],
+)
+def test_micro_batches_that_the_processes_cannot_share_are_refused(world_size, mend):
+    with pytest.raises(ConfigError, match=rf"makes 3, which {world_size} processes cannot share evenly: {mend}"):
         loader(processes=Processes(world_size=world_size))
 
 
