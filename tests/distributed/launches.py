@@ -1,9 +1,11 @@
 """Trainings over two processes of this machine for the tests: what they run, and which processes they are."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.integration.training_runs import has_ended, tiny_overrides
+from tests.integration.training_runs import Process, environment, has_ended, tiny_overrides
 
 STEPS_BETWEEN = 2
 
@@ -12,6 +14,16 @@ def launch_overrides(data: Path, run_dir: Path, *more: str) -> list[str]:
     """The tiny training in two processes, to the bit the same each time; `more` wins."""
     every = f"checkpoint.every_steps={STEPS_BETWEEN}"
     return tiny_overrides(data, run_dir, "launch.processes=2", "trainer.deterministic=true", every, *more)
+
+
+def torchrun(overrides: list[str], log: Path, *options: str) -> Process:
+    """`torchrun --nproc-per-node=2 -m facerec train ...`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *options]
+    with open(log, "ab") as output:
+        started = subprocess.Popen(
+            [*command, "-m", "facerec", "train", *overrides], stdout=output, stderr=output, env=environment()
+        )
+    return Process(pid=started.pid, wait=lambda: started.wait(120), log=log)
 
 
 def children_of(pid: int) -> list[int]:

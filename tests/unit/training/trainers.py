@@ -73,7 +73,7 @@ def build_trainer(run_dir: Path, **parts: Any) -> Trainer:
             every_epochs=take("eval_every_epochs", None),
             at_start=take("eval_at_start", False),
         ),
-        run_log=RunLog(run_dir=run_dir, tensorboard=False),
+        run_log=RunLog(run_dir=run_dir, tensorboard=False, writes=this_process().is_first),
         log_every_steps=take("log_every_steps", 1),
         seed=take("seed", 1),
         about=take("about", {"trained_on": {"data_root": "noise"}}),
