@@ -1,31 +1,25 @@
-"""The verb `bench`: where time and memory go on this machine. suite=head: the engines and the margins."""
+"""The verb `bench`: suites of measurements, and a plan for machines that are not there."""
 
 import json
-import sys
 from pathlib import Path
-from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from facerec.bench.head import ENGINES, Size, measure_peak, time_engines, time_margins
-from facerec.cli.arguments import build, check_keys
-from facerec.cli.compose import compose
-from facerec.cli.config_files import config_directories, group_options
-from facerec.cli.summary import text_table
+from facerec.cli import bench_head, bench_plan
+from facerec.cli.overrides import key_of, parse_overrides
 from facerec.core.atomic_file import atomic_file
-from facerec.core.device import choose_device
 from facerec.core.errors import ConfigError
 
-SUITES = ("head",)
-KEYS = {"suite", "num_classes", "engines", "batch_size", "embedding_dim", "device", "num_threads", "rounds", "out"}
-BASELINE = "norm_softmax"
+SUITES = {"head": bench_head.run, "plan": bench_plan.run}
+KEYS = {"suite", "out"}
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Measures, prints the tables, and writes the figures as JSON where `out` says."""
-    _check(config)
-    figures = _head_suite(config)
+    """Runs the suite, which prints its tables, and writes the figures as JSON where `out` says."""
+    if config.suite not in SUITES:
+        raise ConfigError(f"suite={config.suite}; expected one of {', '.join(SUITES)}")
+    _check_overrides(overrides, suite=config.suite)
+    figures = SUITES[config.suite](config)
     if config.out is not None:
         path = Path(config.out).expanduser()
         with atomic_file(path) as file:
@@ -34,88 +28,17 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     return 0
 
 
-def _check(config: DictConfig) -> None:
-    check_keys(config, KEYS)
-    if config.suite not in SUITES:
-        raise ConfigError(f"suite={config.suite}; expected one of {', '.join(SUITES)}")
-    for engine in config.engines:
-        if engine not in ENGINES:
+def _check_overrides(overrides: list[str], *, suite: str) -> None:
+    """Refuses what the suite does not read: the keys of suite=head are no others', and it has no others."""
+    for override in parse_overrides(overrides):
+        name = key_of(override).split(".")[0]
+        if name in KEYS or (name in bench_head.KEYS) == (suite == "head"):
+            continue
+        if suite == "head":
             raise ConfigError(
-                f"engines={list(config.engines)}: no engine {engine}; expected some of {', '.join(ENGINES)}"
+                f"{override.input_line}: suite=head does not read it; it takes {', '.join(sorted(bench_head.KEYS))}"
             )
-    numbers = [*config.num_classes, config.batch_size, config.embedding_dim, config.rounds]
-    if config.num_threads is not None:
-        numbers.append(config.num_threads)
-    if any(not isinstance(number, int) or number < 1 for number in numbers) or min(config.num_classes, default=2) < 2:
         raise ConfigError(
-            "num_classes, batch_size, embedding_dim, num_threads and rounds are whole numbers above 0 (classes: 1)"
+            f"{override.input_line}: a key of suite=head; suite={suite} takes those of facerec train, such as "
+            "head.num_classes and trainer.micro_batch_size"
         )
-    choose_device(config.device)
-
-
-def _head_suite(config: DictConfig) -> dict[str, Any]:
-    num_threads = config.num_threads or torch.get_num_threads()
-    device = choose_device(config.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {num_threads} threads"
-    print(
-        f"head: B = {config.batch_size}, D = {config.embedding_dim}, fp32, {name}; {config.rounds} alternating rounds"
-    )
-    sizes = [
-        Size(
-            num_classes=num_classes,
-            batch_size=config.batch_size,
-            embedding_dim=config.embedding_dim,
-            device=config.device,
-            num_threads=num_threads,
-        )
-        for num_classes in config.num_classes
-    ]
-    figures: dict[str, Any] = {"engines": [], "margins": []}
-    for size in sizes:
-        print(f"... {size.num_classes:,} classes", file=sys.stderr)
-        timings = time_engines(size, config.engines, rounds=config.rounds)
-        for engine, timing in timings.items():
-            peak = measure_peak(size, engine)
-            figures["engines"].append({"num_classes": size.num_classes, "engine": engine, **vars(timing), **vars(peak)})
-    print("\n" + text_table(ENGINE_COLUMNS, [_engine_row(row) for row in figures["engines"]]))
-    heads = {option: _head(option) for option in sorted(_head_names(), key=lambda option: option != BASELINE)}
-    for engine in ("dense", "chunked"):
-        print(f"... {len(heads)} margins, {engine}", file=sys.stderr)
-        for head, timing in time_margins(heads, sizes[0], engine=engine, rounds=config.rounds).items():
-            figures["margins"].append({"head": head, "engine": engine, **vars(timing)})
-    print(f"\nover {BASELINE}, C = {sizes[0].num_classes:,}\n")
-    print(text_table(MARGIN_COLUMNS, [_margin_row(row) for row in figures["margins"]]))
-    return figures
-
-
-ENGINE_COLUMNS = ("classes", "engine", "ms per step", "of the first", "range", "peak GB", "beyond GB")
-MARGIN_COLUMNS = ("head", "engine", "ms per step", "of the first", "range")
-
-
-def _engine_row(row: dict[str, Any]) -> list[str]:
-    return [
-        f"{row['num_classes']:,}",
-        row["engine"],
-        *_times(row),
-        f"{row['total'] / 1e9:.2f}",
-        f"{row['beyond'] / 1e9:.2f}",
-    ]
-
-
-def _margin_row(row: dict[str, Any]) -> list[str]:
-    return [row["head"], row["engine"], *_times(row)]
-
-
-def _times(row: dict[str, Any]) -> list[str]:
-    lowest, highest = row["ratio_range"]
-    return [f"{1e3 * row['median_s']:.1f}", f"{row['ratio']:.2f}", f"{lowest:.2f}-{highest:.2f}"]
-
-
-def _head_names() -> list[str]:
-    return group_options("head", config_directories())
-
-
-def _head(option: str) -> Any:
-    """A maker of the head that a YAML in configs/head describes."""
-    section = compose("train", [f"head={option}"]).head
-    return lambda **sizes: build({**section, **sizes})
