@@ -44,7 +44,10 @@ VERBS = {
     ),
     "bench": Verb(
         module="facerec.cli.bench",
-        summary="measure where time and memory go on this machine",
-        examples=("facerec bench suite=head num_classes=[100000]",),
+        summary="measure where time and memory go on this machine, or plan a training on another",
+        examples=(
+            "facerec bench suite=head num_classes=[100000]",
+            "facerec bench suite=plan backbone=iresnet100 head.num_classes=10000000 launch.gpus=8",
+        ),
     ),
 }
