@@ -32,7 +32,7 @@ def whole_directory(
     Args:
         path: the final name; must not exist.
         about: plain values that the manifest carries beside the checksums.
-        needed_bytes: how much will be written, for the message about a full disk.
+        needed_bytes: how much this process will write, for the message about a full disk.
         processes: all that write into it; all must call this, each checksums its part of the files, and none leaves
             before the directory has its name.
 
@@ -42,11 +42,14 @@ def whole_directory(
     """
     name = processes.gather_objects(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")[0]
     partial = path.with_name(name)
+    needed = sum(processes.gather_objects(needed_bytes))
+    free = needed
     try:
         with _together(path, processes):
             if processes.is_first:
                 partial.mkdir(parents=True)
         with _together(path, processes):
+            free = shutil.disk_usage(partial).free
             yield partial
         own: dict[str, Any] = {}
         with _together(path, processes):
@@ -67,8 +70,8 @@ def whole_directory(
     except BaseException as error:
         if processes.is_first:
             shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, CheckpointError) and (free := shutil.disk_usage(path.parent).free) < needed_bytes:
-            needed_gb, free_gb = needed_bytes / 1e9, free / 1e9
+        if isinstance(error, CheckpointError) and free < needed:
+            needed_gb, free_gb = needed / 1e9, free / 1e9
             raise CheckpointError(
                 f"{error}. {needed_gb:.2f} GB are needed and {free_gb:.2f} GB free, so {needed_gb - free_gb:.2f} GB "
                 "are missing"

@@ -66,7 +66,7 @@ def write_tensors(
         try:
             dcp.save(
                 plain,
-                storage_writer=filesystem.FileSystemWriter(directory),
+                storage_writer=_Writer(directory),
                 process_group=processes.group,
                 no_dist=processes.world_size == 1,
             )
@@ -121,6 +121,18 @@ def _cause(error: CheckpointException) -> OSError:
     """What went wrong in the first process that failed."""
     cause = next(iter(error.failures.values()))[0]
     return cause if isinstance(cause, OSError) else OSError(f"{type(cause).__name__}: {cause}")
+
+
+class _Writer(filesystem.FileSystemWriter):
+    """DCP's writer, which tells why the system did not write."""
+
+    def write_data(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().write_data(*arguments, **options)
+        except RuntimeError as error:  # torch's file format finds itself cut off while the cause is on its way
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 class _Reader(filesystem.FileSystemReader):

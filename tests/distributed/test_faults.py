@@ -3,14 +3,18 @@
 import os
 import random
 import re
+import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from facerec.core.manifest import read_manifest
 from facerec.data.recordio import write_insightface_set
+from facerec.networks.weights import step_directories
 from tests.distributed.launches import STEPS_BETWEEN, launch_overrides, workers_of
 from tests.integration.training_runs import (
     NUM_STEPS,
@@ -50,6 +54,66 @@ def test_killed_process_is_started_again_and_the_bits_are_those_of_an_undisturbe
     assert all(re.fullmatch(gone, line) for line in printed.splitlines() if line.startswith("error: "))
     resumed_at = int(re.search(r"resuming from \S+, step (\d+) of 24", printed)[1])
     assert resumed_at % STEPS_BETWEEN == 0 and "not bit-exact" not in printed
+    assert result_bits(run_dir) == torchrun_bits
+
+
+def kill_while_writing(process: Process, run_dir: Path, *, after: int, victims: Callable[[], list[int]]) -> None:
+    """Kills processes when, after so many steps, a checkpoint begins to hold something of both workers."""
+    before = set(partial_checkpoints(run_dir))
+
+    def is_written() -> bool:
+        begun = set(partial_checkpoints(run_dir)) - before
+        return any(len(list(path.rglob("*.distcp"))) == 2 for path in begun)
+
+    process.wait_until(lambda: last_step(run_dir) >= after and is_written())
+    for pid in victims():
+        os.kill(pid, signal.SIGKILL)
+
+
+def partial_checkpoints(run_dir: Path) -> list[Path]:
+    return list((run_dir / "checkpoints").glob("step-*.partial-*"))
+
+
+@pytest.mark.slow
+def test_kills_while_a_checkpoint_is_written_leave_the_one_before(faces, torchrun_bits, starter, tmp_path):
+    run_dir, log, chance = tmp_path / "run", tmp_path / "log", random.Random(11)
+    overrides = launch_overrides(faces, run_dir, "checkpoint.every_steps=1", "checkpoint.keep_last=1")
+    process = starter.start(overrides, log)
+    for number in (1, 2, 3):  # one of the two: they start again by themselves
+        after = last_step(run_dir) + 3
+        kill_while_writing(
+            process, run_dir, after=after, victims=lambda: [workers_of(process.pid)[chance.choice([0, 1])]]
+        )
+        process.wait_until(lambda number=number: f"; restart {number} of 3" in log.read_text())
+    kill_while_writing(  # all at once, as when the power fails
+        process,
+        run_dir,
+        after=last_step(run_dir) + 3,
+        victims=lambda: [process.pid, *workers_of(process.pid).values()],
+    )
+    assert process.wait() == -signal.SIGKILL
+    for checkpoint in step_directories(run_dir / "checkpoints"):
+        read_manifest(checkpoint)
+    printed = run(starter.start, overrides, log)
+    assert printed.count("resuming from") == 4 and "passed over" not in printed and "not bit-exact" not in printed
+    assert result_bits(run_dir) == torchrun_bits
+    assert len(list((run_dir / "checkpoints").iterdir())) <= 2  # what the kills left was swept up
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_for_one_process_ends_all_and_what_was_saved_stays(faces, torchrun_bits, starter, tmp_path):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    process = starter.start(launch_overrides(faces, run_dir), log)
+    process.wait_until(lambda: last_step(run_dir) >= 5)
+    resource.prlimit(workers_of(process.pid)[1], resource.RLIMIT_FSIZE, (10**5, 10**5))  # its part is 1.4 MB
+    assert process.wait() == 2, log.read_text()
+    printed = log.read_text()
+    assert printed.count("error: ") == 1 and "Traceback" not in printed and "restart" not in printed
+    told = r"error: (\S+) could not be written: .*File too large.*What was saved before is untouched"
+    failed = Path(re.search(told, printed)[1])
+    saved = step_directories(run_dir / "checkpoints")
+    assert saved and failed not in saved and not partial_checkpoints(run_dir)
+    assert f"resuming from {saved[-1]}" in run(starter.start, launch_overrides(faces, run_dir), log)
     assert result_bits(run_dir) == torchrun_bits
 
 
