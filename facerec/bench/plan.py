@@ -25,7 +25,6 @@ from facerec.heads.shards import shard_of
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.training.centre_rows import CentreRows
 from facerec.training.data_parallel import Compression
-from facerec.training.finite_guard import FiniteGuard
 from facerec.training.freezing import Freezing
 from facerec.training.optimizer import OptimizerSettings
 from facerec.training.precision import Precision, autocast
@@ -48,10 +47,9 @@ KINDS = (
     CENTRE_GRADIENT, GATHERED, SCRATCH,
 )  # fmt: skip
 
-HEAD, BACKWARD, UPDATE, CHECK = "head", "network's backward", "update", "check"
-MOMENTS = (HEAD, BACKWARD, UPDATE, CHECK)
-"""head: all of the forward pass, and the backward pass down to the embeddings; check: that all weights are finite,
-before evaluations and checkpoints."""
+HEAD, BACKWARD, UPDATE = "head", "network's backward", "update"
+MOMENTS = (HEAD, BACKWARD, UPDATE)
+"""head: all of the forward pass, and the backward pass down to the embeddings."""
 
 NETWORK_SUMS = "network's gradients: all-reduce"
 CENTRE_SUMS = "centres' gradients: all-reduce"
@@ -183,7 +181,6 @@ class _Rehearsal:
         for index in range(num_passes):
             self._micro_step(is_last=index == num_passes - 1)
         self._update()
-        self._check()
         for message in (EMBEDDINGS, EMBEDDING_GRADIENTS, SAMPLES):
             self.sent[message] = self.sent[message] * self.job.num_micro_batches // num_passes
         peaks = self.live.peaks()
@@ -339,12 +336,6 @@ class _Rehearsal:
             self.head.end_step()
             self.optimizer.zero_grad(set_to_none=True)
             self.head.zero_grad(set_to_none=True)
-
-    def _check(self) -> None:
-        self.live.moment, self.live.kind = CHECK, TEMPORARIES
-        guard = FiniteGuard(network=self.network, objective=self.head, sample_name=str)
-        with self.live:
-            guard.check_weights(0)
 
     # What is sent
 

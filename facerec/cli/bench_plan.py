@@ -89,10 +89,7 @@ def _print_memory(plan: Plan) -> None:
         if any(sizes):
             rows.append([kind, *(_gb(size) for size in sizes)])
     rows.append(["total", *(_gb(sum(plan.held_bytes[moment].values())) for moment in MOMENTS)])
-    print(
-        "\nGB in each process, when it has the most (head: with the whole forward pass; check: that all weights are "
-        "finite, before evaluations and checkpoints)\n"
-    )
+    print("\nGB in each process, when it has the most (head: with the whole forward pass)\n")
     print(text_table(("", *MOMENTS), rows))
     print(f"\npeak: {_gb(plan.peak_bytes)} GB ({plan.peak_moment})\n{NOT_COUNTED}")
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from facerec.cli.arguments import build, check_arguments, check_config, check_ke
 from facerec.cli.launch import LaunchSettings, launch
 from facerec.cli.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
 from facerec.cli.process_group import process_group
+from facerec.cli.profile import profiled
 from facerec.cli.run_directory import differences, run_directory
 from facerec.cli.summary import benchmark_table, own_command, where_it_lies
 from facerec.core.atomic_file import atomic_file
@@ -167,7 +168,7 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
         trainer = _build_trainer(config, source, found, run_dir, processes)
         if processes.is_first:
             _write_run(run_dir, config, overrides, found.fingerprint)
-    with _profiler(config.profile and processes.is_first, run_dir):
+    with profiled(run_dir) if config.profile and processes.is_first else nullcontext():
         result = trainer.fit()
     if not processes.is_first:
         return 0
@@ -373,21 +374,6 @@ def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(text.encode())
-
-
-def _profiler(enabled: bool, run_dir: Path) -> AbstractContextManager[Any]:
-    if not enabled:
-        return nullcontext()
-    from torch.profiler import profile
-
-    def write(profiler: Any) -> None:
-        path = run_dir / "profile" / "trace.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        profiler.export_chrome_trace(str(path))
-        print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=45))
-        print(f"trace: {path} (open it in Perfetto or chrome://tracing)")
-
-    return profile(on_trace_ready=write)
 
 
 def _finish(run_dir: Path, result: TrainResult) -> None:

@@ -64,9 +64,15 @@ class FiniteGuard:
         network = [*self.network.named_parameters(), *self.network.named_buffers()]
         learned = self.objective
         objective = [*learned.named_parameters(prefix="objective"), *learned.named_buffers(prefix="objective")]
-        tensors = [(name, value.detach()) for name, value in [*network, *objective] if value.is_floating_point()]
-        finite = torch.stack([value.isfinite().all() for _, value in tensors]).tolist()  # one wait for the device
-        return next((name for (name, _), is_finite in zip(tensors, finite, strict=True) if not is_finite), None)
+        tensors = {
+            name: value.detach()
+            for name, value in [*network, *objective]
+            if value.is_floating_point() and value.numel()
+        }
+        # the least and the largest, which a NaN goes through to: a mask would be as long as the class centres
+        ends = [torch.stack(value.aminmax()).isfinite().all() for value in tensors.values()]
+        finite = torch.stack(ends).tolist()  # one wait for the device
+        return next((name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite), None)
 
     def _message(self, batch: Batch, finite_emb_B: torch.Tensor, finite_loss_B: torch.Tensor) -> str:
         bad = (~(finite_emb_B & finite_loss_B)).nonzero().flatten().tolist()

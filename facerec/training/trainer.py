@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.profiler import record_function
 
 from facerec.core.batch import Batch
 from facerec.core.device import choose_device, keep_freed_memory
@@ -34,6 +35,7 @@ from facerec.training.precision import autocast, environment, gradient_scaler, m
 from facerec.training.progress import Progress
 from facerec.training.schedule import Schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
+from facerec.training.step_parts import AGREEMENT, BACKWARD, DATA, FORWARD, HEAD, STEP, UPDATE
 from facerec.training.stop_signal import StopSignal
 from facerec.training.timetable import Timetable
 from facerec.training.train_state import TrainState
@@ -163,7 +165,8 @@ class Trainer:
                     progress.clear()
                 (stopping,) = self.agreement.reach(stop.requested is not None)
                 while step < num_steps and not stopping:
-                    self._train_step(step, batches, progress)
+                    with record_function(STEP):
+                        self._train_step(step, batches, progress)
                     step += 1
                     if self.timetable.is_log_due(step, first_step=first_step, every_steps=self.log_every_steps):
                         progress.write(step, epoch=step / self.timetable.steps_per_epoch)
@@ -171,10 +174,11 @@ class Trainer:
                         self._evaluate(step)
                     if self.timetable.is_due(step, self.checkpoints):
                         checkpoint, saved_at = self._save(step), step
-                    with self.agreement.holding_errors():
-                        self.checkpoints.check()
-                    by_clock = self.processes.is_first and self.checkpoints.is_due_by_clock
-                    stopping, by_clock = self.agreement.reach(stop.requested is not None, by_clock)
+                    with record_function(AGREEMENT):
+                        with self.agreement.holding_errors():
+                            self.checkpoints.check()
+                        by_clock = self.processes.is_first and self.checkpoints.is_due_by_clock
+                        stopping, by_clock = self.agreement.reach(stop.requested is not None, by_clock)
                     if by_clock and saved_at != step:
                         checkpoint, saved_at = self._save(step), step
                 if checkpoint is None or saved_at != step:
@@ -291,11 +295,18 @@ class Trainer:
         )
         for micro_index in self.loader.own_micro_batches:
             waited_from = time.perf_counter()
-            batch = self._next_batch(batches, step=step, micro_index=micro_index)
+            with record_function(DATA):
+                batch = self._next_batch(batches, step=step, micro_index=micro_index)
             progress.waited_s += time.perf_counter() - waited_from
             if step == 0 and batch.micro_index == 0:
                 self._log_first_images(batch)
             self._micro_step(batch, progress)
+        with record_function(UPDATE):
+            grad_norm = self._update(step)
+        progress.add_step(grad_norm=grad_norm, lr=lr)
+
+    def _update(self, step: int) -> torch.Tensor:
+        """The optimizer's step, and all that is updated once per step. Returns the norm of the network's gradient."""
         with self.agreement.holding_errors():
             self.guard.check(before_step=step)
         self._sum_objective_gradients()
@@ -310,7 +321,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None and not skipped:
             self.average.update(self.network, step=step)
-        progress.add_step(grad_norm=grad_norm, lr=lr)
+        return grad_norm
 
     def _micro_step(self, batch: Batch, progress: Progress) -> None:
         """Forward and backward of one micro-batch; its share of the global batch's mean gradient is added."""
@@ -324,11 +335,14 @@ class Trainer:
         updates_statistics = batch.micro_index == (own[0] if self.settings.sync_batch_norm else 0)
         with self.forward.accumulating(is_last=batch.micro_index == own[-1]):
             with autocast(self.settings.precision, self.device), self._running_statistics(updates_statistics):
-                emb_BD = self.forward(images)
-                output = self.objective(emb_BD, labels, batch.images)
+                with record_function(FORWARD):
+                    emb_BD = self.forward(images)
+                with record_function(HEAD):
+                    output = self.objective(emb_BD, labels, batch.images)
             with self.agreement.holding_errors():
                 self.guard.watch(batch, emb_BD, output.sample_losses_B)
-            self.scaler.scale(output.loss / self.loader.num_micro_batches).backward()
+            with record_function(BACKWARD):
+                self.scaler.scale(output.loss / self.loader.num_micro_batches).backward()
         if batch.step == 0 and batch.micro_index == 0:
             expected = self.objective.expected_initial_loss()
             if expected is not None:
