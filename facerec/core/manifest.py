@@ -37,8 +37,8 @@ def whole_directory(
             before the directory has its name.
 
     Raises:
-        CheckpointError: the disk is full, or the directory cannot be written, by this process; on the others an
-            OtherProcessError. What was saved before is untouched.
+        CheckpointError: the disk is full, or the directory cannot be written or is not seen, by this process; on the
+            others an OtherProcessError. What was saved before is untouched.
     """
     name = processes.gather_objects(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")[0]
     partial = path.with_name(name)
@@ -49,7 +49,13 @@ def whole_directory(
             if processes.is_first:
                 partial.mkdir(parents=True)
         with _together(path, processes):
+            if not partial.is_dir():
+                raise CheckpointError(
+                    f"{partial}: made by the first process, not there for process {processes.rank}; all machines must "
+                    "see the same run_dir"
+                )
             free = shutil.disk_usage(partial).free
+        with _together(path, processes):
             yield partial
         own: dict[str, Any] = {}
         with _together(path, processes):

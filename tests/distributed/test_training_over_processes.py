@@ -29,7 +29,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "sharded": {},
     "replicated": {"sharding": "replicated"},
     "sampled": {"sample_rate": 0.3},
-    "sampled, replicated": {"sample_rate": 0.3, "sharding": "replicated"},
 }
 CASES = {f"{path.stem}, {way}": (path.stem, change) for path in HEAD_CONFIGS for way, change in WAYS.items()}
 QUICK = ["curricularface, sharded", "subcentre_arcface, sampled"]

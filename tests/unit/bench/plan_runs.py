@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from facerec.bench.plan import Job
 from facerec.core.input_spec import InputSpec
+from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
 from facerec.heads.combined import MarginHead
 from facerec.networks.embedding_net import EmbeddingNet, join
@@ -91,7 +92,7 @@ class Case:
     def train(self, *, num_classes: int, num_steps: int, evaluator: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
             build_trainer(
-                Path(folder),
+                Path(this_process().gather_objects(folder)[0]),
                 source=NoiseSource(num_classes=num_classes, images_per_class=1, size_px=SIZE_PX),
                 network=self.network(),
                 head=self.head(num_classes=num_classes),
