@@ -3,7 +3,7 @@
     python scripts/weak_scaling.py OUT data.root=~/celeba_wild backbone.width_multiplier=0.25 head.num_classes=100000
 
 trains a few steps with 1, 2 and 4 processes in turn, three rounds of it, each process with 16 images a step, and then
-once more with each number under the profiler. Further arguments go to `facerec train` (launch.gpus is left to this
+once more ten with each number under the profiler. Further arguments go to `facerec train` (launch.gpus is left to this
 script: `--gpus`). What is measured goes into OUT/weak_scaling.json, and a table to the terminal.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
             times[number].append(seconds_per_step(run_dir))
     anatomies = {}
     for number in arguments.processes:
-        run_dir = train(arguments, number, arguments.out / f"{number}-profile", "profile=true")
+        run_dir = train(arguments, number, arguments.out / f"{number}-profile", "profile=true", "trainer.num_steps=10")
         anatomies[number] = json.loads((run_dir / "profile" / "anatomy.json").read_text())
     figures = [figures_of(number, times[number], anatomies[number], arguments) for number in arguments.processes]
     (arguments.out / "weak_scaling.json").write_text(json.dumps(figures, indent=1))
