@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import socket
 
 import pytest
 import torch
@@ -155,6 +156,32 @@ def test_torchrun_passes_sigusr1_on(faces, tmp_path):
     assert process.wait() != 0  # as torchrun ends after any signal
     assert json.loads((run_dir / "preempted").read_text())["signal"] == "SIGUSR1"
     assert log.read_text().count("SIGUSR1: stopping at the end of this step") == 1
+
+
+@pytest.mark.slow
+def test_two_agents_train_as_two_machines_and_start_again_when_a_process_of_one_dies(faces, torchrun_bits, tmp_path):
+    """As docs/distributed.md says; only that both machines are this one."""
+    run_dir = tmp_path / "run"
+    overrides = launch_overrides(faces, run_dir, "launch.processes=null")
+    with socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    rendezvous = ["--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=1"]
+    command = [sys.executable, "-m", "torch.distributed.run", *rendezvous, "--nproc-per-node=1", "--max-restarts=2"]
+    variables = environment() | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    agents, logs = [], [tmp_path / "log_0", tmp_path / "log_1"]
+    for log in logs:
+        with open(log, "ab") as output:
+            arguments = [*command, "-m", "facerec", "train", *overrides]
+            agents.append(subprocess.Popen(arguments, stdout=output, stderr=output, env=variables))
+    first = Process(pid=agents[0].pid, wait=lambda: agents[0].wait(120), log=logs[0])
+    first.wait_until(lambda: last_step(run_dir) >= 5)
+    workers = [workers_of(agent.pid) for agent in agents]
+    assert sorted(rank for found in workers for rank in found) == [0, 1] and all(len(found) == 1 for found in workers)
+    os.kill(next(iter(workers[1].values())), signal.SIGKILL)
+    assert [agent.wait(120) for agent in agents] == [0, 0], "".join(log.read_text() for log in logs)
+    assert any("resuming from" in log.read_text() for log in logs)
+    assert result_bits(run_dir) == torchrun_bits
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from facerec.bench.step import WARM_UP_STEPS
 from facerec.cli import train
 from facerec.cli.arguments import build, check_config
 from facerec.cli.compose import compose, config_directory
@@ -200,6 +201,7 @@ def test_debug_option_runs(name, tiny_set, tmp_path, logger):
         assert losses[-1] < 0.1 * losses[0]
     if name == "profile":
         assert json.loads((run_dir / "profile" / "trace.json").read_text())["traceEvents"]
+        assert json.loads((run_dir / "profile" / "anatomy.json").read_text())["num_steps"] == 10 - WARM_UP_STEPS
 
 
 def test_head_takes_more_classes_than_the_data_and_refuses_fewer(tiny_set, tmp_path, logger):

@@ -224,6 +224,17 @@ def test_run_that_does_not_say_what_it_was_is_refused(file, faces, interrupted, 
     assert code == 2 and "its config.yaml or run.json cannot be read" in printed and "Traceback" not in printed
 
 
+@pytest.mark.parametrize(
+    "config", ["!!python/object/apply:os.mkdir [{path}]", "head: {{_target_: os.mkdir, path: {path}}}"]
+)
+def test_planted_configuration_is_compared_and_never_run(config, faces, interrupted, in_process, tmp_path):
+    (interrupted / "config.yaml").write_text(config.format(path=tmp_path / "ran"))
+    code, printed = in_process(tiny_overrides(faces, interrupted))
+    assert code == 2 and printed.count("error: ") == 1 and "Traceback" not in printed
+    assert ("cannot be read" if config.startswith("!!") else "head._target_") in printed
+    assert not (tmp_path / "ran").exists()
+
+
 def test_init_from_takes_the_weights_and_nothing_else(faces, reference, tmp_path, in_process):
     run_dir = tmp_path / "run"
     still = ["trainer.num_steps=1", "optimizer.lr=0", "head.m2=0.4"]
