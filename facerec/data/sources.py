@@ -1,36 +1,40 @@
-"""Sets of labelled face crops on disk: record files of InsightFace and im2rec, or one folder per identity."""
+"""Sets of labelled face crops on disk: which kind lies at a path; record files of InsightFace and im2rec."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from facerec.align.photo_table import DELIMITERS
 from facerec.core.errors import DataError
 from facerec.core.protocols import Source
+from facerec.data.crop_files import check_size
 from facerec.data.decode import decode_rgb
+from facerec.data.folder_source import FolderSource
+from facerec.data.list_source import ListSource
 from facerec.data.recordio import RecordReader, unpack
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _MAX_NAMED = 10
 
 
-def open_source(root: str) -> "RecordSource | FolderSource":
-    """The set in a folder: records where `train.rec` lies there, else one folder per identity.
+def open_source(root: str) -> "RecordSource | FolderSource | ListSource":
+    """The set at a path: a table of photos, a folder with `train.rec`, or a folder with one folder per identity.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is nothing of the kind.
     """
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        found = "it is a file" if folder.exists() else "there is no such folder"
+    path = Path(root).expanduser()
+    if path.is_file() and path.suffix.lower() in DELIMITERS:
+        return ListSource(root=root)
+    if not path.is_dir():
+        found = "it is a file" if path.exists() else "there is no such folder"
         raise DataError(
-            f"{folder}: {found}. Expected a folder with train.rec, train.idx and property (InsightFace's layout), or "
-            "with one folder of aligned face crops per identity"
+            f"{path}: {found}. Expected a folder with train.rec, train.idx and property (InsightFace's layout), or "
+            "with one folder of aligned face crops per identity; or a .csv or .tsv with the columns path, identity"
         )
-    return RecordSource(root=root) if (folder / "train.rec").exists() else FolderSource(root=root)
+    return RecordSource(root=root) if (path / "train.rec").exists() else FolderSource(root=root)
 
 
 class RecordSource:
@@ -79,9 +83,7 @@ class RecordSource:
         row = rows.first_image + range(rows.num_images)[index]
         where = self._reader.where(row)
         image = decode_rgb(unpack(self._reader.read(row), where=where).image, where=where)
-        if image.shape[:2] != rows.size_px:
-            raise DataError(_wrong_size(where, image, rows.size_px))
-        return image
+        return check_size(image, where=where, size_px=rows.size_px)
 
     def name(self, index: int) -> str:
         """File, key and first byte of a sample's record."""
@@ -127,105 +129,12 @@ class RecordSource:
         return labels
 
 
-class FolderSource:
-    """One folder per identity; labels follow the sorted names of the folders, samples the sorted names of the images.
-
-    Files beside the identity folders, and names that begin with a dot, are passed over.
-
-    Args:
-        root: the folder. It is listed on first use, once; the list travels with a pickled source.
-
-    Raises:
-        DataError: on first use, when there is no identity folder, or one without an image.
-    """
-
-    size_px = (112, 112)
-
-    def __init__(self, *, root: str) -> None:
-        self.root = Path(root).expanduser()
-        self._listing: _Listing | None = None
-
-    def __len__(self) -> int:
-        return len(self._listed().files)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of identity folders."""
-        return len(self._listed().identities)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """int64 (N,)."""
-        return self._listed().labels
-
-    def image(self, index: int) -> np.ndarray:
-        """uint8 (112, 112, 3), RGB. Raises DataError, naming the file, for what is no image or not aligned."""
-        where = self.name(index)
-        try:
-            encoded = Path(where).read_bytes()
-        except OSError as error:
-            raise DataError(f"{where}: cannot be read ({error.strerror})") from None
-        image = decode_rgb(encoded, where=where)
-        if image.shape[:2] != self.size_px:
-            raise DataError(_wrong_size(where, image, self.size_px))
-        return image
-
-    def name(self, index: int) -> str:
-        """The sample's path."""
-        listed = self._listed()
-        return str(self.root / listed.identities[listed.labels[index]] / listed.files[index])
-
-    def benchmarks(self) -> list[Path]:
-        """The verification files beside the identity folders, by name."""
-        return sorted(self.root.glob("*.bin"))
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the names and sizes of all images, relative to the root; not over the pixels."""
-        listed = self._listed()
-        digest = hashlib.sha256()
-        for label, file in zip(listed.labels.tolist(), listed.files, strict=True):
-            relative = os.path.join(listed.identities[label], file)
-            digest.update(f"{relative}\0{os.path.getsize(self.root / relative)}\n".encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
-
-    def _listed(self) -> "_Listing":
-        if self._listing is None:
-            identities, labels, files = _visible(self.root, folders=True), [], []
-            if not identities:
-                raise DataError(
-                    f"{self.root}: no folder in it. Expected one folder of aligned face crops per identity, or "
-                    "train.rec, train.idx and property (InsightFace's layout)"
-                )
-            for label, identity in enumerate(identities):
-                images = [
-                    name
-                    for name in _visible(self.root / identity, folders=False)
-                    if name.lower().endswith(IMAGE_SUFFIXES)
-                ]
-                if not images:
-                    raise DataError(
-                        f"{self.root / identity}: no image in it ({', '.join(IMAGE_SUFFIXES)}). Every folder in "
-                        f"{self.root} is an identity: remove this one, or give it images"
-                    )
-                labels += [label] * len(images)
-                files += images
-            self._listing = _Listing(identities, np.array(labels, dtype=np.int64), files)
-        return self._listing
-
-
 @dataclass(frozen=True)
 class _Layout:
     first_image: int  # row of the first image record
     num_images: int
     size_px: tuple[int, int]  # height, width
     described: tuple[int, int, int] | None  # property: identities, height, width
-
-
-@dataclass(frozen=True)
-class _Listing:
-    identities: list[str]
-    labels: np.ndarray
-    files: list[str]
 
 
 def _image_rows(reader: RecordReader) -> tuple[int, int]:
@@ -276,23 +185,6 @@ def _refuse_gaps(labels: np.ndarray, num_classes: int, rec: Path) -> None:
             f"{rec}: no image has the label {named}. Labels must be 0 .. {num_classes - 1} without a gap: number the "
             "identities anew, and write the set again"
         )
-
-
-def _wrong_size(where: str, image: np.ndarray, size_px: tuple[int, int]) -> str:
-    height, width = image.shape[:2]
-    return (
-        f"{where}: the image is {height} x {width} pixels; expected {size_px[0]} x {size_px[1]}. Align the photos first"
-    )
-
-
-def _visible(folder: Path, *, folders: bool) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                entry.name for entry in entries if entry.is_dir() == folders and not entry.name.startswith(".")
-            )
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None
 
 
 class FirstSamples:

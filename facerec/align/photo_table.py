@@ -1,0 +1,100 @@
+"""Tables of photos: path, identity and, or not, the five landmarks of the face."""
+
+import csv
+import math
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facerec.core.errors import DataError
+from facerec.core.string_table import StringTable, as_int64
+
+LANDMARK_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "x5", "y5")
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoTable:
+    """The N lines of a table.
+
+    Attributes:
+        paths: as they are written, N.
+        identities: the names, sorted.
+        labels: int64 (N,): which of them.
+        landmarks: float64 (N, 5, 2), x and y in pixels of the photo: left eye, right eye, nose, left and right mouth
+            corner, in the image's left and right; or None.
+    """
+
+    paths: StringTable
+    identities: list[str]
+    labels: np.ndarray
+    landmarks: np.ndarray | None
+
+
+def read_photo_table(path: Path) -> PhotoTable:
+    """Reads a CSV (commas) or TSV (tabs) with the header path,identity and, or not, x1,y1 ... x5,y5.
+
+    Other columns are passed over. Relative paths begin at the table's folder.
+
+    Raises:
+        DataError: the file or a column is missing, or a line does not fit; names the line.
+    """
+    numbers: dict[str, int] = {}
+    found, paths, points = array("q"), StringTable(), array("d")
+    has_landmarks = False
+    for line, row in _rows(path):
+        has_landmarks = LANDMARK_COLUMNS[0] in row
+        file, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
+        if not file or not identity:
+            raise DataError(f"{path}, line {line}: expected a path and an identity, found {file!r} and {identity!r}")
+        paths.append(file)
+        found.append(numbers.setdefault(identity, len(numbers)))
+        if has_landmarks:
+            points.extend(_landmarks(row, where=f"{path}, line {line}"))
+    if not numbers:
+        raise DataError(f"{path}: no line below its header")
+    identities = sorted(numbers)
+    new_number = np.empty(len(numbers), dtype=np.int64)
+    new_number[[numbers[name] for name in identities]] = np.arange(len(numbers))
+    return PhotoTable(
+        identities=identities,
+        labels=new_number[as_int64(found)],
+        paths=paths,
+        landmarks=np.frombuffer(points, dtype=np.float64).reshape(-1, 5, 2) if has_landmarks else None,
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The lines below the header, with their numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+            reader = csv.DictReader(lines, delimiter=DELIMITERS[path.suffix.lower()])
+            columns = set(reader.fieldnames or ())
+            missing = {"path", "identity"} - columns
+            if columns.intersection(LANDMARK_COLUMNS):
+                missing |= set(LANDMARK_COLUMNS) - columns
+            if missing:
+                raise DataError(
+                    f"{path}: the header lacks {', '.join(sorted(missing))}; expected path, identity and, for photos "
+                    f"that are not aligned, x1, y1 ... x5, y5; found {', '.join(reader.fieldnames or ()) or 'nothing'}"
+                )
+            for row in reader:
+                yield reader.line_num, row
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _landmarks(row: dict[str, str | None], *, where: str) -> list[float]:
+    try:
+        numbers = [float(row[column] or "") for column in LANDMARK_COLUMNS]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        texts = [row[column] for column in LANDMARK_COLUMNS]
+        raise DataError(f"{where}: expected ten numbers x1, y1 ... x5, y5, found {texts}")
+    return numbers

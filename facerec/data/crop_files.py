@@ -1,0 +1,32 @@
+"""Face crops in files: what reading one from disk checks."""
+
+from pathlib import Path
+
+import numpy as np
+
+from facerec.core.errors import DataError
+from facerec.data.decode import decode_rgb
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+SIZE_PX = (112, 112)
+"""Height and width of a crop."""
+
+
+def read_image(path: str) -> np.ndarray:
+    """uint8 (H, W, 3), RGB. Raises DataError, naming the file, where it cannot be read or is no image."""
+    try:
+        encoded = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return decode_rgb(encoded, where=path)
+
+
+def check_size(image: np.ndarray, *, where: str, size_px: tuple[int, int] = SIZE_PX) -> np.ndarray:
+    """The image itself. Raises DataError where its height and width are others."""
+    height, width = image.shape[:2]
+    if (height, width) != size_px:
+        raise DataError(
+            f"{where}: the image is {height} x {width} pixels; expected {size_px[0]} x {size_px[1]}. Align the photos "
+            "first"
+        )
+    return image
