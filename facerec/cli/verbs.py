@@ -37,6 +37,14 @@ VERBS = {
         summary="score a model on verification benchmarks",
         examples=("facerec evaluate model=runs/casia_r50_arcface/default 'sets=[lfw.bin,agedb_30.bin]'",),
     ),
+    "pack": Verb(
+        module="facerec.cli.pack",
+        summary="pack face crops into a training set, and pairs of them into a verification set",
+        examples=(
+            "facerec pack data.root=~/crops split.val_identities=0.1 pairs=auto out=~/faces",
+            "facerec pack data.root=~/lfw_crops pairs=pairs.txt out=lfw.bin",
+        ),
+    ),
     "report": Verb(
         module="facerec.cli.report",
         summary="gather the runs below a directory into a table",

@@ -12,13 +12,17 @@ SIZE_PX = (112, 112)
 """Height and width of a crop."""
 
 
-def read_image(path: str) -> np.ndarray:
-    """uint8 (H, W, 3), RGB. Raises DataError, naming the file, where it cannot be read or is no image."""
+def read_bytes(path: str) -> bytes:
+    """All of a file. Raises DataError, naming it, where it cannot be read."""
     try:
-        encoded = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    return decode_rgb(encoded, where=path)
+
+
+def read_image(path: str) -> np.ndarray:
+    """uint8 (H, W, 3), RGB. Raises DataError, naming the file, where it cannot be read or is no image."""
+    return decode_rgb(read_bytes(path), where=path)
 
 
 def check_size(image: np.ndarray, *, where: str, size_px: tuple[int, int] = SIZE_PX) -> np.ndarray:

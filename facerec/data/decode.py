@@ -1,4 +1,4 @@
-"""From an encoded image (JPEG, PNG, …) to RGB pixels."""
+"""From an encoded image (JPEG, PNG, …) to RGB pixels, and back."""
 
 import numpy as np
 
@@ -32,3 +32,12 @@ def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
             "the image is damaged, or of a format that OpenCV does not read"
         )
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def encode_jpeg(image: np.ndarray, *, quality: int = 95) -> bytes:
+    """uint8 (H, W, 3), RGB -> a JPEG."""
+    import cv2
+
+    done, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done  # of an array of that kind, always
+    return encoded.tobytes()

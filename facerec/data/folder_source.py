@@ -11,7 +11,8 @@ import numpy as np
 
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable, as_int64
-from facerec.data.crop_files import IMAGE_SUFFIXES, check_size, read_image
+from facerec.data.crop_files import IMAGE_SUFFIXES, SIZE_PX, check_size, read_bytes, read_image
+from facerec.data.decode import decode_rgb
 
 
 class FolderSource:
@@ -42,6 +43,16 @@ class FolderSource:
         return len(self._listed().identities)
 
     @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of every crop."""
+        return SIZE_PX
+
+    @property
+    def identities(self) -> list[str]:
+        """The names of the folders, in the order of the labels."""
+        return self._listed().identities
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 (N,)."""
         return self._listed().labels
@@ -51,9 +62,21 @@ class FolderSource:
         where = self.name(index)
         return check_size(read_image(where), where=where)
 
+    def encoded(self, index: int) -> bytes:
+        """The file as it is, once it is known to hold a crop. Raises as `image`."""
+        where = self.name(index)
+        content = read_bytes(where)
+        check_size(decode_rgb(content, where=where), where=where)
+        return content
+
     def name(self, index: int) -> str:
         """The sample's path."""
-        return str(self.root / self._relative(range(len(self))[index]))
+        return str(self.root / self.relative_path(index))
+
+    def relative_path(self, index: int) -> str:
+        """The sample's path below the root."""
+        listed, index = self._listed(), range(len(self))[index]
+        return os.path.join(listed.identities[listed.labels[index]], listed.files[index])
 
     def benchmarks(self) -> list[Path]:
         """The verification files beside the identity folders, by name."""
@@ -63,13 +86,9 @@ class FolderSource:
         """SHA-256 over the names and sizes of all images, relative to the root; not over the pixels."""
         digest = hashlib.sha256()
         for index in range(len(self)):
-            relative = self._relative(index)
+            relative = self.relative_path(index)
             digest.update(f"{relative}\0{os.path.getsize(self.root / relative)}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
-
-    def _relative(self, index: int) -> str:
-        listed = self._listed()
-        return os.path.join(listed.identities[listed.labels[index]], listed.files[index])
 
     def _listed(self) -> "_Listing":
         if self._listing is None:

@@ -10,7 +10,8 @@ import numpy as np
 from facerec.align.crops import align_crop
 from facerec.align.photo_table import PhotoTable, read_photo_table
 from facerec.core.errors import DataError
-from facerec.data.crop_files import check_size, read_image
+from facerec.data.crop_files import SIZE_PX, check_size, read_bytes, read_image
+from facerec.data.decode import decode_rgb, encode_jpeg
 
 
 class ListSource:
@@ -42,6 +43,11 @@ class ListSource:
         return len(self._read().identities)
 
     @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of every crop."""
+        return SIZE_PX
+
+    @property
     def identities(self) -> list[str]:
         """Their names, in the order of the labels."""
         return self._read().identities
@@ -53,18 +59,25 @@ class ListSource:
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (112, 112, 3), RGB. Raises DataError, naming the file, for what is no image or not aligned."""
-        where, landmarks = self.name(index), self._read().landmarks
-        photo = read_image(where)
-        if landmarks is None:
-            return check_size(photo, where=where)
-        try:
-            return align_crop(photo, landmarks[index])
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from None
+        return self._crop(index, read_image(self.name(index)))
+
+    def encoded(self, index: int) -> bytes:
+        """The file as it is, once it is known to hold a crop; of a photo that is aligned here, a JPEG of the crop.
+
+        Raises as `image`.
+        """
+        where = self.name(index)
+        content = read_bytes(where)
+        crop = self._crop(index, decode_rgb(content, where=where))
+        return content if self._read().landmarks is None else encode_jpeg(crop)
 
     def name(self, index: int) -> str:
         """The sample's path."""
-        return str(self.root.parent / self._read().paths[index])
+        return str(self.root.parent / self.relative_path(index))
+
+    def relative_path(self, index: int) -> str:
+        """The sample's path as the table has it."""
+        return self._read().paths[index]
 
     def benchmarks(self) -> list[Path]:
         """The verification files beside the table, by name."""
@@ -84,6 +97,15 @@ class ListSource:
                 raise DataError(f"{self.root.parent / path}: cannot be read ({error.strerror})") from None
             digest.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def _crop(self, index: int, photo: np.ndarray) -> np.ndarray:
+        where, landmarks = self.name(index), self._read().landmarks
+        if landmarks is None:
+            return check_size(photo, where=where)
+        try:
+            return align_crop(photo, landmarks[index])
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
 
     def _read(self) -> PhotoTable:
         if self._table is None:

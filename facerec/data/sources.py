@@ -69,6 +69,16 @@ class RecordSource:
         return int(self.labels.max()) + 1
 
     @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of every crop: those of `property`, else 112."""
+        return self._rows().size_px
+
+    @property
+    def identities(self) -> list[str]:
+        """Their numbers, which are all that the files know of them."""
+        return [str(label) for label in range(self.num_classes)]
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 (N,). Read once, from the headers of all records: the images are not decoded."""
         if self._labels is None:
@@ -79,11 +89,11 @@ class RecordSource:
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3), RGB. Raises DataError, naming file and record, for what is no image or of another size."""
-        rows = self._rows()
-        row = rows.first_image + range(rows.num_images)[index]
-        where = self._reader.where(row)
-        image = decode_rgb(unpack(self._reader.read(row), where=where).image, where=where)
-        return check_size(image, where=where, size_px=rows.size_px)
+        return self._checked_crop(index)[1]
+
+    def encoded(self, index: int) -> bytes:
+        """The image of the record as it is, once it is known to be a crop. Raises as `image`."""
+        return self._checked_crop(index)[0]
 
     def name(self, index: int) -> str:
         """File, key and first byte of a sample's record."""
@@ -100,6 +110,13 @@ class RecordSource:
         digest.update(self.labels.tobytes())
         digest.update(f"{self._reader.size_bytes} {self._rows().described}".encode())
         return digest.hexdigest()
+
+    def _checked_crop(self, index: int) -> tuple[bytes, np.ndarray]:
+        rows = self._rows()
+        row = rows.first_image + range(rows.num_images)[index]
+        where = self._reader.where(row)
+        content = unpack(self._reader.read(row), where=where).image
+        return content, check_size(decode_rgb(content, where=where), where=where, size_px=rows.size_px)
 
     def _rows(self) -> "_Layout":
         if self._layout is None:

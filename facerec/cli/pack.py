@@ -1,0 +1,166 @@
+"""`facerec pack`: face crops into a training set, and pairs of them into a verification set."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.summary import own_command
+from facerec.core.errors import ConfigError, DataError
+from facerec.data.folder_source import FolderSource
+from facerec.data.list_source import ListSource
+from facerec.data.packing import PackableSource, pack_pairs, pack_training_set, readable_samples, write_rejected
+from facerec.data.pair_choice import choose_identities, choose_pairs
+from facerec.data.pair_lists import read_pair_list
+from facerec.data.sources import RecordSource, open_source
+from facerec.evaluation.model import Model
+from facerec.evaluation.nearest import nearest_others
+
+VAL_FILE, REJECTED_FILE = "val.bin", "rejected.csv"
+BATCH_SIZE = 128
+MOST_NAMED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings:
+    """The keys of pack.yaml that are no section."""
+
+    out: str
+    pairs: str | None
+    seed: int
+    on_corrupt: str
+    num_threads: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """The section `split`."""
+
+    val_identities: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoPairs:
+    """The section `auto_pairs`."""
+
+    num_positive: int | None
+    num_negative: int | None
+    hard_negatives: str | None
+    device: str
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Packs, and prints what lies where. Returns the exit code."""
+    settings, split, auto = _settings(config)
+    source = open_source(str(config.data.root))
+    out = Path(settings.out).expanduser()
+    num_threads = settings.num_threads or os.cpu_count() or 1
+    if settings.pairs not in (None, "auto"):
+        pairs, is_same = _listed_pairs(source, Path(str(settings.pairs)).expanduser(), out)
+        pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
+        _tell_pairs(out, source.labels[pairs], is_same)
+        return 0
+    if (out / "train.rec").exists():  # before an hour's work
+        raise DataError(f"{out / 'train.rec'} is there already; delete it, or write to another folder")
+    samples = np.arange(len(source))
+    rejected: list[tuple[str, str]] = []
+    if settings.on_corrupt == "skip":
+        samples, rejected = readable_samples(source, num_threads=num_threads)
+    if split.val_identities is not None:
+        labels = source.labels[samples]
+        is_val = np.isin(labels, choose_identities(labels, split.val_identities, seed=settings.seed))
+        samples, val = samples[~is_val], samples[is_val]
+        pairs, is_same = _drawn_pairs(source, val, auto, seed=settings.seed)
+        pack_pairs(source, out / VAL_FILE, pairs=pairs, is_same=is_same, num_threads=num_threads)
+        _tell_pairs(out / VAL_FILE, source.labels[pairs], is_same)
+    pack_training_set(source, out, samples=samples, num_threads=num_threads)
+    num_identities = len(np.unique(source.labels[samples]))
+    print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
+    if rejected:
+        write_rejected(out / REJECTED_FILE, rejected)
+        _tell_rejected(rejected, out / REJECTED_FILE)
+    print(f"next         {own_command()} train data=on_disk data.root={out.resolve()}")
+    return 0
+
+
+def _settings(config: DictConfig) -> tuple[PackSettings, SplitSettings, AutoPairs]:
+    check_keys(config, {"data", "split", "auto_pairs", *PackSettings.__dataclass_fields__})
+    check_keys(config.data, {"root"}, section="data")
+    values: Any = OmegaConf.to_container(config)
+    top = {key: values[key] for key in PackSettings.__dataclass_fields__}
+    settings = PackSettings(**check_arguments(PackSettings, top, section=""))
+    split = SplitSettings(**check_arguments(SplitSettings, values["split"], section="split"))
+    auto = AutoPairs(**check_arguments(AutoPairs, values["auto_pairs"], section="auto_pairs"))
+    if settings.on_corrupt not in ("error", "skip"):
+        raise ConfigError(f"on_corrupt={settings.on_corrupt}; expected error or skip")
+    if settings.num_threads is not None and settings.num_threads < 1:
+        raise ConfigError(f"num_threads={settings.num_threads}; expected 1 or more, or null for one per core")
+    if (settings.pairs == "auto") != (split.val_identities is not None):
+        raise ConfigError(
+            "pairs=auto and split.val_identities=... go together: pairs of people that are trained on say nothing. "
+            "Give both, or neither"
+        )
+    return settings, split, auto
+
+
+def _drawn_pairs(
+    source: PackableSource, samples: np.ndarray, auto: AutoPairs, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the identities set aside."""
+    labels = source.labels[samples]
+
+    def nearest() -> np.ndarray:
+        model = Model.open(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
+        return nearest_others(
+            lambda number: source.image(int(samples[number])), labels, embed=model.embed, batch_size=BATCH_SIZE
+        )
+
+    pairs, is_same = choose_pairs(
+        labels,
+        num_positive=auto.num_positive,
+        num_negative=auto.num_negative,
+        seed=seed,
+        nearest_others=None if auto.hard_negatives is None else nearest,
+    )
+    return samples[pairs], is_same
+
+
+def _listed_pairs(
+    source: RecordSource | FolderSource | ListSource, path: Path, out: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of a list, in its order."""
+    if out.suffix != ".bin":
+        raise ConfigError(f"out={out}: pairs={path} makes a verification set; give it a name such as lfw.bin")
+    if isinstance(source, RecordSource):
+        raise ConfigError(f"pairs={path} names files, but data.root={source.root} is a packed set, which has none")
+    listed = read_pair_list(path)
+    names = [(pair.first, pair.second) for pair in listed]
+    wanted = {name for pair in names for name in pair}
+    found: dict[str, int] = {}
+    for index in range(len(source)):
+        relative = PurePath(source.relative_path(index))
+        for name in wanted.intersection((relative.as_posix(), relative.with_suffix("").as_posix())):
+            found[name] = index
+    if missing := sorted(wanted - found.keys()):
+        raise DataError(
+            f"{path}: {len(missing)} of its {len(wanted)} images are not below {source.root}: "
+            f"{', '.join(missing[:MOST_NAMED])}{', ...' if len(missing) > MOST_NAMED else ''}"
+        )
+    pairs = np.array([[found[first], found[second]] for first, second in names], dtype=np.int64)
+    return pairs, np.array([pair.is_same for pair in listed])
+
+
+def _tell_pairs(path: Path, labels: np.ndarray, is_same: np.ndarray) -> None:
+    kinds = f"{is_same.sum()} positive, {(~is_same).sum()} negative"
+    print(f"pairs        {path.resolve()}: {kinds}, of {len(np.unique(labels))} identities")
+
+
+def _tell_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:
+    for _, reason in rejected[:MOST_NAMED]:
+        print(f"left out     {reason}")
+    print(f"left out     {len(rejected)} in all, listed in {path.resolve()}")

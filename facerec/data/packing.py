@@ -1,0 +1,149 @@
+"""Packs a set into InsightFace's record layout, and pairs of it into a verification file."""
+
+import csv
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+import numpy as np
+
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import DataError
+from facerec.core.protocols import Source
+from facerec.data.pairs import write_pairs
+from facerec.data.recordio import write_insightface_set
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+class PackableSource(Source, Protocol):
+    """A set whose crops can be had as they lie on disk."""
+
+    @property
+    def identities(self) -> list[str]:
+        """Names, in the order of the labels."""
+        ...
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of every crop."""
+        ...
+
+    def encoded(self, index: int) -> bytes:
+        """An encoded crop. Raises DataError, naming it, for what is none."""
+        ...
+
+
+def pack_training_set(source: PackableSource, out: Path, *, samples: np.ndarray, num_threads: int) -> None:
+    """Writes `train.rec`, `train.idx`, `property`, `train.lst` and `identities.csv`, a few images in memory at a time.
+
+    Identities are numbered anew, in the order of their labels, without gaps. `train.lst` has a line per image, as
+    InsightFace has it: 1 (it is aligned), where it came from, label. Images go into the file byte for byte.
+
+    Args:
+        source: where the crops come from.
+        out: the folder; made if absent.
+        samples: int64 (n,), which of them.
+        num_threads: that read and decode.
+
+    Raises:
+        DataError: `out` holds a set already, there is no sample, or one is no crop.
+    """
+    labels = source.labels
+    samples = samples[labels[samples].argsort(kind="stable")]
+    new_label = {label: number for number, label in enumerate(np.unique(labels[samples]).tolist())}
+    height_px, width_px = source.size_px
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out / "train.lst") as listed, atomic_file(out / "identities.csv") as names:
+        _write_row(names, "label", "identity", "num_images")
+
+        def crops_of(label: int, crops: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+            number = 0
+            for index, crop in crops:
+                yield crop
+                listed.write(f"1\t{source.name(index)}\t{new_label[label]}\n".encode("utf-8", "surrogateescape"))
+                number += 1
+            _write_row(names, new_label[label], source.identities[label], number)
+
+        crops = in_threads(lambda index: (index, source.encoded(index)), samples.tolist(), num_threads=num_threads)
+        groups = groupby(crops, key=lambda crop: int(labels[crop[0]]))
+        by_identity = (crops_of(label, group) for label, group in groups)
+        write_insightface_set(out, by_identity, height_px=height_px, width_px=width_px)
+
+
+def pack_pairs(source: PackableSource, path: Path, *, pairs: np.ndarray, is_same: np.ndarray, num_threads: int) -> None:
+    """Writes a verification file of pairs of samples.
+
+    Args:
+        source: where the crops come from.
+        path: the `.bin`.
+        pairs: int64 (P, 2) sample numbers.
+        is_same: bool (P,).
+        num_threads: that read and decode.
+
+    Raises:
+        DataError: `path` is there already, or a sample is no crop.
+    """
+    if path.exists():
+        raise DataError(f"{path} is there already; delete it, or write to another file")
+    samples, places = np.unique(pairs, return_inverse=True)
+    images = list(in_threads(source.encoded, samples.tolist(), num_threads=num_threads))
+    write_pairs(path, [images[place] for place in places.reshape(-1).tolist()], is_same.tolist())
+
+
+def readable_samples(source: PackableSource, *, num_threads: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Reads all crops of a set once.
+
+    Returns:
+        int64 (n,): the samples that are crops; and the name of each of the others, with the reason.
+    """
+    reasons = in_threads(lambda index: _reason(source, index), range(len(source)), num_threads=num_threads)
+    readable, rejected = [], []
+    for index, reason in enumerate(reasons):
+        if reason is None:
+            readable.append(index)
+        else:
+            rejected.append((source.name(index), reason))
+    return np.array(readable, dtype=np.int64), rejected
+
+
+def write_rejected(path: Path, rejected: Iterable[tuple[str, str]]) -> None:
+    """A CSV with the columns path and reason."""
+    with atomic_file(path) as file:
+        _write_row(file, "path", "reason")
+        for row in rejected:
+            _write_row(file, *row)
+
+
+def in_threads(function: Callable[[Item], Made], items: Iterable[Item], *, num_threads: int) -> Iterator[Made]:
+    """`map`, by several threads that are a few items ahead. Results come in the order of the items."""
+    with ThreadPoolExecutor(num_threads) as pool:
+        ahead: deque[Future[Made]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(function, item))
+                if len(ahead) > 4 * num_threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _reason(source: PackableSource, index: int) -> str | None:
+    try:
+        source.encoded(index)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def _write_row(file: BinaryIO, *cells: object) -> None:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    file.write(line.getvalue().encode("utf-8", "surrogateescape"))

@@ -1,0 +1,146 @@
+"""Pairs for verification, chosen from labelled crops: of one identity, and of two."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from facerec.core.errors import ConfigError
+
+NearestOthers = Callable[[], np.ndarray]
+"""() -> int64 (N,): for every sample, the one of another identity that looks most like it."""
+
+MOST_UNASKED = 3000
+_ALL_AT_ONCE = 4_000_000
+
+
+def choose_identities(labels: np.ndarray, number: float, *, seed: int) -> np.ndarray:
+    """Identities to set aside for pairs, drawn among those with two samples or more: others make no positive pair.
+
+    Args:
+        labels: int64 (N,).
+        number: how many; below 1, what share of all identities.
+        seed: of the draw.
+
+    Returns:
+        int64 (n,), n >= 2, ascending; some identity is not among them.
+
+    Raises:
+        ConfigError: there are not so many.
+    """
+    counts = np.bincount(labels)
+    num_all, candidates = np.count_nonzero(counts), np.flatnonzero(counts >= 2)
+    wanted = round(number * num_all) if number < 1 else int(number)
+    if not 2 <= wanted <= len(candidates) or wanted == num_all or (number >= 1 and number != wanted):
+        raise ConfigError(
+            f"split.val_identities={number:g} of {num_all} identities, {len(candidates)} of them with two images or "
+            "more; expected a number of those from 2, or a share of all that makes 2 or more, and some left to train on"
+        )
+    return np.sort(np.random.Generator(np.random.Philox(seed)).choice(candidates, wanted, replace=False))
+
+
+def choose_pairs(
+    labels: np.ndarray,
+    *,
+    num_positive: int | None,
+    num_negative: int | None,
+    seed: int,
+    nearest_others: NearestOthers | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct pairs of distinct samples, in an order in which every stretch has as many of both kinds as the whole.
+
+    Positive pairs are spread evenly over the identities with two samples or more; negative ones are drawn from all.
+
+    Args:
+        labels: int64 (N,).
+        num_positive, num_negative: how many; None takes up to 3000, and as many of the one as of the other.
+        seed: of the draw.
+        nearest_others: where given, each negative pair is a sample that is drawn and its nearest of another identity.
+
+    Returns:
+        int64 (P, 2) sample numbers, and bool (P,): are they of one identity?
+
+    Raises:
+        ConfigError: the samples do not have so many pairs.
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    counts = np.bincount(labels)
+    own_pairs = counts * (counts - 1) // 2
+    all_negative = _pair_number(len(labels)) - int(own_pairs.sum())
+    hard = None if nearest_others is None else _hard_pairs(nearest_others(), generator)
+    available = {"positive": int(own_pairs.sum()), "negative": all_negative if hard is None else len(hard)}
+    unasked = min(MOST_UNASKED, *available.values())
+    wanted = {"positive": num_positive, "negative": num_negative}
+    numbers = {kind: unasked if number is None else number for kind, number in wanted.items()}
+    for kind, number in numbers.items():
+        if not 1 <= number <= available[kind]:
+            raise ConfigError(
+                f"auto_pairs.num_{kind}={number}, but {len(labels)} images of {np.count_nonzero(counts)} identities "
+                f"make {available[kind]} {'hard ' if kind == 'negative' and hard is not None else ''}{kind} pairs; ask "
+                "for fewer, or set more identities aside with split.val_identities"
+            )
+    positive = _positive_pairs(labels, own_pairs, numbers["positive"], generator)
+    negative = (
+        hard[: numbers["negative"]] if hard is not None else _negative_pairs(labels, numbers["negative"], generator)
+    )
+    turns = np.arange(len(positive) + len(negative) + 1) * len(positive) // (len(positive) + len(negative))
+    is_same = turns[1:] > turns[:-1]
+    pairs = np.empty((len(is_same), 2), dtype=np.int64)
+    pairs[is_same], pairs[~is_same] = positive, negative
+    return pairs, is_same
+
+
+def _positive_pairs(
+    labels: np.ndarray, own_pairs: np.ndarray, number: int, generator: np.random.Generator
+) -> np.ndarray:
+    """(number, 2): of each identity equally many, as far as it has them."""
+    taken = np.zeros_like(own_pairs)
+    while (missing := number - int(taken.sum())) > 0:
+        open_ones = np.flatnonzero(taken < own_pairs)
+        if missing < len(open_ones):
+            open_ones = generator.choice(open_ones, missing, replace=False)
+        taken[open_ones] += np.minimum(max(1, missing // len(open_ones)), (own_pairs - taken)[open_ones])
+    order = labels.argsort(kind="stable")
+    starts = np.concatenate([[0], np.bincount(labels).cumsum()])
+    pairs = []
+    for label in np.flatnonzero(taken):
+        ranks = generator.choice(own_pairs[label], taken[label], replace=False)
+        pairs.append(order[starts[label] + _pair_of_rank(ranks)])
+    return generator.permutation(np.concatenate(pairs))
+
+
+def _negative_pairs(labels: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
+    """(number, 2), drawn from all."""
+    num_all = _pair_number(len(labels))
+    if num_all <= _ALL_AT_ONCE:
+        pairs = _pair_of_rank(generator.permutation(num_all))
+        return pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]][:number]
+    found = np.empty(0, dtype=np.int64)
+    while len(found) < number:
+        ranks = generator.integers(num_all, size=2 * number)
+        pairs = _pair_of_rank(ranks)
+        found = _distinct(np.concatenate([found, ranks[labels[pairs[:, 0]] != labels[pairs[:, 1]]]]))
+    return _pair_of_rank(found[:number])
+
+
+def _hard_pairs(nearest_N: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """(P, 2): every sample with its nearest, each pair once, in the order of a draw."""
+    pairs = np.sort(np.stack([np.arange(len(nearest_N)), nearest_N], axis=1), axis=1)
+    ranks = pairs[:, 1] * (pairs[:, 1] - 1) // 2 + pairs[:, 0]
+    return _pair_of_rank(_distinct(generator.permutation(ranks)))
+
+
+def _distinct(numbers: np.ndarray) -> np.ndarray:
+    """Each once, in the order of their first appearance."""
+    return numbers[np.sort(np.unique(numbers, return_index=True)[1])]
+
+
+def _pair_number(num_samples: int) -> int:
+    return num_samples * (num_samples - 1) // 2
+
+
+def _pair_of_rank(ranks: np.ndarray) -> np.ndarray:
+    """(P,) -> (P, 2): number j (j - 1) / 2 + i is the pair i < j."""
+    second = ((1 + np.sqrt(1 + 8 * ranks.astype(np.float64))) / 2).astype(np.int64)
+    second -= second * (second - 1) // 2 > ranks  # where the root was rounded up
+    second += (second + 1) * second // 2 <= ranks
+    return np.stack([ranks - second * (second - 1) // 2, second], axis=1)

@@ -1,0 +1,88 @@
+"""Lists of pairs that others have chosen: LFW's pairs.txt, and CSV files."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from facerec.core.errors import DataError
+
+COLUMNS = ("path1", "path2", "is_same")
+_TRUTHS = {"1": True, "true": True, "0": False, "false": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedPair:
+    """Two images by name.
+
+    Attributes:
+        first, second: paths relative to the set's folder; without a suffix in LFW's list.
+        is_same: are they of one person?
+    """
+
+    first: str
+    second: str
+    is_same: bool
+
+
+def read_pair_list(path: Path) -> list[ListedPair]:
+    """Reads a CSV with the columns path1, path2, is_same (1, 0, true, false), or a list as LFW's `pairs.txt`.
+
+    In LFW's, a line of three fields is a positive pair (name, number, number), one of four a negative pair (name,
+    number, name, number); image 7 of a name is `name/name_0007`. Lines of one or two numbers, the header, are passed
+    over.
+
+    Raises:
+        DataError: the file is missing, or a line does not fit; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not a text file; expected a CSV, or a list as LFW's pairs.txt") from None
+    pairs = _from_csv(path, text) if path.suffix.lower() == ".csv" else _from_lfw(path, text)
+    if not pairs:
+        raise DataError(f"{path}: no pair in it")
+    return pairs
+
+
+def _from_csv(path: Path, text: str) -> list[ListedPair]:
+    reader = csv.DictReader(text.splitlines())
+    if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+        raise DataError(
+            f"{path}: the header lacks {', '.join(sorted(missing))}; expected {', '.join(COLUMNS)}, found "
+            f"{', '.join(reader.fieldnames or ()) or 'nothing'}"
+        )
+    pairs = []
+    for row in reader:
+        first, second, truth = ((row[column] or "").strip() for column in COLUMNS)
+        if not first or not second or truth.lower() not in _TRUTHS:
+            raise DataError(
+                f"{path}, line {reader.line_num}: expected two paths and 1 or 0, found {first!r}, {second!r}, {truth!r}"
+            )
+        pairs.append(ListedPair(first=first, second=second, is_same=_TRUTHS[truth.lower()]))
+    return pairs
+
+
+def _from_lfw(path: Path, text: str) -> list[ListedPair]:
+    pairs = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split("\t") if "\t" in line else line.split()
+        if len(fields) <= 2 and all(field.strip().isdigit() for field in fields):
+            continue
+        try:
+            if len(fields) == 3:
+                name, first, second = fields
+                pairs.append(ListedPair(first=_lfw(name, first), second=_lfw(name, second), is_same=True))
+            else:
+                name, first, other, second = fields
+                pairs.append(ListedPair(first=_lfw(name, first), second=_lfw(other, second), is_same=False))
+        except ValueError:
+            raise DataError(
+                f"{path}, line {number}: expected name, number, number, or name, number, name, number; found {line!r}"
+            ) from None
+    return pairs
+
+
+def _lfw(name: str, number: str) -> str:
+    return f"{name}/{name}_{int(number):04d}"

@@ -1,0 +1,129 @@
+"""`facerec pack`: from own crops to a set that trains and evaluates, and what it refuses."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from facerec.cli.main import main
+from facerec.core.run_log import read_metrics
+from facerec.data.pairs import read_pairs
+from facerec.data.sources import open_source
+
+NUM_IDENTITIES, PER_IDENTITY = 12, 5
+
+
+@pytest.fixture
+def crops(tmp_path) -> Path:
+    rng = np.random.default_rng(4)
+    for identity in range(NUM_IDENTITIES):
+        for number in range(1, PER_IDENTITY + 1):
+            coarse = rng.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+            path = tmp_path / "crops" / f"P {identity}" / f"P {identity}_{number:04d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".jpg", cv2.resize(coarse, (112, 112)))[1].tobytes())
+    return tmp_path / "crops"
+
+
+@pytest.fixture
+def pack(capsys, tmp_path):
+    """`pack(...)` packs what lies in `crops` into `out`: (exit code, what was printed)."""
+    num_threads = torch.get_num_threads()
+
+    def run(*more: str) -> tuple[int, str]:
+        capsys.readouterr()
+        try:
+            main(["pack", f"data.root={tmp_path / 'crops'}", f"out={tmp_path / 'out'}", *more])
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    yield run
+    torch.set_num_threads(num_threads)
+
+
+def test_crops_become_a_set_that_trains_and_is_evaluated_on_people_never_seen(crops, pack, tmp_path):
+    code, printed = pack("split.val_identities=0.25", "pairs=auto")
+    assert code == 0, printed
+    assert f"{tmp_path}/out/val.bin: 30 positive, 30 negative, of 3 identities" in printed
+    assert f"training set {tmp_path}/out: 45 images of 9 identities" in printed
+    with open(tmp_path / "out" / "identities.csv") as file:
+        trained = {row["identity"] for row in csv.DictReader(file)}
+    val = read_pairs(tmp_path / "out" / "val.bin")
+    crop_of = {path.read_bytes(): path.parent.name for path in crops.rglob("*.jpg")}
+    names = [crop_of[image] for image in val.images]
+    assert len(trained) == 9 and len(set(names)) == 3 and not trained & set(names)
+    assert [first == second for first, second in zip(names[::2], names[1::2], strict=True)] == val.is_same.tolist()
+    run_dir = tmp_path / "run"
+    main([
+        "train", "data=on_disk", f"data.root={tmp_path / 'out'}", f"run_dir={run_dir}", "data.global_batch_size=4",
+        "backbone.width_multiplier=0.25", "neck.embedding_dim=16", "trainer.num_epochs=null", "trainer.num_steps=1",
+        "trainer.num_threads=1", "trainer.device=cpu", "loader.num_workers=0", "logging.tensorboard=false",
+    ])  # fmt: skip
+    assert any("eval/val/accuracy" in line for line in read_metrics(run_dir / "metrics.jsonl"))
+    # a model makes the negative pairs hard: each an image and one that looks like it
+    code, printed = pack(
+        f"out={tmp_path / 'hard'}", "split.val_identities=3", "pairs=auto", f"auto_pairs.hard_negatives={run_dir}",
+        "auto_pairs.num_positive=5", "auto_pairs.num_negative=5", "auto_pairs.device=cpu",
+    )  # fmt: skip
+    assert code == 0 and "5 positive, 5 negative, of " in printed
+
+
+def test_list_as_lfw_has_it_becomes_a_verification_set(crops, pack, tmp_path):
+    (tmp_path / "pairs.txt").write_text("1\t1\nP 3\t1\t5\nP 3\t2\tP 11\t4\n")
+    code, printed = pack(f"pairs={tmp_path / 'pairs.txt'}", f"out={tmp_path / 'own.bin'}")
+    assert code == 0 and "own.bin: 1 positive, 1 negative, of 2 identities" in printed
+    names = ["P 3/P 3_0001", "P 3/P 3_0005", "P 3/P 3_0002", "P 11/P 11_0004"]
+    assert read_pairs(tmp_path / "own.bin").images == [(crops / f"{name}.jpg").read_bytes() for name in names]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_crop_is_left_out_where_asked_and_listed(crops, pack, tmp_path):
+    (crops / "P 0" / "P 0_0002.jpg").write_bytes(b"no image")
+    code, printed = pack()
+    assert code == 2 and "P 0_0002.jpg: 8 bytes that do not decode" in printed and "Traceback" not in printed
+    code, printed = pack("on_corrupt=skip")
+    assert code == 0 and "59 images of 12 identities" in printed
+    assert "left out     1 in all, listed in" in printed
+    assert (tmp_path / "out" / "rejected.csv").read_text().count("P 0_0002.jpg") == 2  # the path, and in the reason
+    assert len(open_source(str(tmp_path / "out"))) == 59
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["pairs=auto"], "pairs=auto and split.val_identities=... go together"),
+        (["split.val_identities=0.1"], "pairs=auto and split.val_identities=... go together"),
+        (["split.val_identities=12", "pairs=auto"], "split.val_identities=12 of 12 identities"),
+        (["split.val_identities=2", "pairs=auto", "auto_pairs.num_positive=21"], "make 20 positive pairs"),
+        (["pairs=nowhere.txt", "out=x.bin"], "nowhere.txt: cannot be read"),
+        (["pairs=nowhere.txt"], "pairs=nowhere.txt makes a verification set; give it a name such as lfw.bin"),
+        (["on_corrupt=ignore"], "on_corrupt=ignore; expected error or skip"),
+        (["num_threads=0"], "num_threads=0; expected 1 or more"),
+        (["split.val_identity=3"], "val_identity"),
+        (["data.root=/nowhere"], "/nowhere: there is no such folder"),
+    ],
+)
+def test_what_cannot_work_is_refused(given, message, crops, pack, tmp_path):
+    code, printed = pack(*given)
+    assert code == 2 and message in printed and "Traceback" not in printed and printed.count("error: ") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_pairs_of_images_that_are_not_there_are_named(crops, pack, tmp_path):
+    (tmp_path / "own.csv").write_text("path1,path2,is_same\nP 0/P 0_0001.jpg,P 0/nowhere.jpg,1\n")
+    code, printed = pack(f"pairs={tmp_path / 'own.csv'}", "out=x.bin")
+    assert code == 2 and "1 of its 2 images are not below" in printed and "P 0/nowhere.jpg" in printed
+
+
+def test_set_that_is_there_is_not_touched(crops, pack, tmp_path):
+    assert pack()[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    code, printed = pack("split.val_identities=3", "pairs=auto")
+    assert code == 2 and "train.rec is there already" in printed
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

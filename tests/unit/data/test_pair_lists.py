@@ -1,0 +1,58 @@
+"""Lists of pairs: LFW's, and CSV."""
+
+import pytest
+
+from facerec.core.errors import DataError
+from facerec.data.pair_lists import ListedPair, read_pair_list
+
+EXPECTED = [
+    ListedPair(first="Abel_Pacheco/Abel_Pacheco_0001", second="Abel_Pacheco/Abel_Pacheco_0004", is_same=True),
+    ListedPair(first="Abdel_Madi/Abdel_Madi_0001", second="Dean_Barker/Dean_Barker_0012", is_same=False),
+]
+
+
+@pytest.mark.parametrize("header", ["10\t300\n", "2200\n", ""])
+def test_list_as_lfw_has_it(header, tmp_path):
+    (tmp_path / "pairs.txt").write_text(f"{header}Abel_Pacheco\t1\t4\nAbdel_Madi\t1\tDean_Barker\t12\n\n")
+    assert read_pair_list(tmp_path / "pairs.txt") == EXPECTED
+
+
+def test_spaces_serve_where_there_are_no_tabs_and_names_keep_theirs_where_there_are(tmp_path):
+    (tmp_path / "pairs.txt").write_text("Ann 1 2\n")
+    assert read_pair_list(tmp_path / "pairs.txt")[0].second == "Ann/Ann_0002"
+    (tmp_path / "pairs.txt").write_text("Ann Lee\t1\t2\n")
+    assert read_pair_list(tmp_path / "pairs.txt")[0].second == "Ann Lee/Ann Lee_0002"
+
+
+def test_csv(tmp_path):
+    (tmp_path / "own.csv").write_text('is_same,path2,path1\n1,"a, b/2.jpg",a/1.jpg\nFalse,b/1.jpg,a/1.jpg\n')
+    assert read_pair_list(tmp_path / "own.csv") == [
+        ListedPair(first="a/1.jpg", second="a, b/2.jpg", is_same=True),
+        ListedPair(first="a/1.jpg", second="b/1.jpg", is_same=False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("pairs.txt", "10\t300\nAnn\t1\n", r"pairs\.txt, line 2: expected name, number, number"),
+        ("pairs.txt", "Ann\tone\t2\n", r"line 1: expected name, number, number, .*found 'Ann\\tone"),
+        ("pairs.txt", "10\t300\n", "no pair in it"),
+        ("own.csv", "path1,path2\n", "the header lacks is_same"),
+        ("own.csv", "path1,path2,is_same\na,b,maybe\n", r"line 2: expected two paths and 1 or 0, .*'maybe'"),
+        ("own.csv", "path1,path2,is_same\na\n", "line 2: expected two paths"),
+        ("own.csv", "path1,path2,is_same\n", "no pair in it"),
+    ],
+)
+def test_what_does_not_fit_is_named(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_pair_list(tmp_path / name)
+
+
+def test_what_is_no_text_or_not_there_is_named(tmp_path):
+    (tmp_path / "pairs.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="is not a text file"):
+        read_pair_list(tmp_path / "pairs.txt")
+    with pytest.raises(DataError, match=r"nowhere\.txt: cannot be read"):
+        read_pair_list(tmp_path / "nowhere.txt")
