@@ -32,8 +32,16 @@ MANY_STEPS = 120
 
 
 def kill_one(process: Process, run_dir: Path, chance: random.Random, *, after: int, within_s: float = 0.3) -> int:
-    """Kills a process of a launched training: any of them, within some time after so many steps. Returns which."""
-    process.wait_until(lambda: last_step(run_dir) >= after and len(workers_of(process.pid)) == 2)
+    """Kills a process of a launched training: any of them, within some time after so many steps. Returns which.
+
+    With after > 0 there is a checkpoint to go on from.
+    """
+
+    def is_time() -> bool:
+        is_saved = after == 0 or len(step_directories(run_dir / "checkpoints")) > 0
+        return last_step(run_dir) >= after and is_saved and len(workers_of(process.pid)) == 2
+
+    process.wait_until(is_time)
     time.sleep(chance.uniform(0, within_s))
     rank = chance.choice([0, 1])
     os.kill(workers_of(process.pid)[rank], signal.SIGKILL)
