@@ -56,9 +56,10 @@ def test_what_cannot_be_planned_is_refused(capsys):
 def test_where_memory_is_short_changes_are_tried_out(capsys):
     main(["bench", *SMALL, "gpu_gb=100"])
     assert re.search(r"gpu_gb=100: 9\d\.\d+ GB are left", capsys.readouterr().out)
-    main(["bench", *SMALL, "gpu_gb=0.5"])
+    main(["bench", *SMALL, "gpu_gb=1"])
     printed = capsys.readouterr().out
     assert "GB too much. Each of these by itself" in printed
     tried = dict(re.findall(r"^(\S+=\S+) +(\d+\.\d+) ", printed, re.MULTILINE))
     assert {"optimizer.fused_centres=true", "head.sample_rate=0.1", "trainer.micro_batch_size=16"} <= tried.keys()
     assert re.search(r"backbone.checkpoint_activations=true +\d+\.\d+ +fits", printed)
+    assert re.search(r"trainer.precision=bf16 +\d+\.\d+ +too much", printed)
