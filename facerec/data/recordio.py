@@ -9,7 +9,6 @@ A record: u32 flag, f32 label, u64 id, u64 id2; `flag` more f32 labels when flag
 import io
 import os
 import struct
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -18,6 +17,7 @@ import numpy as np
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
+from facerec.data.record_index import RecordIndex, read_index
 
 MAGIC = struct.pack("<I", 0xCED7230A)
 WHOLE, FIRST, MIDDLE, LAST = 0, 1, 2, 3
@@ -111,17 +111,16 @@ class RecordReader:
         return {**self.__dict__, "_opened": None}
 
     def __len__(self) -> int:
-        return len(self._open().keys)
+        return len(self._open().entries)
 
-    @property
-    def keys(self) -> np.ndarray:
-        """int64 (N,), ascending."""
-        return self._open().keys
+    def key(self, row: int) -> int:
+        """The key of a row; negative rows count from the end."""
+        return self._open().entries.key(row)
 
     @property
     def offsets(self) -> np.ndarray:
-        """int64 (N,): the first byte of every record, in the order of `keys`."""
-        return self._open().offsets
+        """int64 (N,): the first byte of every record, in the order of their keys."""
+        return self._open().entries.offsets
 
     @property
     def size_bytes(self) -> int:
@@ -130,7 +129,7 @@ class RecordReader:
 
     def where(self, row: int) -> str:
         """Names a record in messages."""
-        return f"{self.rec}, record {self.keys[row]} (byte {self.offsets[row]})"
+        return f"{self.rec}, record {self.key(row)} (byte {self.offsets[row]})"
 
     def read(self, row: int) -> bytes:
         """The record's bytes, its parts put together. Raises DataError when the frame is damaged."""
@@ -160,7 +159,7 @@ class RecordReader:
 
     def _labels_of_block(self, start: int, stop: int) -> np.ndarray:
         opened = self._open()
-        fd, offsets = opened.file.fileno(), opened.offsets[start:stop]
+        fd, offsets = opened.file.fileno(), opened.entries.offsets[start:stop]
         if hasattr(os, "posix_fadvise"):
             # On a cold disk one long read is far cheaper than thousands of short ones.
             span = int(offsets.max() - offsets.min()) + _HEAD.itemsize
@@ -213,20 +212,20 @@ class RecordReader:
     def _open(self) -> "_Opened":
         if self._opened is None:
             # Two threads may both come here; the last one's files stay, equal to the other's, which are closed.
-            keys, offsets = read_index(self.idx)
+            index = read_index(self.idx)
             try:
                 file = open(self.rec, "rb", buffering=0)  # noqa: SIM115 (kept open for pread)
             except OSError as error:
                 raise DataError(f"{self.rec}: cannot be opened ({error.strerror})") from None
-            opened = _Opened(file, keys, offsets, os.fstat(file.fileno()).st_size)
-            last = int(offsets.argmax())
-            head = os.pread(file.fileno(), _FRAME.size, int(offsets[last]))
+            opened = _Opened(file, index, os.fstat(file.fileno()).st_size)
+            last_start = int(index.offsets[index.last_row])
+            head = os.pread(file.fileno(), _FRAME.size, last_start)
             length = _FRAME.unpack(head)[1] & _MAX_PART_BYTES if len(head) == _FRAME.size else 0
-            if offsets[last] + _FRAME.size + length > opened.size_bytes:
+            if last_start + _FRAME.size + length > opened.size_bytes:
                 raise DataError(
-                    f"{self.rec}: the file has {opened.size_bytes} bytes, but its last record, {keys[last]}, begins at "
-                    f"byte {offsets[last]} and ends later. The file is cut short, or {self.idx.name} belongs to "
-                    "another one: copy both again"
+                    f"{self.rec}: the file has {opened.size_bytes} bytes, but its last record, "
+                    f"{index.key(index.last_row)}, begins at byte {last_start} and ends later. The file is cut short, "
+                    f"or {self.idx.name} belongs to another one: copy both again"
                 )
             self._opened = opened
         return self._opened
@@ -234,49 +233,8 @@ class RecordReader:
 
 class _Opened(NamedTuple):
     file: io.FileIO
-    keys: np.ndarray
-    offsets: np.ndarray
+    entries: RecordIndex
     size_bytes: int
-
-
-def read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads an `.idx`: lines of key, tab, offset.
-
-    Returns:
-        int64 (N,) keys, ascending, and int64 (N,) offsets in bytes.
-
-    Raises:
-        DataError: the file is missing or empty, a line is not two numbers, or a key comes twice.
-    """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)
-            numbers = np.fromstring(text, dtype=np.int64, sep=" ")
-    except (ValueError, DeprecationWarning):
-        numbers = np.empty(0, dtype=np.int64)
-    num_lines = text.count(b"\n") + (text[-1:] != b"\n")
-    if len(numbers) != 2 * num_lines or numbers.min() < 0:
-        raise DataError(f"{path}, {_first_bad_line(text)}; expected two numbers a line, key and offset")
-    keys, offsets = numbers[0::2].copy(), numbers[1::2].copy()
-    if not (keys[1:] > keys[:-1]).all():
-        order = keys.argsort(kind="stable")
-        keys, offsets = keys[order], offsets[order]
-        twice = np.flatnonzero(keys[1:] == keys[:-1])
-        if len(twice):
-            raise DataError(f"{path}: key {keys[twice[0]]} comes twice; every record has one line")
-    return keys, offsets
-
-
-def _first_bad_line(text: bytes) -> str:
-    for number, line in enumerate(text.split(b"\n"), start=1):
-        fields = line.split()
-        if len(fields) != 2 or not all(field.isdigit() for field in fields):
-            return f"line {number} is {line[:60]!r}"
-    return "a number is too large"
 
 
 def write_insightface_set(

@@ -106,8 +106,8 @@ class RecordSource:
 
     def fingerprint(self) -> str:
         """SHA-256 over the index, the labels, the size of `train.rec` and `property`; not over the pixels."""
-        digest = hashlib.sha256(self._reader.offsets.tobytes())
-        digest.update(self.labels.tobytes())
+        digest = hashlib.sha256(self._reader.offsets.data)
+        digest.update(self.labels.data)
         digest.update(f"{self._reader.size_bytes} {self._rows().described}".encode())
         return digest.hexdigest()
 
@@ -159,7 +159,7 @@ def _image_rows(reader: RecordReader) -> tuple[int, int]:
     head = reader.record(0)
     if head.image:
         return 0, len(reader)
-    if len(head.labels) != 2 or not 2 <= head.labels[0] < np.inf or reader.keys[0] != 0:
+    if len(head.labels) != 2 or not 2 <= head.labels[0] < np.inf or reader.key(0) != 0:
         raise DataError(
             f"{reader.where(0)}: neither an image (im2rec's layout) nor the two numbers that begin a set in "
             "InsightFace's layout"
@@ -172,10 +172,10 @@ def _image_rows(reader: RecordReader) -> tuple[int, int]:
             break
     else:
         row = len(reader)
-    if row == 1 or np.float32(row) != id_start or reader.keys[row - 1] != row - 1:
+    if row == 1 or np.float32(row) != id_start or reader.key(row - 1) != row - 1:
         raise DataError(
             f"{reader.where(0)}: says that images have the keys 1 to {int(id_start) - 1}, but {reader.idx.name} lists "
-            f"{len(reader)} records up to key {reader.keys[-1]}. One of the two files is damaged, or belongs to "
+            f"{len(reader)} records up to key {reader.key(-1)}. One of the two files is damaged, or belongs to "
             "another set: copy both again"
         )
     return 1, row - 1

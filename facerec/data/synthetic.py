@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facerec.align.crops import align_crop
+from facerec.core.cache import cache_folder
 from facerec.core.errors import ConfigError, DataError
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_insightface_set
@@ -118,7 +119,7 @@ def prepare_synthetic(
         DataError: the cache folder cannot be written.
     """
     _check_sizes(num_train_identities, images_per_identity, num_test_identities, num_test_pairs, seed)
-    cache = Path(root or os.environ.get("FACEREC_CACHE") or "~/.cache/facerec").expanduser()
+    cache = Path(root).expanduser() if root else cache_folder()
     size = f"{num_train_identities}x{images_per_identity}-test-{num_test_identities}x{num_test_pairs}"
     folder = cache / f"synthetic-v{GENERATOR_VERSION}-{size}-seed-{seed}"
     if folder.is_dir():

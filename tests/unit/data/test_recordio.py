@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facerec.core.errors import DataError
-from facerec.data.recordio import MAGIC, RecordReader, frame, pack, read_index, unpack, write_insightface_set
+from facerec.data.recordio import MAGIC, RecordReader, frame, pack, unpack, write_insightface_set
 
 # Pieces that fall on and off the multiples of 4, with the magic among them.
 PAYLOADS = st.lists(st.sampled_from([MAGIC, MAGIC, b"", b"a", b"bc", b"def", b"ghij", bytes(9)]), max_size=12).map(
@@ -115,30 +115,6 @@ def test_threads_processes_and_pickles_read_the_same(tmp_path: Path) -> None:
         assert processes.map(reader.read, range(200)) == payloads
 
 
-def test_index_in_any_order_is_sorted_by_key(tmp_path: Path) -> None:
-    (tmp_path / "a.idx").write_text("5\t900\n2\t100\n9\t0\n")
-    keys, offsets = read_index(tmp_path / "a.idx")
-    assert keys.tolist() == [2, 5, 9]
-    assert offsets.tolist() == [100, 900, 0]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "line 1"),
-        ("0\t0\n1\tx40\n", "line 2 is b'1.tx40'"),
-        ("0\t0\n1\n", "line 2"),
-        ("0\t0\n1\t-5\n", "line 2"),
-        ("0\t0\n1\t4.5\n", "line 2"),
-        ("0\t0\n0\t40\n", "key 0 comes twice"),
-    ],
-)
-def test_damaged_index_names_its_line(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "a.idx").write_text(text)
-    with pytest.raises(DataError, match=rf"a\.idx.*{message}"):
-        read_index(tmp_path / "a.idx")
-
-
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train\.idx: cannot be opened"):
         len(RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx"))
@@ -201,7 +177,7 @@ def test_written_set_has_insightface_layout(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["property", "train.idx", "train.rec"]
     assert (tmp_path / "set" / "property").read_text() == "3,96,80\n"
     reader = RecordReader(rec=tmp_path / "set" / "train.rec", idx=tmp_path / "set" / "train.idx")
-    assert reader.keys.tolist() == list(range(8))
+    assert [reader.key(row) for row in range(len(reader))] == list(range(8))
     found = [(r.labels.tolist(), r.id, r.image) for r in map(reader.record, range(8))]
     assert found == [
         ([5.0, 8.0], 0, b""),

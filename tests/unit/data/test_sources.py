@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from facerec.core.errors import DataError
+from facerec.data.record_index import RecordIndex
 from facerec.data.recordio import frame, pack, write_insightface_set
 from facerec.data.sources import FolderSource, RecordSource, open_source
 
@@ -227,15 +228,16 @@ def test_rounded_number_of_images_is_settled_by_the_index(tmp_path: Path) -> Non
     source = RecordSource(root=str(tmp_path))
     offsets = np.full(num_images + 2, len(head))
     offsets[0], offsets[-1] = 0, len(head) + len(image)
-    _give_index(source, np.arange(num_images + 2), offsets)
+    _give_index(source, offsets)
     assert np.float32(num_images + 1) == num_images
     assert len(source) == num_images
 
 
-def _give_index(source: RecordSource, keys: np.ndarray, offsets: np.ndarray) -> None:
+def _give_index(source: RecordSource, offsets: np.ndarray) -> None:
     """Puts an index in place of the one on disk: writing and reading 17 million lines would take long."""
     (source.root / "train.idx").write_text("0\t0\n")
-    source._reader._opened = source._reader._open()._replace(keys=keys, offsets=offsets)
+    index = RecordIndex(offsets=offsets, keys=None, first_key=0, last_row=len(offsets) - 1)
+    source._reader._opened = source._reader._open()._replace(entries=index)
 
 
 def test_real_set_in_insightface_layout(real_data: Path) -> None:

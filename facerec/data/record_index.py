@@ -1,0 +1,153 @@
+"""The index (`.idx`) of a record file: lines of key, tab, offset. Large ones are read once, and mapped from then on."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from facerec.core.atomic_file import atomic_file
+from facerec.core.cache import cache_folder
+from facerec.core.errors import DataError
+
+CACHED_FROM_BYTES = 1 << 24
+"""Size of an `.idx` from which on its numbers are kept in the cache folder: about a million records."""
+_BLOCK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordIndex:
+    """Where the records of a file begin.
+
+    Attributes:
+        offsets: int64 (N,), in bytes, in the order of the keys; maybe mapped from a file.
+        keys: int64 (N,), ascending; None where they are first_key, first_key + 1, ...
+        first_key: the first key.
+        last_row: the row of the record that lies last in the file.
+    """
+
+    offsets: np.ndarray
+    keys: np.ndarray | None
+    first_key: int
+    last_row: int
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def key(self, row: int) -> int:
+        """The key of a row, 0 .. N - 1; negative rows count from the end."""
+        row = range(len(self))[row]
+        return self.first_key + row if self.keys is None else int(self.keys[row])
+
+
+def read_index(path: Path) -> RecordIndex:
+    """Reads an `.idx`. A large one without gaps is read once: its numbers are then mapped from the cache folder.
+
+    Raises:
+        DataError: the file is missing or empty, a line is not two numbers, or a key comes twice.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _read(path, file)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
+
+
+def _read(path: Path, file: BinaryIO) -> RecordIndex:
+    status = os.fstat(file.fileno())
+    is_large = status.st_size >= CACHED_FROM_BYTES
+    name = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:24]
+    cached = cache_folder() / f"index-{name}.npy"
+    if is_large and (mapped := _mapped(cached)) is not None:
+        return _of_stored(mapped)
+    num_lines = sum(block.count(b"\n") + (block[-1:] != b"\n") for block in _blocks(file))
+    if num_lines == 0:
+        raise DataError(f"{path}, line 1 is b''; expected two numbers a line, key and offset")
+    stored = np.empty(num_lines + 2, dtype=np.int64)
+    offsets = stored[:-2]
+    keys: np.ndarray | None = None
+    first_key, done = 0, 0
+    for block in _blocks(file):
+        numbers = _numbers(path, block, lines_before=done)
+        rows = slice(done, done + len(numbers) // 2)
+        offsets[rows] = numbers[1::2]
+        first_key = int(numbers[0]) if done == 0 else first_key
+        if keys is None and (numbers[0::2] != np.arange(rows.start, rows.stop) + first_key).any():
+            keys = np.empty(num_lines, dtype=np.int64)
+            keys[:done] = np.arange(done) + first_key
+        if keys is not None:
+            keys[rows] = numbers[0::2]
+        done = rows.stop
+    if keys is not None:
+        return _sorted(path, keys, offsets)
+    stored[-2:] = first_key, offsets.argmax()
+    kept = _kept(cached, stored) if is_large else None
+    return _of_stored(stored if kept is None else kept)
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The file from its beginning, cut at line ends."""
+    file.seek(0)
+    while block := file.read(_BLOCK_BYTES):
+        yield block + file.readline()
+
+
+def _numbers(path: Path, block: bytes, *, lines_before: int) -> np.ndarray:
+    """int64 (2 n,): key, offset, key, offset, ..."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)
+            numbers = np.fromstring(block, dtype=np.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        numbers = np.empty(0, dtype=np.int64)
+    num_lines = block.count(b"\n") + (block[-1:] != b"\n")
+    if len(numbers) != 2 * num_lines or numbers.min() < 0:
+        raise DataError(f"{path}, {_first_bad_line(block, lines_before)}; expected two numbers a line, key and offset")
+    return numbers
+
+
+def _first_bad_line(block: bytes, lines_before: int) -> str:
+    for number, line in enumerate(block.split(b"\n"), start=lines_before + 1):
+        fields = line.split()
+        if len(fields) != 2 or not all(field.isdigit() for field in fields):
+            return f"line {number} is {line[:60]!r}"
+    return "a number is too large"
+
+
+def _sorted(path: Path, keys: np.ndarray, offsets: np.ndarray) -> RecordIndex:
+    if not (keys[1:] > keys[:-1]).all():
+        order = keys.argsort(kind="stable")
+        keys, offsets = keys[order], offsets[order]
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            raise DataError(f"{path}: key {keys[twice[0]]} comes twice; every record has one line")
+    return RecordIndex(offsets=offsets, keys=keys, first_key=int(keys[0]), last_row=int(offsets.argmax()))
+
+
+def _of_stored(stored: np.ndarray) -> RecordIndex:
+    """Of the offsets, the first key and the row that lies last, int64 (N + 2,)."""
+    return RecordIndex(offsets=stored[:-2], keys=None, first_key=int(stored[-2]), last_row=int(stored[-1]))
+
+
+def _mapped(cached: Path) -> np.ndarray | None:
+    """What `_kept` has written; None where there is nothing, or not that."""
+    try:
+        stored = np.load(cached, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return stored if stored.dtype == np.int64 and stored.ndim == 1 and len(stored) > 2 else None
+
+
+def _kept(cached: Path, stored: np.ndarray) -> np.ndarray | None:
+    """The same numbers, mapped from the file that they are now in; None where none can be written."""
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(cached) as file:
+            np.save(file, stored)
+    except OSError:
+        return None
+    return _mapped(cached)
