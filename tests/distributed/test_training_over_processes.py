@@ -224,7 +224,7 @@ def test_saved_by_two_processes_and_resumed_by_one(tmp_path):
     ],
 )
 def test_saved_by_four_processes_and_resumed_by_others(name, num_classes, parts, tmp_path):
-    parts = {**parts, "deterministic": True}
+    parts = {**parts, "deterministic": True, "num_steps": STOP_AFTER + 20}
     (expected,) = train_all([name], num_classes, parts)
     of_four = run_processes(4, train_all, [name], num_classes, parts)[0][0]
     run_processes(4, train, tmp_path / "stopped", name, num_classes, {**parts, "stop": True})
