@@ -1,6 +1,7 @@
 """A training over several processes against the same one in a single process, without and with a stop in between.
 
-Every head in configs/head, its class centres in shards or replicated, all of them or a sample (Partial FC).
+Every head in configs/head, its class centres in shards or replicated, all of them or a sample (Partial FC). On the CPU,
+and on GPUs where there are four.
 """
 
 import math
@@ -34,6 +35,8 @@ CASES = {f"{path.stem}, {way}": (path.stem, change) for path in HEAD_CONFIGS for
 QUICK = ["curricularface, sharded", "subcentre_arcface, sampled"]
 """One that learns a state, one whose shards are cut between sub-centres."""
 
+ON_GPUS = torch.cuda.device_count() >= 4
+
 Outcome = dict[str, dict[str, torch.Tensor]]
 
 
@@ -48,6 +51,7 @@ def make_trainer(folder: Path, name: str, num_classes: int, parts: dict[str, Any
         global_batch_size=GLOBAL_BATCH,
         micro_batch_size=MICRO_BATCH,
         dropout=0.4,
+        device="cuda" if ON_GPUS else "cpu",
         optimizer={"sgd": SGD(lr=LR), "adamw": AdamW(lr=LR / 10)}[parts.pop("method", "sgd")],
         resume_from=newest,
         **{"num_steps": NUM_STEPS, "precision": "fp64", "clip_grad_norm": 5.0, **parts},
@@ -89,7 +93,8 @@ def train(folder: Path, name: str, num_classes: int, parts: dict[str, Any]) -> O
         for tensors in (state, momenta):
             for key in filter(lambda key: key.startswith(whole), tensors):
                 tensors[key] = torch.cat(processes.gather_objects(tensors[key]))
-    return {**outcome, "state": state, "momenta": momenta}
+    outcome |= {"state": state, "momenta": momenta}
+    return {part: {key: value.cpu() for key, value in tensors.items()} for part, tensors in outcome.items()}
 
 
 def train_all(names: list[str], num_classes: int, parts: dict[str, Any]) -> list[Outcome]:
@@ -140,7 +145,7 @@ def compare(
 ) -> None:
     """Fails unless all processes find what one alone does, which may be given as `expected`."""
     expected = expected or train_all(names, num_classes, parts)
-    for rank, outcomes in enumerate(run_processes(world_size, train_all, names, num_classes, parts)):
+    for rank, outcomes in enumerate(run_processes(world_size, train_all, names, num_classes, parts, on_gpus=ON_GPUS)):
         for name, found, of_one in zip(names, outcomes, expected, strict=True):
             assert_close(found, of_one, name=f"{name}, process {rank} of {world_size}", **tolerance)
 
@@ -176,7 +181,7 @@ def test_other_parts_over_processes():
 def test_first_step_in_fp32():
     parts = {"num_steps": 1, "precision": "fp32"}
     of_one = train_all(list(CASES), 10, parts)
-    of_four = run_processes(4, train_all, list(CASES), 10, parts)[1]
+    of_four = run_processes(4, train_all, list(CASES), 10, parts, on_gpus=ON_GPUS)[1]
     for name, found, expected in zip(CASES, of_four, of_one, strict=True):
         assert_close(found, expected, name=name, rtol=1e-5, atol=1e-5)
         assert_first_gradients_close(found, expected, name=name)
@@ -186,14 +191,14 @@ def stop_and_resume(
     folder: Path, world_sizes: tuple[int, int], name: str, num_classes: int, parts: dict[str, Any]
 ) -> Outcome:
     """Trains in the first number of processes until it is stopped, and goes on in the second."""
-    run_processes(world_sizes[0], train, folder, name, num_classes, {**parts, "stop": True})
+    run_processes(world_sizes[0], train, folder, name, num_classes, {**parts, "stop": True}, on_gpus=ON_GPUS)
     return resume(folder, world_sizes[1], name, num_classes, parts)
 
 
 def resume(folder: Path, world_size: int, name: str, num_classes: int, parts: dict[str, Any]) -> Outcome:
     if world_size == 1:
         return train(folder, name, num_classes, parts)
-    outcomes = run_processes(world_size, train, folder, name, num_classes, parts)
+    outcomes = run_processes(world_size, train, folder, name, num_classes, parts, on_gpus=ON_GPUS)
     for other in outcomes[1:]:
         assert_same_bits(other, outcomes[0], running_statistics=False)
     return outcomes[0]
@@ -226,8 +231,8 @@ def test_saved_by_two_processes_and_resumed_by_one(tmp_path):
 def test_saved_by_four_processes_and_resumed_by_others(name, num_classes, parts, tmp_path):
     parts = {**parts, "deterministic": True, "num_steps": STOP_AFTER + 20}
     (expected,) = train_all([name], num_classes, parts)
-    of_four = run_processes(4, train_all, [name], num_classes, parts)[0][0]
-    run_processes(4, train, tmp_path / "stopped", name, num_classes, {**parts, "stop": True})
+    of_four = run_processes(4, train_all, [name], num_classes, parts, on_gpus=ON_GPUS)[0][0]
+    run_processes(4, train, tmp_path / "stopped", name, num_classes, {**parts, "stop": True}, on_gpus=ON_GPUS)
     for world_size in (1, 2, 3, 4):
         folder = tmp_path / str(world_size)
         shutil.copytree(tmp_path / "stopped", folder)
