@@ -366,9 +366,6 @@ class _Rehearsing(Processes):
     def gather_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
         return _Gather.apply(tensor, self.rehearsal)
 
-    def sum_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
-        return _Sum.apply(tensor, self)
-
 
 class _Gather(torch.autograd.Function):
     @staticmethod
@@ -384,17 +381,6 @@ class _Gather(torch.autograd.Function):
         own = gradient.new_empty(ctx.num_own, *gradient.shape[1:])
         ctx.rehearsal.sent[EMBEDDING_GRADIENTS] += ctx.rehearsal.sent_in_gather(own.nbytes)
         return own, None
-
-
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor, processes: Processes) -> torch.Tensor:
-        ctx.processes = processes
-        return processes.sum_(tensor.clone())
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        return ctx.processes.sum_(gradient.clone()), None
 
 
 def _num_drawn(job: Job, rate: float) -> int:
