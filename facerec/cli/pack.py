@@ -18,7 +18,6 @@ from facerec.data.packing import PackableSource, pack_pairs, pack_training_set, 
 from facerec.data.pair_choice import choose_identities, choose_pairs
 from facerec.data.pair_lists import read_pair_list
 from facerec.data.sources import RecordSource, open_source
-from facerec.evaluation.model import Model
 from facerec.evaluation.nearest import nearest_others
 
 VAL_FILE, REJECTED_FILE = "val.bin", "rejected.csv"
@@ -115,6 +114,8 @@ def _drawn_pairs(
     labels = source.labels[samples]
 
     def nearest() -> np.ndarray:
+        from facerec.evaluation.model import Model  # and torch, seconds that no other pack needs
+
         model = Model.open(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
         return nearest_others(
             lambda number: source.image(int(samples[number])), labels, embed=model.embed, batch_size=BATCH_SIZE

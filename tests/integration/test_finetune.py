@@ -21,22 +21,9 @@ SHORT = ["trainer.num_steps=8", "trainer.margin_ramp_epochs=0", "eval.every_epoc
 
 
 @pytest.fixture
-def train(capsys):
+def train(command):
     """`train(overrides)` trains here: (exit code, what was printed)."""
-    num_threads = torch.get_num_threads()
-
-    def run(overrides: list[str]) -> tuple[int, str]:
-        capsys.readouterr()
-        try:
-            main(["train", *overrides])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    yield run
-    torch.set_num_threads(num_threads)
+    return lambda overrides: command("train", *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from facerec.cli.main import main
 from facerec.core.run_log import read_metrics
@@ -29,22 +28,9 @@ def crops(tmp_path) -> Path:
 
 
 @pytest.fixture
-def pack(capsys, tmp_path):
+def pack(command, tmp_path):
     """`pack(...)` packs what lies in `crops` into `out`: (exit code, what was printed)."""
-    num_threads = torch.get_num_threads()
-
-    def run(*more: str) -> tuple[int, str]:
-        capsys.readouterr()
-        try:
-            main(["pack", f"data.root={tmp_path / 'crops'}", f"out={tmp_path / 'out'}", *more])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    yield run
-    torch.set_num_threads(num_threads)
+    return lambda *more: command("pack", f"data.root={tmp_path / 'crops'}", f"out={tmp_path / 'out'}", *more)
 
 
 def test_crops_become_a_set_that_trains_and_is_evaluated_on_people_never_seen(crops, pack, tmp_path):

@@ -15,7 +15,6 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
-from facerec.cli.main import main
 from facerec.core.manifest import read_manifest
 from facerec.core.run_log import read_metrics
 from facerec.heads.centres import ClassCentres
@@ -55,21 +54,9 @@ def starter() -> Iterator[Starter]:
 
 
 @pytest.fixture
-def in_process(capsys):
+def in_process(command):
     """`in_process(overrides)` trains here: (exit code, what was printed)."""
-    num_threads = torch.get_num_threads()
-
-    def train(overrides: list[str]) -> tuple[int, str]:
-        try:
-            main(["train", *overrides])
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    yield train
-    torch.set_num_threads(num_threads)
+    return lambda overrides: command("train", *overrides)
 
 
 @pytest.fixture
