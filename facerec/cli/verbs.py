@@ -55,6 +55,7 @@ VERBS = {
         summary="measure where time and memory go on this machine, or plan a training on another",
         examples=(
             "facerec bench suite=head num_classes=[100000]",
+            "facerec bench suite=data data=on_disk data.root=/data/casia",
             "facerec bench suite=plan backbone=iresnet100 head.num_classes=10000000 launch.gpus=8",
         ),
     ),
