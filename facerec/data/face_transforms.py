@@ -31,8 +31,8 @@ class FaceTransform(Protocol):
 class CropOnBlack:
     """Keeps a random rectangle of the image where it is, and makes the rest black.
 
-    So the face stays where the alignment has put it. The `crop` augmentation of AdaFace (Kim et al., CVPR 2022,
-    section 4.1 and its released code), with the rectangle drawn as torchvision's RandomResizedCrop draws it.
+    So the face stays where the alignment has put it. The `crop` augmentation of AdaFace's released code (Kim et al.,
+    arXiv 2204.00964), with the rectangle drawn as torchvision's RandomResizedCrop draws it.
 
     Args:
         scale: smallest and largest area of the rectangle, as a part of the image's.
@@ -71,8 +71,8 @@ class CropOnBlack:
 class LowResolution:
     """Makes the image small and large again, each with an interpolation drawn from five.
 
-    A face that was photographed from afar. The `low-resolution` augmentation of AdaFace (Kim et al., CVPR 2022,
-    section 4.1 and its released code).
+    A face that was photographed from afar. The `low_res` augmentation of AdaFace's released code (Kim et al., arXiv
+    2204.00964).
 
     Args:
         scale: smallest and largest side of the small image, as a part of the image's.

@@ -14,7 +14,9 @@ from facerec.training.sample_sheet import FILE_NAME, SampleSheet
 
 
 def batch(step: int, micro_index: int = 0, *, num: int = 40) -> Batch:
-    images = np.random.Generator(np.random.Philox(step)).integers(0, 256, (num, 6, 5, 3), dtype=np.uint8)
+    images = np.random.Generator(np.random.Philox(2 * step + micro_index)).integers(
+        0, 256, (num, 6, 5, 3), dtype=np.uint8
+    )
     return Batch(
         images=torch.from_numpy(images),
         labels=torch.zeros(num, dtype=torch.int64),
