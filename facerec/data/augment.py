@@ -90,7 +90,8 @@ class Augment:
                 current = self._applied(transform, current, number)
         except ConfigError as of_one:
             return of_one
-        return ConfigError(f"{_KEY} fails on an image of {image.shape}: {error}")  # alone, each of them is fine
+        wrong = error or "a result of another size or type, but not when each runs alone"
+        return ConfigError(f"{_KEY} fails on an image of {image.shape}: {wrong}")
 
     def _applied(self, transform: Any, image: np.ndarray, number: int, **options: Any) -> np.ndarray:
         """What one transform makes of an image. Raises ConfigError, with its name, when a batch cannot hold that."""

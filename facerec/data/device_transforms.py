@@ -18,10 +18,9 @@ from facerec.data.transform_list import check_number, check_range
 _UNIT = 2.0**11  # factors are multiples of its inverse: 255 * 10 * 2^11 fits 24 bits
 _MAX_FACTOR = 10.0
 _LUMA = (19595, 38470, 7471)  # times 2^-16, as Pillow has it; with the half that is added, their sum fits 24 bits
-_TAPS = 2.0**11  # what the weights of a blur sum to
-_BETWEEN = (
-    2.0**4
-)  # between the two passes of a blur, pixels are multiples of its inverse: 255 * 2^4 * 2^11 fits 24 bits
+# The weights of a blur sum to the first; between its two passes, pixels are multiples of the other's inverse:
+# 255 * 2^4 * 2^11 fits 24 bits.
+_TAPS, _BETWEEN = 2.0**11, 2.0**4
 
 
 class DeviceTransform(Protocol):
