@@ -32,6 +32,7 @@ from facerec.core.processes import Processes
 from facerec.core.protocols import Source
 from facerec.core.run_log import LOGGER, RunLog, log_to, read_metrics
 from facerec.data.loader import BatchLoader
+from facerec.data.sampler import SampleOrder
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.networks.weights import load_initial, read_initial
 from facerec.training.checkpoint import CheckpointStore, check_interval
@@ -63,7 +64,11 @@ class DataSettings:
 
     root: str | None
     global_batch_size: int
+    sampling: str
     images_per_identity: int | None
+    shuffle: str
+    block_size: int
+    blocks_mixed: int
     first_samples: int | None
     source: Source
 
@@ -85,6 +90,7 @@ class LoaderSettings:
     """The section `loader`."""
 
     num_workers: int
+    on_corrupt: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +112,7 @@ def check(config: DictConfig) -> None:
     check_keys(config, sections | set(TopLevel.__dataclass_fields__))
     check_config(config)
     check_arguments(DataSettings, OmegaConf.to_container(config.data), section="data")  # type: ignore[arg-type]
+    _sample_order(config)
     _launch_settings(config).check_machine(device=config.trainer.device)
     top, evaluation, *_ = _settings(config)
     if not 0 <= top.seed <= MAX_SEED:
@@ -223,6 +230,10 @@ def _held_alone(run_dir: Path) -> Iterator[None]:
         ) from None
 
 
+def _sample_order(config: DictConfig) -> SampleOrder:
+    return SampleOrder(**{name: config.data[name] for name in SampleOrder.__dataclass_fields__})
+
+
 def _launch_settings(config: DictConfig) -> LaunchSettings:
     values: Any = OmegaConf.to_container(config.launch)
     return LaunchSettings(**check_arguments(LaunchSettings, values, section="launch"))
@@ -304,8 +315,9 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
         global_batch_size=config.data.global_batch_size,
         micro_batch_size=settings.micro_batch_size or config.data.global_batch_size,
         seed=top.seed,
-        images_per_identity=config.data.images_per_identity,
+        order=_sample_order(config),
         num_workers=loading.num_workers,
+        on_corrupt=loading.on_corrupt,
         pin_memory=torch.cuda.is_available(),
         processes=processes,
     )

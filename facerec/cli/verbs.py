@@ -45,6 +45,14 @@ VERBS = {
             "facerec pack data.root=~/lfw_crops pairs=pairs.txt out=lfw.bin",
         ),
     ),
+    "clean": Verb(
+        module="facerec.cli.clean",
+        summary="look for wrong labels, people who occur twice and images that do; write a cleaner set",
+        examples=(
+            "facerec clean model=runs/ms1mv3_r50_arcface/default data.root=~/faces against=[lfw.bin] out=~/cleaning",
+            "facerec clean data.root=~/faces out=~/cleaning apply=true",
+        ),
+    ),
     "report": Verb(
         module="facerec.cli.report",
         summary="gather the runs below a directory into a table",
@@ -55,6 +63,7 @@ VERBS = {
         summary="measure where time and memory go on this machine, or plan a training on another",
         examples=(
             "facerec bench suite=head num_classes=[100000]",
+            "facerec bench suite=data data=on_disk data.root=/data/casia",
             "facerec bench suite=plan backbone=iresnet100 head.num_classes=10000000 launch.gpus=8",
         ),
     ),

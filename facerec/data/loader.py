@@ -13,7 +13,24 @@ from facerec.core.errors import ConfigError, DataError, FacerecError
 from facerec.core.processes import ALONE, Processes
 from facerec.core.protocols import Source
 from facerec.data.augment import Augment
-from facerec.data.sampler import IdentitySampler, Sampler, StreamSampler
+from facerec.data.read_ahead import ReadAhead
+from facerec.data.sampler import SampleOrder
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A sample that cannot be read, and the one that a batch has in its place.
+
+    Attributes:
+        step: whose batch it is.
+        index, by: the numbers of both samples.
+        reason: names the first, and what is wrong with it.
+    """
+
+    step: int
+    index: int
+    by: int
+    reason: str
 
 
 class BatchLoader:
@@ -26,19 +43,21 @@ class BatchLoader:
         global_batch_size: samples of one optimizer step.
         micro_batch_size: samples of one forward pass; divides global_batch_size.
         seed: of order and augmentation.
-        images_per_identity: K to draw identities with K images each (see `IdentitySampler`), which stay together in a
-            micro-batch; None to go through all samples (see `StreamSampler`).
+        order: which samples come how often, and in which order; None: all in turn.
         num_workers: processes that read; 0 reads in the training process.
+        on_corrupt: what follows from a sample that cannot be read: "error", or "skip": the next readable image of the
+            same identity takes its place, else the next sample of the micro-batch that can be read.
         pin_memory: hand out page-locked memory, for a GPU.
         processes: those that share every global batch, each with as many consecutive micro-batches.
 
     Attributes:
         num_micro_batches: of a step, over all processes.
         own_micro_batches: the numbers of those that this process has.
+        replaced: the samples that were skipped in the batches handed out since the list was last emptied.
 
     Raises:
         ConfigError: a size is not positive; the micro-batch does not divide the global batch, or is no multiple of
-            images_per_identity; the processes cannot share the micro-batches evenly.
+            order.images_per_identity; the processes cannot share the micro-batches evenly; another on_corrupt.
     """
 
     def __init__(
@@ -49,12 +68,15 @@ class BatchLoader:
         global_batch_size: int,
         micro_batch_size: int,
         seed: int,
-        images_per_identity: int | None = None,
+        order: SampleOrder | None = None,
         num_workers: int = 0,
+        on_corrupt: str = "error",
         pin_memory: bool = False,
         processes: Processes = ALONE,
     ) -> None:
-        self.sampler = _sampler(source, images_per_identity, global_batch_size, seed)
+        order = order or SampleOrder()
+        images_per_identity = order.images_per_identity
+        self.sampler = order.sampler(source, global_batch_size=global_batch_size, seed=seed)
         if micro_batch_size < 1 or global_batch_size % micro_batch_size:
             raise ConfigError(
                 f"trainer.micro_batch_size={micro_batch_size} does not divide "
@@ -79,14 +101,19 @@ class BatchLoader:
             )
         if num_workers < 0:
             raise ConfigError(f"loader.num_workers={num_workers}; expected 0 or more")
+        if on_corrupt not in ("error", "skip"):
+            raise ConfigError(f"loader.on_corrupt={on_corrupt}; expected error or skip")
         self.source = source
         self.augment = augment
         self.seed = seed
+        self.order = order
         self.micro_batch_size = micro_batch_size
         self.num_micro_batches = num_micro_batches
         self.own_micro_batches = range(processes.rank * num_own, (processes.rank + 1) * num_own)
         self.num_workers = num_workers
+        self.on_corrupt = on_corrupt
         self.pin_memory = pin_memory
+        self.replaced: list[Replaced] = []
 
     def labels_of_step(self, step: int) -> np.ndarray:
         """int64 (global_batch_size,): the labels of a step's samples, in order, without reading an image."""
@@ -98,7 +125,7 @@ class BatchLoader:
         Closing the generator ends its workers.
         """
         loader = DataLoader(
-            _Reader(self.source, self.augment, self.seed),
+            _Reader(self.source, self.augment, self.seed, skips=self.on_corrupt == "skip"),
             batch_sampler=_Requests(self, first_step, end_step),  # type: ignore[arg-type]
             collate_fn=_as_is,
             num_workers=self.num_workers,
@@ -108,11 +135,12 @@ class BatchLoader:
         for item in loader:
             if isinstance(item, FacerecError):
                 raise item
-            request, images, labels = item
+            request, images, labels, indices, replaced = item
+            self.replaced += replaced
             yield Batch(
                 images=images,
                 labels=labels,
-                indices=torch.from_numpy(request.indices),
+                indices=indices,
                 step=request.step,
                 micro_index=request.micro_index,
             )
@@ -130,14 +158,6 @@ class BatchLoader:
         first = batch.micro_index * self.micro_batch_size
         positions = self.sampler.positions(batch.step)[first : first + len(batch)]
         return self.augment.on_device(images, seed=self.seed, positions=positions)
-
-
-def _sampler(source: Source, images_per_identity: int | None, global_batch_size: int, seed: int) -> Sampler:
-    if images_per_identity is None:
-        return StreamSampler(num_samples=len(source), global_batch_size=global_batch_size, seed=seed)
-    return IdentitySampler(
-        labels=source.labels, images_per_identity=images_per_identity, global_batch_size=global_batch_size, seed=seed
-    )
 
 
 @dataclass(frozen=True)
@@ -158,32 +178,72 @@ class _Requests:
         return len(self.steps) * len(self.loader.own_micro_batches)
 
     def __iter__(self) -> Iterator[_Request]:
-        size = self.loader.micro_batch_size
-        for step in self.steps:
-            indices, positions = self.loader.sampler.indices(step), self.loader.sampler.positions(step)
-            for micro_index in self.loader.own_micro_batches:
-                part = slice(micro_index * size, (micro_index + 1) * size)
-                yield _Request(step, micro_index, indices[part], positions[part])
+        loader, size = self.loader, self.loader.micro_batch_size
+        own = slice(loader.own_micro_batches.start * size, loader.own_micro_batches.stop * size)
+        with ReadAhead(loader.source, loader.sampler, loader.order, own=own) as read_ahead:
+            for step in self.steps:
+                read_ahead.reach(step)
+                indices, positions = loader.sampler.indices(step), loader.sampler.positions(step)
+                for micro_index in loader.own_micro_batches:
+                    part = slice(micro_index * size, (micro_index + 1) * size)
+                    yield _Request(step, micro_index, indices[part], positions[part])
+
+
+_Read = tuple[_Request, torch.Tensor, torch.Tensor, torch.Tensor, list[Replaced]]
 
 
 class _Reader(Dataset):
-    def __init__(self, source: Source, augment: Augment, seed: int) -> None:
-        self.source, self.augment, self.seed = source, augment, seed
+    """Reads micro-batches: the request, images, labels and sample numbers, and what was skipped."""
 
-    def __getitems__(self, request: _Request) -> tuple[_Request, torch.Tensor, torch.Tensor] | FacerecError:
+    def __init__(self, source: Source, augment: Augment, seed: int, *, skips: bool) -> None:
+        self.source, self.augment, self.seed, self.skips = source, augment, seed, skips
+        self._unreadable: dict[int, str] = {}  # samples known to be, with the reasons
+
+    def __getitems__(self, request: _Request) -> _Read | FacerecError:
+        indices, images, replaced = request.indices.copy(), [], []
         try:
-            images = [
-                self.augment(self.source.image(index), seed=self.seed, position=position)
-                for index, position in zip(request.indices.tolist(), request.positions.tolist(), strict=True)
-            ]
-            self._check_sizes(images, request)
+            for place, position in enumerate(request.positions.tolist()):
+                index = int(indices[place])
+                image = self._image(index)
+                if image is None:
+                    indices[place], image = self._next_readable(request, place)
+                    replaced.append(Replaced(request.step, index, int(indices[place]), self._unreadable[index]))
+                images.append(self.augment(image, seed=self.seed, position=position))
+            self._check_sizes(images, indices)
         except FacerecError as error:
             return error  # the DataLoader would wrap a worker's exception in its traceback
-        labels = self.source.labels[request.indices].astype(np.int64)
-        return request, torch.from_numpy(np.stack(images)), torch.from_numpy(labels)
+        labels = torch.from_numpy(self.source.labels[indices].astype(np.int64))
+        return request, torch.from_numpy(np.stack(images)), labels, torch.from_numpy(indices), replaced
 
-    def _check_sizes(self, images: list[np.ndarray], request: _Request) -> None:
-        for image, index in zip(images, request.indices.tolist(), strict=True):
+    def _image(self, index: int) -> np.ndarray | None:
+        """The sample; None where it cannot be read and is to be skipped."""
+        if index in self._unreadable:
+            return None
+        try:
+            return self.source.image(index)
+        except DataError as error:
+            if not self.skips:
+                raise
+            self._unreadable[index] = str(error)
+            return None
+
+    def _next_readable(self, request: _Request, place: int) -> tuple[int, np.ndarray]:
+        """Of the same identity, by number; else of the micro-batch, whose labels the head knows, by place."""
+        index = int(request.indices[place])
+        others = np.flatnonzero(self.source.labels == self.source.labels[index])
+        first = int(np.searchsorted(others, index)) + 1
+        in_turn = np.concatenate([others[first:], others[: first - 1], np.roll(request.indices, -place)[1:]])
+        for other in in_turn.tolist():
+            image = self._image(other)
+            if image is not None:
+                return other, image
+        raise DataError(
+            f"step {request.step}: none of the {len(request.indices)} samples of a micro-batch can be read, nor any "
+            f"other image of their identities; the first: {self._unreadable[index]}"
+        )
+
+    def _check_sizes(self, images: list[np.ndarray], indices: np.ndarray) -> None:
+        for image, index in zip(images, indices.tolist(), strict=True):
             if image.shape != images[0].shape or image.dtype != np.uint8:
                 raise DataError(
                     f"{self.source.name(index)}: the image is {image.dtype} {image.shape}, another one of the batch is "

@@ -31,6 +31,8 @@ _HEAD = np.dtype(
     [("magic", "<u4"), ("part", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "<u8", 2), ("label_0", "<f4")]
 )
 _HEADS_PER_READ = 8192
+# Records that lie so near to each other are fetched with what is between them.
+_NEAR_BYTES = 128 * 1024
 # float32, in which labels are stored, counts without gaps up to here.
 _MAX_LABEL = 1 << 24
 
@@ -148,6 +150,27 @@ class RecordReader:
     def record(self, row: int) -> Record:
         """The record, unpacked."""
         return unpack(self.read(row), where=self.where(row))
+
+    def will_read(self, rows: np.ndarray) -> None:
+        """Has the system fetch records into memory, in the order of the file; nothing where it has no such call.
+
+        Args:
+            rows: int64 (R,).
+        """
+        if not hasattr(os, "posix_fadvise") or not len(rows):
+            return
+        opened = self._open()
+        offsets = opened.entries.offsets
+        starts = offsets[rows]
+        # Where records lie in the order of their keys, as they do in all files we know, the next one begins at the end.
+        ends = offsets[np.minimum(rows + 1, len(offsets) - 1)]
+        ends = np.where(ends > starts, ends, starts + _FIRST_READ_BYTES)
+        by_place = np.argsort(starts, kind="stable")
+        starts, ends = starts[by_place], np.maximum.accumulate(ends[by_place])
+        is_first = np.concatenate([[True], starts[1:] > ends[:-1] + _NEAR_BYTES])
+        lasts = np.concatenate([np.flatnonzero(is_first)[1:] - 1, [len(starts) - 1]])
+        for start, end in zip(starts[is_first].tolist(), ends[lasts].tolist(), strict=True):
+            os.posix_fadvise(opened.file.fileno(), start, end - start, os.POSIX_FADV_WILLNEED)
 
     def first_labels(self, start_row: int, stop_row: int) -> np.ndarray:
         """float32 (stop_row - start_row,): the first or only label of every record, read without the images."""

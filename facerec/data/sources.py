@@ -95,6 +95,10 @@ class RecordSource:
         """The image of the record as it is, once it is known to be a crop. Raises as `image`."""
         return self._checked_crop(index)[0]
 
+    def will_read(self, indices: np.ndarray) -> None:
+        """Has the system fetch samples, int64 (n,), into memory before they are asked for."""
+        self._reader.will_read(self._rows().first_image + indices)
+
     def name(self, index: int) -> str:
         """File, key and first byte of a sample's record."""
         rows = self._rows()

@@ -30,6 +30,7 @@ def start_at_class_means(
     batch_size: int,
     images_per_identity: int | None = None,
     num_workers: int = 0,
+    on_corrupt: str = "error",
 ) -> None:
     """Sets every class centre to the mean of its images' L2-normalised embeddings, in place, with length 1.
 
@@ -50,6 +51,7 @@ def start_at_class_means(
         batch_size: images read at a time.
         images_per_identity: take so many of an identity's images, evenly spread; None: all.
         num_workers: processes that read, for each that embeds.
+        on_corrupt: of an image that cannot be read: "error", or "skip", as `BatchLoader` has it.
 
     Raises:
         DataError: an image cannot be read.
@@ -70,7 +72,9 @@ def start_at_class_means(
         disable=not processes.is_first,
     )
     with bar:
-        for emb_BD, labels_B in _embedded(chosen, embed, processes, batch_size=batch_size, num_workers=num_workers):
+        for emb_BD, labels_B in _embedded(
+            chosen, embed, processes, batch_size=batch_size, num_workers=num_workers, on_corrupt=on_corrupt
+        ):
             own_B = centres.local(labels_B)
             is_here_B = own_B >= 0
             sums_cD.index_add_(0, own_B[is_here_B], emb_BD[is_here_B])
@@ -88,7 +92,7 @@ def start_at_class_means(
 
 
 def _embedded(
-    source: Source, embed: Embedder, processes: Processes, *, batch_size: int, num_workers: int
+    source: Source, embed: Embedder, processes: Processes, *, batch_size: int, num_workers: int, on_corrupt: str
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Embeddings (B, D) of length 1, and labels (B,), of all batches in order, whichever process has embedded them."""
     loader = BatchLoader(
@@ -98,6 +102,7 @@ def _embedded(
         micro_batch_size=batch_size,
         seed=0,
         num_workers=num_workers,
+        on_corrupt=on_corrupt,
         processes=processes,
     )
     num_steps = math.ceil(len(source) / loader.sampler.global_batch_size)

@@ -36,6 +36,7 @@ from facerec.training.progress import Progress
 from facerec.training.sample_sheet import SampleSheet
 from facerec.training.schedule import Schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
+from facerec.training.skipped_samples import SkippedSamples
 from facerec.training.step_parts import AGREEMENT, BACKWARD, DATA, FORWARD, HEAD, STEP, UPDATE
 from facerec.training.stop_signal import StopSignal
 from facerec.training.timetable import Timetable
@@ -142,6 +143,7 @@ class Trainer:
         self.metrics_step: int | None = None
         self.processes = this_process()
         self.agreement = Agreement(self.processes)
+        self.skipped = SkippedSamples(loader=loader, run_log=run_log, processes=self.processes)
 
     def fit(self) -> TrainResult:
         """Trains to the end, or to the end of the step in which a `StopSignal` came.
@@ -174,6 +176,7 @@ class Trainer:
                     step += 1
                     if self.timetable.is_log_due(step, first_step=first_step, every_steps=self.log_every_steps):
                         progress.write(step, epoch=step / self.timetable.steps_per_epoch)
+                        self.skipped.write(step)
                     if self.timetable.is_due(step, self.evaluation):
                         self._evaluate(step)
                     if self.timetable.is_due(step, self.checkpoints):
@@ -279,6 +282,7 @@ class Trainer:
                 batch_size=self.loader.micro_batch_size,
                 images_per_identity=self.settings.class_mean_images,
                 num_workers=self.loader.num_workers,
+                on_corrupt=self.loader.on_corrupt,
             )
 
     def _train_step(self, step: int, batches: Iterator[Batch], progress: Progress) -> None:
@@ -417,6 +421,7 @@ class Trainer:
 
     def _save(self, step: int) -> Path:
         self._check_weights(step)
+        self.skipped.write(step)
         self.processes.copy_from_first_(self.network.buffers())  # its running statistics are those that count
         return self.checkpoints.save(
             self.run_log.run_dir / "checkpoints",

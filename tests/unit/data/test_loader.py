@@ -14,6 +14,7 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.processes import Processes
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
+from facerec.data.sampler import SampleOrder
 from tests.noise_source import NoiseSource
 
 FLIP_AND_NOISE = ({"HorizontalFlip": {"p": 0.5}}, {"GaussNoise": {"p": 1.0}})
@@ -145,7 +146,7 @@ def test_what_is_left_for_the_device_does_not_depend_on_processes_micro_batches_
         """Each sample of the steps 2 and 3 by its place in the stream, from the last micro-batch to the first."""
         sizes = {"transforms": (), "on_device": ON_DEVICE, "global_batch_size": 24} | sizes
         found = {}
-        each = loader(images_per_identity=images_per_identity, **sizes)
+        each = loader(order=SampleOrder(images_per_identity=images_per_identity), **sizes)
         for batch in reversed(list(each.batches(first_step=2, end_step=4))):
             for number, image in enumerate(each.finish(batch, batch.images)):
                 found[24 * batch.step + each.micro_batch_size * batch.micro_index + number] = image.numpy().tobytes()

@@ -8,7 +8,7 @@ import pytest
 from facerec.core.errors import ConfigError
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
-from facerec.data.sampler import IdentitySampler
+from facerec.data.sampler import IdentitySampler, SampleOrder
 from tests.noise_source import NoiseSource
 
 COUNTS = [1, 2, 3, 4, 5, 9, 8, 30]
@@ -114,11 +114,14 @@ def test_sizes_that_cannot_work_are_refused(sizes, says):
         sampler_of(labels_of(), **sizes)
 
 
-def loader(*, num_workers: int = 0, **sizes) -> BatchLoader:
-    sizes = {"global_batch_size": 12, "micro_batch_size": 6, "seed": 1, "images_per_identity": 3} | sizes
+def loader(*, num_workers: int = 0, images_per_identity: int = 3, **sizes) -> BatchLoader:
+    sizes = {"global_batch_size": 12, "micro_batch_size": 6, "seed": 1} | sizes
     source = NoiseSource(num_classes=5, images_per_class=4, size_px=8)
     transforms = ({"HorizontalFlip": {"p": 0.5}}, {"GaussNoise": {"p": 1.0}})
-    return BatchLoader(source=source, augment=Augment(transforms=transforms), num_workers=num_workers, **sizes)
+    order = SampleOrder(images_per_identity=images_per_identity)
+    return BatchLoader(
+        source=source, augment=Augment(transforms=transforms), order=order, num_workers=num_workers, **sizes
+    )
 
 
 def contents(batches) -> list[tuple]:

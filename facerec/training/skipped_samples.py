@@ -1,0 +1,68 @@
+"""The samples that a training could not read and has passed over: told, counted, and listed in the run directory."""
+
+import csv
+import io
+from pathlib import Path
+
+from facerec.core.atomic_file import atomic_file
+from facerec.core.processes import Processes
+from facerec.core.run_log import LOGGER, RunLog
+from facerec.data.loader import BatchLoader
+
+SKIPPED_FILE = "skipped.csv"
+MOST_TOLD = 10
+COLUMNS = ("sample", "first_step", "reason", "in_its_place")
+
+
+class SkippedSamples:
+    """Gathers what the loaders of all processes have skipped.
+
+    Args:
+        loader: this process's.
+        run_log: of the run directory, which holds the list; what earlier parts of the run have listed stays.
+        processes: those that train together.
+    """
+
+    def __init__(self, *, loader: BatchLoader, run_log: RunLog, processes: Processes) -> None:
+        self.loader = loader
+        self.run_log = run_log
+        self.processes = processes
+        self._rows: dict[int, tuple[str, ...]] | None = None
+
+    def write(self, step: int) -> None:
+        """Tells of those that are new, and writes list and count. All processes must call it."""
+        if self.loader.on_corrupt != "skip":
+            return
+        own, self.loader.replaced = self.loader.replaced, []
+        replaced = [one for part in self.processes.gather_objects(own) for one in part]
+        if not self.processes.is_first or not replaced:
+            return
+        path = self.run_log.run_dir / SKIPPED_FILE
+        rows = _read(path) if self._rows is None else self._rows
+        num_known = len(rows)
+        for one in sorted(replaced, key=lambda one: (one.step, one.index)):
+            if one.index not in rows:
+                rows[one.index] = (str(one.index), str(one.step), one.reason, self.loader.source.name(one.by))
+                if len(rows) <= MOST_TOLD:
+                    LOGGER.warning("step %d: skipped %s", one.step, one.reason)
+        self._rows = rows
+        if len(rows) > num_known:
+            self.run_log.scalars(step, {"data/skipped_samples": len(rows)})
+            LOGGER.warning("%d samples of %d cannot be read; see %s", len(rows), len(self.loader.source), path)
+            _write(path, rows)
+
+
+def _read(path: Path) -> dict[int, tuple[str, ...]]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        return {int(row[0]): tuple(row) for row in list(csv.reader(lines))[1:]}
+
+
+def _write(path: Path, rows: dict[int, tuple[str, ...]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows[index] for index in sorted(rows))
+    with atomic_file(path) as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
