@@ -6,7 +6,6 @@ Only what was composed from configuration files and the command line may come he
 whoever chooses a `_target_` chooses what runs.
 """
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -17,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from facerec.cli.annotations import Misfit, fit
-from facerec.core.errors import ConfigError
+from facerec.core.errors import ConfigError, did_you_mean
 
 TARGET = "_target_"
 PARTIAL = "_partial_"
@@ -116,12 +115,6 @@ def import_target(path: str, *, section: str) -> Callable[..., Any]:
     if not callable(target):
         raise ConfigError(f"{key}={path}: the module {module_path} has no class or function {name!r}")
     return target
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """The middle of a message: "; did you mean m3?", or "." where no known word is near."""
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {nearest[0]}?" if nearest else "."
 
 
 def _walk(value: Any, path: str) -> None:

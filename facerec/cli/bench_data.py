@@ -23,6 +23,11 @@ def run(config: DictConfig) -> dict[str, Any]:
             raise ConfigError(f"{key}={config[key]}; expected a whole number from 1")
     augment = build(config.augment)
     augment.check()
+    if augment.on_device:
+        raise ConfigError(
+            f"augment.on_device ({', '.join(augment.on_device.names)}): suite=data times the processes that read, not "
+            "the device; leave it out"
+        )
     source, _ = open_data(config)
     with tempfile.TemporaryDirectory(prefix="facerec-bench-") as folder:
         crops = SameCrops(source, num_images=config.num_images, folder=Path(folder))

@@ -10,10 +10,10 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from facerec.cli.arguments import TARGET, did_you_mean
+from facerec.cli.arguments import TARGET
 from facerec.cli.config_files import group_names, group_options, is_group
 from facerec.cli.overrides import key_of, shell_form
-from facerec.core.errors import ConfigError
+from facerec.core.errors import ConfigError, did_you_mean
 
 
 def is_choice(override: Override, directories: Sequence[Path]) -> bool:

@@ -98,6 +98,7 @@ class LoggingSettings:
     """The section `logging`."""
 
     every_steps: int
+    samples_every_steps: int | None
     tensorboard: bool
 
 
@@ -126,7 +127,7 @@ def check(config: DictConfig) -> None:
         )
     for section in (config.trainer, config.optimizer, config.schedule, config.checkpoint, config.freeze):
         build(section)
-    build(config.augment).check()
+    build(config.augment).check(height_px=config.input.height_px, width_px=config.input.width_px)
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
@@ -349,6 +350,7 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
         checkpoints=build(config.checkpoint),
         run_log=RunLog(run_dir=run_dir, tensorboard=logging.tensorboard, writes=processes.is_first),
         log_every_steps=logging.every_steps,
+        samples_every_steps=logging.samples_every_steps,
         seed=top.seed,
         about=about,
         freeze=build(config.freeze),

@@ -1,6 +1,9 @@
 """The errors a user can mend. The command line prints their message without a traceback and exits with 2, after a
 `LostProcessError` with 1."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class FacerecError(Exception):
     """Base of all errors meant for a user.
@@ -35,3 +38,9 @@ class LostProcessError(TrainingError):
 
 class OtherProcessError(FacerecError):
     """The error of another process of the same training, which reports it."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The middle of a message: "; did you mean m3?", or "." where no known word is near."""
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]}?" if nearest else "."

@@ -46,6 +46,12 @@ class InputSpec:
             images_BHWC = images_BHWC.flip(-1)
         return images_BHWC.permute(0, 3, 1, 2).to(dtype).sub_(self.mean).div_(self.std)
 
+    def denormalise(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """Inverse of `normalise`: (B, 3, H, W) of any float type and device -> uint8 (B, H, W, 3) RGB on the CPU."""
+        pixels = (images_BCHW.detach().cpu().double() * self.std + self.mean).round().clamp(0, 255)
+        pixels = pixels.to(torch.uint8).permute(0, 2, 3, 1)
+        return (pixels.flip(-1) if self.channels == "BGR" else pixels).contiguous()
+
     def to_json(self) -> dict[str, Any]:
         """The plain dictionary that is stored in model.json."""
         return asdict(self)

@@ -25,3 +25,32 @@ def generator_of(purpose: str, *numbers: int) -> np.random.Generator:
 def torch_seed_of(purpose: str, *numbers: int) -> int:
     """A seed in 0 .. 2^63 - 1 for torch.manual_seed, see `key_of`."""
     return key_of(purpose, *numbers) >> 65
+
+
+def uniforms_of(purpose: str, *numbers: int, positions: np.ndarray, num_draws: int) -> np.ndarray:
+    """Independent uniform numbers for each of many positions, without a generator for each.
+
+    Args:
+        purpose, numbers: see `key_of`.
+        positions: int64 (N,), for example places in the stream of samples. A row depends on its own alone.
+        num_draws: D, the numbers for each position.
+
+    Returns:
+        float64 (N, D) in [0, 1), multiples of 2^-53, the same on every machine.
+    """
+    key = key_of(purpose, *numbers)
+    low, high = np.uint64(key & _LOW_64), np.uint64(key >> 64)
+    draws = mixed(np.arange(num_draws, dtype=np.uint64) ^ high)
+    words = mixed(mixed(positions.astype(np.uint64) ^ low)[:, None] + draws)
+    return (words >> np.uint64(11)) * 2.0**-53
+
+
+def mixed(words: np.ndarray) -> np.ndarray:
+    """Every bit of the outcome depends on every bit of the word: one step of SplitMix64 (Steele et al., 2014)."""
+    words = words + np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+_LOW_64 = (1 << 64) - 1

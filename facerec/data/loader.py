@@ -38,7 +38,8 @@ class BatchLoader:
 
     Args:
         source: where the samples come from.
-        augment: applied to every sample, keyed by its position in the stream.
+        augment: applied to every sample, keyed by its position in the stream; what it does on the device is left to
+            `finish`.
         global_batch_size: samples of one optimizer step.
         micro_batch_size: samples of one forward pass; divides global_batch_size.
         seed: of order and augmentation.
@@ -144,6 +145,20 @@ class BatchLoader:
                 micro_index=request.micro_index,
             )
 
+    def finish(self, batch: Batch, images: torch.Tensor) -> torch.Tensor:
+        """The augmentations of `augment.on_device`, for a batch that has reached its device.
+
+        Args:
+            batch: one of `batches`.
+            images: its images, on any device.
+
+        Returns:
+            uint8 (B, H, W, 3), on the same device; `images` itself where there is nothing to do.
+        """
+        first = batch.micro_index * self.micro_batch_size
+        positions = self.sampler.positions(batch.step)[first : first + len(batch)]
+        return self.augment.on_device(images, seed=self.seed, positions=positions)
+
 
 @dataclass(frozen=True)
 class _Request:
@@ -231,8 +246,8 @@ class _Reader(Dataset):
         for image, index in zip(images, indices.tolist(), strict=True):
             if image.shape != images[0].shape or image.dtype != np.uint8:
                 raise DataError(
-                    f"{self.source.name(index)}: after augmentation the image is {image.dtype} {image.shape}, another "
-                    f"one of the batch is {images[0].shape}; expected uint8 crops of one size: check augment.transforms"
+                    f"{self.source.name(index)}: the image is {image.dtype} {image.shape}, another one of the batch is "
+                    f"{images[0].shape}; expected uint8 crops of one size: align the photos first"
                 )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from facerec.core.errors import ConfigError
 from facerec.core.protocols import Source
-from facerec.core.seeding import generator_of, key_of
+from facerec.core.seeding import generator_of, key_of, mixed
 from facerec.data.shuffle import BlockShuffle, GlobalShuffle, Shuffle
 
 SAMPLING = ("images", "square_root", "identities")
@@ -300,12 +300,4 @@ def _positions(step: int, global_batch_size: int) -> np.ndarray:
 
 def _words(key: np.uint64, shuffles: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """uint64 (n,): a random word for every pair of a shuffle and a sample, as a function of both and the key alone."""
-    return _mixed(_mixed(shuffles.astype(np.uint64) ^ key) + samples.astype(np.uint64))
-
-
-def _mixed(words: np.ndarray) -> np.ndarray:
-    """Every bit of the outcome depends on every bit of the word: one step of SplitMix64 (Steele et al., 2014)."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    return mixed(mixed(shuffles.astype(np.uint64) ^ key) + samples.astype(np.uint64))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
 
 _GAP_PX = 2
@@ -43,4 +44,5 @@ def contact_sheet(images: np.ndarray, *, columns: int, path: Path) -> None:
 
     encoded = cv2.imencode(".png", image_grid(images, columns=columns)[:, :, ::-1])[1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encoded.tobytes())
+    with atomic_file(path) as file:
+        file.write(encoded.tobytes())

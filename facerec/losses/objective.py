@@ -92,7 +92,7 @@ class Objective(nn.Module):
         Args:
             emb_BD: embeddings (B, D), any floating type.
             labels_B: int64 (B,).
-            images: uint8 (B, H, W, 3), RGB, as the loader gives them, on any device.
+            images: uint8 (B, H, W, 3), RGB, augmented, on any device.
         """
         # fp32 at least: angles near 0 and sums over a batch are lost in half precision
         emb_BD = emb_BD.to(torch.promote_types(emb_BD.dtype, torch.float32))

@@ -21,7 +21,7 @@ class TermInputs:
     Attributes:
         emb_BD: embeddings, fp32 or fp64, not normalised, with gradient.
         labels_B: int64.
-        images: uint8 (B, H, W, 3), RGB, augmented, as the loader gives them.
+        images: uint8 (B, H, W, 3), RGB, augmented, as the network sees them before normalisation; on any device.
         target_cos_B: fp32 or fp64, the cosine between each embedding and its class centre, in [-1, 1], with gradient to
             both; None without a head.
         centres: those of the head; None without a head.

@@ -33,6 +33,7 @@ from facerec.training.moving_average import MovingAverage
 from facerec.training.optimizer import OptimizerSettings
 from facerec.training.precision import autocast, environment, gradient_scaler, make_deterministic
 from facerec.training.progress import Progress
+from facerec.training.sample_sheet import SampleSheet
 from facerec.training.schedule import Schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
 from facerec.training.skipped_samples import SkippedSamples
@@ -80,6 +81,7 @@ class Trainer:
         seed: of dropout.
         about: plain values about the data and the code, stored with every checkpoint.
         freeze: what stands still at first.
+        samples_every_steps: steps between two sheets of what the network sees; None: the first step alone.
         resume_from: a checkpoint of this run, or None to begin.
 
     With torch.distributed initialised, its processes train together: each has the same arguments but for its loader,
@@ -105,6 +107,7 @@ class Trainer:
         seed: int,
         about: dict[str, Any],
         freeze: Freezing | None = None,
+        samples_every_steps: int | None = None,
         resume_from: Path | None = None,
     ) -> None:
         if log_every_steps < 1:
@@ -126,6 +129,7 @@ class Trainer:
         self.checkpoints = checkpoints
         self.run_log = run_log
         self.log_every_steps = log_every_steps
+        self.samples = SampleSheet(run_log=run_log, every_steps=samples_every_steps)
         self.seed = seed
         self.about = about
         self.resume_from = resume_from
@@ -302,8 +306,6 @@ class Trainer:
             with record_function(DATA):
                 batch = self._next_batch(batches, step=step, micro_index=micro_index)
             progress.waited_s += time.perf_counter() - waited_from
-            if step == 0 and batch.micro_index == 0:
-                self._log_first_images(batch)
             self._micro_step(batch, progress)
         with record_function(UPDATE):
             grad_norm = self._update(step)
@@ -330,9 +332,11 @@ class Trainer:
     def _micro_step(self, batch: Batch, progress: Progress) -> None:
         """Forward and backward of one micro-batch; its share of the global batch's mean gradient is added."""
         torch.manual_seed(torch_seed_of("forward", self.seed, batch.step, batch.micro_index))
-        images = batch.images.to(self.device, non_blocking=True)
+        arrived = batch.images.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
-        images = self.network.input_spec.normalise(images, dtype=self.dtype)
+        augmented = self.loader.finish(batch, arrived)
+        images = self.network.input_spec.normalise(augmented, dtype=self.dtype)
+        self.samples.show(batch, images, input_spec=self.network.input_spec)
         if not self.settings.channels_last:
             images = images.contiguous()
         own = self.loader.own_micro_batches
@@ -342,7 +346,7 @@ class Trainer:
                 with record_function(FORWARD):
                     emb_BD = self.forward(images)
                 with record_function(HEAD):
-                    output = self.objective(emb_BD, labels, batch.images)
+                    output = self.objective(emb_BD, labels, batch.images if augmented is arrived else augmented)
             with self.agreement.holding_errors():
                 self.guard.watch(batch, emb_BD, output.sample_losses_B)
             with record_function(BACKWARD):
@@ -427,11 +431,6 @@ class Trainer:
             metrics=self.metrics,
             metrics_step=self.metrics_step,
         )
-
-    def _log_first_images(self, batch: Batch) -> None:
-        from facerec.figures.contact_sheet import image_grid
-
-        self.run_log.image(0, "train/images", image_grid(batch.images[:64].numpy(), columns=8))
 
     def _state(self) -> TrainState:
         return TrainState(

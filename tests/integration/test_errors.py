@@ -261,8 +261,21 @@ def test_initial_weights_that_are_not_there_or_of_another_network(faces, tmp_pat
         ("eval.every_steps=5", "eval.every_steps=5 and eval.every_epochs=1.0 are both set"),
         ("checkpoint.every_epochs=1", "checkpoint.every_steps=1 and checkpoint.every_epochs=1.0 are both set"),
         ("backbone.width_multiplier=0.125", "backbone.width_multiplier=0.125; expected at least 0.25"),
-        ("augment.transforms=[{HorizontalFlop:{}}]", "augment.transforms: albumentations has no transform"),
-        ("augment.transforms=[{RandomCrop:{height:64,width:64}}]", "augment.transforms (RandomCrop) fail on an image"),
+        ("augment.transforms=[{HorizontalFlop:{}}]", "neither albumentations nor facerec has a transform"),
+        (
+            "augment.transforms=[{RandomCrop:{height:64,width:64}}]",
+            "augment.transforms[0] (RandomCrop) fails on an image",
+        ),
+        (
+            "augment.transforms=[{Resize:{height:16,width:16}}]",
+            "augment.transforms[0] (Resize) makes uint8 (16, 16, 3)",
+        ),
+        ("augment.transforms=[{ToGray:{prob:0.1}}]", "augment.transforms[0]: ToGray takes no argument 'prob'"),
+        ("augment.transforms=[HorizontalFlip]", "augment.transforms='HorizontalFlip' is text; expected a mapping"),
+        ("augment.on_device=[{CLAHE:{}}]", "augment.on_device[0]: no transform 'CLAHE' on the device"),
+        ("augment.on_device=[{Erasing:{fill:300}}]", "augment.on_device[0]: Erasing.fill=300; expected a number"),
+        ("augment.on_device=[{HorizontalFlip:{}}]", "HorizontalFlip stands in augment.transforms and in augment.on_de"),
+        ("logging.samples_every_steps=0", "logging.samples_every_steps=0; expected 1 or more, or null"),
         ("resume=maybe", "resume='maybe'; expected auto, never or required"),
     ],
 )

@@ -41,7 +41,8 @@ def test_figures_are_of_both_loaders_and_their_parts(tmp_path, capsys):
         ("batch_size=0", "batch_size=0; expected a whole number from 1"),
         ("num_classes=[10]", "num_classes=[10]: suite=data does not read it; it takes augment, batch_size"),
         ("head=cosface", "head=cosface: suite=data does not read it"),
-        ("augment.transforms=[{Flop: {}}]", "albumentations has no transform 'Flop'"),
+        ("augment.transforms=[{Flop: {}}]", "neither albumentations nor facerec has a transform 'Flop'"),
+        ("augment=flip_on_device", "augment.on_device (HorizontalFlip): suite=data times the processes that read"),
     ],
 )
 def test_what_it_does_not_take_is_refused(override, says, capsys):

@@ -50,3 +50,13 @@ def test_stored_spec_comes_back():
 def test_specs_that_cannot_work_are_refused(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
         InputSpec(**wrong)
+
+
+@pytest.mark.parametrize("spec", [{}, {"channels": "BGR"}, {"mean": 123.7, "std": 58.4}, {"mean": 0.0, "std": 255.0}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_denormalising_gives_every_pixel_back(spec, dtype):
+    given = torch.arange(256 * 3, dtype=torch.int32).remainder(256).to(torch.uint8).reshape(1, 16, 16, 3)
+    given[..., 1] += 7  # so that swapped channels are seen
+    network_spec = InputSpec(height_px=16, width_px=16, **spec)
+    back = network_spec.denormalise(network_spec.normalise(given, dtype=dtype))
+    assert back.dtype == torch.uint8 and torch.equal(back, given)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facerec.core.seeding import generator_of, key_of, torch_seed_of
+from facerec.core.seeding import generator_of, key_of, torch_seed_of, uniforms_of
 
 
 def test_keys_are_pinned():
@@ -42,3 +42,30 @@ def test_torch_seeds_fit_torch():
 def test_two_purposes_with_one_beginning_cannot_coincide():
     with pytest.raises(ValueError):
         key_of("a purpose of more than sixteen bytes", 1)
+
+
+def test_uniforms_are_pinned():
+    draws = uniforms_of("augment.device", 1, 0, positions=np.array([0, 2**40]), num_draws=2)
+    assert draws.tolist() == PINNED_UNIFORMS
+
+
+def test_uniforms_of_a_position_do_not_depend_on_the_others_nor_on_their_number():
+    whole = uniforms_of("a", 1, positions=np.arange(100), num_draws=3)
+    assert np.array_equal(uniforms_of("a", 1, positions=np.array([70, 3]), num_draws=2), whole[[70, 3], :2])
+
+
+def test_uniforms_are_uniform_and_independent():
+    """Over positions, draws, purposes and seeds that lie next to each other."""
+    count = 20_000
+    columns = [
+        uniforms_of(purpose, *numbers, positions=np.arange(first, first + count), num_draws=2)
+        for purpose, numbers, first in (("a", (1, 0), 0), ("a", (1, 1), 0), ("a", (2, 0), 0), ("b", (1, 0), 1))
+    ]
+    draws = np.hstack([*columns, columns[0][:, 1:].take(np.arange(1, count + 1), axis=0, mode="wrap")])
+    assert draws.min() >= 0 and draws.max() < 1
+    tenths = np.stack([np.histogram(draw, bins=10, range=(0, 1))[0] for draw in draws.T]) / count
+    assert np.abs(tenths - 0.1).max() < 5 * np.sqrt(0.1 * 0.9 / count)
+    assert np.abs(np.corrcoef(draws.T) - np.eye(draws.shape[1])).max() < 5 / np.sqrt(count)
+
+
+PINNED_UNIFORMS = [[0.3757730876864942, 0.5350509408801688], [0.09049494631342647, 0.962826939692978]]

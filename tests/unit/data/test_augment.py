@@ -74,10 +74,31 @@ def test_source_image_is_not_changed():
 @pytest.mark.parametrize(
     ("transform", "says"),
     [
-        ({"HorizontalFlop": {}}, "no transform 'HorizontalFlop'"),
-        ({"Compose": {"transforms": []}}, "no transform 'Compose'"),
-        ({"HorizontalFlip": {"p": 0.5, "colour": 1}}, "HorizontalFlip does not take"),
-        ({"HorizontalFlip": {"p": 1.5}}, "HorizontalFlip does not take"),
+        ({"HorizontalFlop": {}}, r"transforms\[0\]: .* 'HorizontalFlop'; did you mean HorizontalFlip\?"),
+        ({"Compose": {"transforms": []}}, "no.* a transform 'Compose'"),
+        ({"Lambda": {}}, "no.* a transform 'Lambda'"),
+        ({"LowRes": {}}, "no.* a transform 'LowRes'"),
+        ({"HorizontalFlip": {"p": 0.5, "colour": 1}}, r"takes no argument 'colour'. It takes: p$"),
+        ({"Downscale": {"scale_rang": [0.2, 0.5]}}, "'scale_rang'; did you mean scale_range?"),
+        (
+            {"HorizontalFlip": {"p": 1.5}},
+            r"HorizontalFlip does not take .*: p; Input should be less than or equal to 1$",
+        ),
+        ({"ColorJitter": {"brightness": "O.3"}}, "ColorJitter does not take"),
+        ({"CropOnBlack": {"area": 0.3}}, r"takes no argument 'area'. It takes: scale, ratio, p$"),
+        (
+            {"CropOnBlack": {"scale": [0.5, 0.2]}},
+            r"transforms\[0\]: CropOnBlack.scale=\[0.5, 0.2\]; .* smaller .* first",
+        ),
+        ({"LowResolution": {"scale": 0.5}}, r"LowResolution.scale=0.5; expected two numbers"),
+        ({"LowResolution": {"p": "often"}}, r"LowResolution.p='often'; expected a number in 0 .. 1"),
+        ({"OneOf": {"transforms": [{"ToGrey": {}}]}}, r"OneOf.transforms\[0\]: .* 'ToGrey'; did you mean ToGray\?"),
+        ({"OneOf": {"transforms": []}}, "OneOf has no transforms"),
+        ({"OneOf": {"p": 0.5}}, "OneOf has no transforms"),
+        ({"OneOf": {"transforms": "ToGray"}}, "expected a list of transforms"),
+        ({"OneOf": {"transforms": [{"ToGray": {}}], "p": 3}}, r"OneOf.p=3; expected"),
+        ({"OneOf": {"transforms": [{"ToGray": {"p": 0.0}}]}}, "OneOf does not take"),
+        ({"ToGray": None}, "ToGray has None; expected its arguments by name"),
         ({"HorizontalFlip": {}, "ToGray": {}}, "expected one name"),
         ({}, "expected one name"),
     ],
@@ -88,8 +109,72 @@ def test_wrong_transforms_are_refused_before_training(transform, says):
 
 
 def test_transform_that_fails_on_an_image_is_named():
-    with pytest.raises(ConfigError, match=r"augment\.transforms \(RandomCrop\) fail on an image of \(12, 10, 3\)"):
-        Augment(transforms=[{"RandomCrop": {"height": 64, "width": 64}}])(image(), seed=1, position=0)
+    augment = Augment(transforms=[{"HorizontalFlip": {}}, {"RandomCrop": {"height": 64, "width": 64}}])
+    with pytest.raises(
+        ConfigError, match=r"augment\.transforms\[1\] \(RandomCrop\) fails on an image of \(12, 10, 3\)"
+    ):
+        augment(image(), seed=1, position=0)
+
+
+@pytest.mark.parametrize(
+    ("transform", "makes"),
+    [
+        ({"RandomCrop": {"height": 4, "width": 6, "p": 0.5}}, r"uint8 \(4, 6, 3\)"),
+        ({"Transpose": {"p": 0.5}}, r"uint8 \(10, 12, 3\)"),
+        ({"Normalize": {"p": 0.5}}, r"float32 \(12, 10, 3\)"),
+        ({"OneOf": {"transforms": [{"ToGray": {}}, {"Resize": {"height": 9, "width": 9}}]}}, r"uint8 \(9, 9, 3\)"),
+    ],
+)
+def test_transform_that_changes_size_or_type_is_named(transform, makes):
+    """Before training, whatever its probability; and when it happens, as it may happen with others only."""
+    (name,) = transform
+    augment = Augment(transforms=[FLIP, {"ToGray": {}}, transform])
+    says = (
+        rf"augment\.transforms\[2\] \({name}\) makes {makes} of a crop of uint8 \(12, 10, 3\); expected the same size"
+    )
+    augment.check()
+    with pytest.raises(ConfigError, match=says):
+        augment.check(height_px=12, width_px=10)
+    with pytest.raises(ConfigError, match=says):
+        for position in range(40):
+            augment(image(), seed=1, position=position)
+
+
+def test_checking_leaves_what_is_drawn_as_it_was():
+    transforms = [FLIP, {"ColorJitter": {"p": 0.5}}]
+    checked = Augment(transforms=transforms)
+    checked.check(height_px=12, width_px=10)
+    assert drawn(checked, range(10)) == drawn(Augment(transforms=transforms), range(10))
+
+
+def test_one_of_several_is_applied_as_often_as_its_weight_says():
+    given = np.full((4, 4, 3), 100, dtype=np.uint8)
+    fills = [
+        {"Erasing": {"scale": [1, 1], "ratio": [1, 1], "fill": fill, "p": p}} for fill, p in ((0, 0.25), (255, 0.75))
+    ]
+    augment = Augment(transforms=[{"OneOf": {"transforms": fills, "p": 0.4}}])
+    pixels = np.array([augment(given, seed=1, position=position)[1, 1, 0] for position in range(2000)])
+    for value, share in ((100, 0.6), (0, 0.1), (255, 0.3)):
+        assert (pixels == value).mean() == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 2000))
+
+
+def test_own_transforms_are_uncorrelated_with_those_of_albumentations():
+    """Both draw from the sample's one stream: a flip, and a low resolution that takes all detail away."""
+    augment = Augment(transforms=[FLIP, {"LowResolution": {"scale": [0.05, 0.05], "p": 0.5}}])
+    given = np.zeros((8, 8, 3), dtype=np.uint8)
+    given[:, 4:] = 255
+    given[0, 0] = given[7, 7] = 128
+    seen = [augment(given, seed=1, position=position) for position in range(2000)]
+    was_made_small = np.array([float((one == one[0, 0]).all()) for one in seen])
+    was_flipped = np.array([float(one[0, 0, 0] == 255) for one in seen])[was_made_small == 0]
+    assert was_made_small.mean() == pytest.approx(0.5, abs=0.045)
+    assert was_flipped.mean() == pytest.approx(0.5, abs=0.065)
+
+
+def test_flip_in_both_lists_is_refused_and_others_are_not():
+    with pytest.raises(ConfigError, match=r"HorizontalFlip stands in augment\.transforms and in augment\.on_device"):
+        Augment(transforms=[FLIP], on_device=[FLIP])
+    Augment(transforms=[{"ToGray": {}}], on_device=[{"ToGray": {}}, FLIP])
 
 
 PINNED_FLIPS = "xxx......x..x..x.x...x.x"

@@ -1,5 +1,6 @@
 """What the loader hands out does not depend on who reads it, nor on where it begins."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -13,15 +14,20 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.processes import Processes
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
+from facerec.data.sampler import SampleOrder
 from tests.noise_source import NoiseSource
 
 FLIP_AND_NOISE = ({"HorizontalFlip": {"p": 0.5}}, {"GaussNoise": {"p": 1.0}})
 
 
-def loader(*, num_workers: int = 0, source=None, transforms=FLIP_AND_NOISE, **sizes) -> BatchLoader:
+ON_DEVICE = ({"HorizontalFlip": {"p": 0.5}}, {"ColorJitter": {"p": 0.9}}, {"Erasing": {"p": 0.5}})
+
+
+def loader(*, num_workers: int = 0, source=None, transforms=FLIP_AND_NOISE, on_device=(), **sizes) -> BatchLoader:
     sizes = {"global_batch_size": 12, "micro_batch_size": 4, "seed": 1} | sizes
     source = source or NoiseSource(num_classes=5, images_per_class=4, size_px=8)
-    return BatchLoader(source=source, augment=Augment(transforms=transforms), num_workers=num_workers, **sizes)
+    augment = Augment(transforms=transforms, on_device=on_device)
+    return BatchLoader(source=source, augment=augment, num_workers=num_workers, **sizes)
 
 
 def contents(batches) -> list[tuple]:
@@ -102,15 +108,61 @@ def test_image_that_does_not_decode_is_a_data_error_that_names_it(num_workers):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_images_that_differ_in_size_after_augmentation_are_a_data_error(num_workers):
-    transforms = ({"RandomScale": {"scale_limit": 0.5, "p": 0.9}},)
-    with pytest.raises(DataError, match=r"noise\.rec, record \d+: after augmentation .* check augment\.transforms"):
+def test_transform_that_changes_the_size_is_named(num_workers):
+    transforms = ({"HorizontalFlip": {}}, {"RandomScale": {"scale_limit": [0.5, 0.5], "p": 0.9}})
+    with pytest.raises(ConfigError, match=r"augment\.transforms\[1\] \(RandomScale\) makes uint8 \(12, 12, 3\)"):
         list(loader(transforms=transforms, num_workers=num_workers).batches(first_step=0, end_step=1))
 
 
-def test_transform_that_makes_no_uint8_is_a_data_error():
-    with pytest.raises(DataError, match="float32"):
-        list(loader(transforms=({"Normalize": {}},)).batches(first_step=0, end_step=1))
+def test_images_of_two_sizes_are_a_data_error():
+    class Uneven(NoiseSource):
+        def image(self, index: int) -> np.ndarray:
+            return super().image(index)[: 8 - index % 2]
+
+    source = Uneven(num_classes=5, images_per_class=4, size_px=8)
+    with pytest.raises(DataError, match=r"noise\.rec, record \d+: the image is uint8 .* align the photos first"):
+        list(loader(source=source).batches(first_step=0, end_step=1))
+
+
+@pytest.mark.parametrize(
+    ("start_method", "num_workers"),
+    [("fork", 1), ("fork", 2), pytest.param("spawn", 1, marks=pytest.mark.slow), ("spawn", 2)],
+)
+def test_every_kind_of_transform_is_the_same_in_any_worker(start_method, num_workers, monkeypatch):
+    """Real workers, with what albumentations draws from, what facerec's own transforms draw from, and a choice."""
+    faces = [{"CropOnBlack": {"p": 1.0}}, {"LowResolution": {"p": 1.0}}, {"FaceMask": {"p": 1.0}}]
+    transforms = (*FLIP_AND_NOISE, {"OneOf": {"transforms": faces, "p": 0.8}}, {"ColorJitter": {"p": 0.5}})
+    sizes = {"transforms": transforms, "global_batch_size": 8}
+    expected = contents(loader(**sizes).batches(first_step=0, end_step=4))
+    monkeypatch.setattr(multiprocessing.context._default_context, "_actual_context", None)
+    multiprocessing.set_start_method(start_method)
+    assert contents(loader(num_workers=num_workers, **sizes).batches(first_step=0, end_step=4)) == expected
+    assert len({images for *_, images in expected}) == 8
+
+
+@pytest.mark.parametrize("images_per_identity", [None, 2])
+def test_what_is_left_for_the_device_does_not_depend_on_processes_micro_batches_or_order(images_per_identity):
+    def finished(**sizes) -> dict[int, bytes]:
+        """Each sample of the steps 2 and 3 by its place in the stream, from the last micro-batch to the first."""
+        sizes = {"transforms": (), "on_device": ON_DEVICE, "global_batch_size": 24} | sizes
+        found = {}
+        each = loader(order=SampleOrder(images_per_identity=images_per_identity), **sizes)
+        for batch in reversed(list(each.batches(first_step=2, end_step=4))):
+            for number, image in enumerate(each.finish(batch, batch.images)):
+                found[24 * batch.step + each.micro_batch_size * batch.micro_index + number] = image.numpy().tobytes()
+        return found
+
+    expected = finished()
+    assert sorted(expected) == list(range(48, 96)) and len(set(expected.values())) == 48
+    assert finished(micro_batch_size=12) == finished(num_workers=1) == expected
+    halves = [finished(processes=Processes(rank=rank, world_size=2)) for rank in (0, 1)]
+    assert not halves[0].keys() & halves[1].keys() and halves[0] | halves[1] == expected
+
+
+def test_nothing_left_for_the_device_leaves_the_batch_as_it_is():
+    batches = loader()
+    batch = next(batches.batches(first_step=0, end_step=1))
+    assert batches.finish(batch, batch.images) is batch.images
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def build_trainer(run_dir: Path, **parts: Any) -> Trainer:
     global_batch_size = take("global_batch_size", 8)
     loader = BatchLoader(
         source=source,
-        augment=Augment(transforms=take("transforms", ())),
+        augment=Augment(transforms=take("transforms", ()), on_device=take("on_device", ())),
         global_batch_size=global_batch_size,
         micro_batch_size=take("micro_batch_size", None) or global_batch_size,
         seed=1,
@@ -74,11 +74,12 @@ def build_trainer(run_dir: Path, **parts: Any) -> Trainer:
             every_epochs=take("eval_every_epochs", None),
             at_start=take("eval_at_start", False),
         ),
-        run_log=RunLog(run_dir=run_dir, tensorboard=False, writes=this_process().is_first),
+        run_log=RunLog(run_dir=run_dir, tensorboard=take("tensorboard", False), writes=this_process().is_first),
         log_every_steps=take("log_every_steps", 1),
         seed=take("seed", 1),
         about=take("about", {"trained_on": {"data_root": "noise"}}),
         freeze=take("freeze", None),
+        samples_every_steps=take("samples_every_steps", None),
         resume_from=take("resume_from", None),
         settings=TrainerSettings(**{"num_steps": 4, "device": "cpu", "num_threads": 1, **parts}),
     )

@@ -1,0 +1,104 @@
+"""Lists of transforms as configurations hold them: one mapping each, the transform's name to its arguments."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from facerec.core.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One transform of a list.
+
+    Attributes:
+        where: its place in the configuration, `augment.transforms[0]`, for messages.
+        name: of the transform.
+        arguments: those given, by name.
+    """
+
+    where: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+def entries(transforms: Any, *, key: str) -> Iterator[Entry]:
+    """The entries of a list such as `[{HorizontalFlip: {p: 0.5}}]`.
+
+    Args:
+        transforms: the list.
+        key: where it stands in the configuration.
+
+    Raises:
+        ConfigError: it is no list, or an entry is anything but one name with its arguments.
+    """
+    if isinstance(transforms, str) or not isinstance(transforms, Iterable):
+        raise ConfigError(f"{key}={transforms!r}; expected a list of transforms, such as [{{HorizontalFlip: {{}}}}]")
+    for number, transform in enumerate(transforms):
+        where = f"{key}[{number}]"
+        if not isinstance(transform, Mapping) or len(transform) != 1:
+            raise ConfigError(
+                f"{where} is {transform!r}; expected one name with its arguments, as {{HorizontalFlip: {{p: 0.5}}}}"
+            )
+        ((name, arguments),) = transform.items()
+        if not isinstance(arguments, Mapping):
+            raise ConfigError(f"{where}: {name} has {arguments!r}; expected its arguments by name, or {{}} for none")
+        yield Entry(where=where, name=str(name), arguments=arguments)
+
+
+def check_names(constructor: Callable[..., Any], entry: Entry, *, besides: Iterable[str] = ()) -> None:
+    """Refuses arguments that a constructor does not take.
+
+    Args:
+        constructor: its signature says what it takes.
+        entry: the transform with the arguments given.
+        besides: further names that are taken.
+
+    Raises:
+        ConfigError: names the argument, the nearest one that it takes, and all of them.
+    """
+    taken = [*inspect.signature(constructor).parameters, *besides]
+    for name in entry.arguments:
+        if name not in taken:
+            raise ConfigError(
+                f"{entry.where}: {entry.name} takes no argument {name!r}{did_you_mean(str(name), taken)} "
+                f"It takes: {', '.join(taken)}"
+            )
+
+
+def built_alone(cls: type, entry: Entry) -> tuple[float, Any]:
+    """The part `p` of the samples, 0.5 unless given, and the transform of facerec's own that the rest makes.
+
+    Raises:
+        ConfigError: names that it does not take, or a value that does not fit.
+    """
+    check_names(cls, entry, besides=("p",))
+    arguments = dict(entry.arguments)
+    p = check_probability(f"{entry.where}.{entry.name}", arguments.pop("p", 0.5))
+    try:
+        return p, cls(**arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{entry.where}: {error}") from None
+
+
+def check_probability(where: str, p: Any) -> float:
+    """A share of the samples, 0 to 1. Raises ConfigError for anything else."""
+    return check_number(f"{where}.p", p, low=0.0, high=1.0)
+
+
+def check_number(key: str, value: Any, *, low: float, high: float) -> float:
+    """A number between two others, both included. Raises ConfigError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ConfigError(f"{key}={value!r}; expected a number in {low:g} .. {high:g}")
+    return float(value)
+
+
+def check_range(key: str, value: Any, *, low: float, high: float) -> tuple[float, float]:
+    """Two numbers between `low` and `high`, the smaller first. Raises ConfigError for anything else."""
+    if isinstance(value, str) or not isinstance(value, Iterable) or len(pair := list(value)) != 2:
+        raise ConfigError(f"{key}={value!r}; expected two numbers, [smallest, largest]")
+    first, last = (check_number(key, number, low=low, high=high) for number in pair)
+    if first > last:
+        raise ConfigError(f"{key}={value!r}; expected the smaller number first")
+    return first, last
