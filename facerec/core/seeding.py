@@ -22,6 +22,22 @@ def generator_of(purpose: str, *numbers: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key_of(purpose, *numbers)))
 
 
+class Streams:
+    """The generators of `generator_of`, one at a time and at a tenth of the cost: one object is set to each stream."""
+
+    def __init__(self) -> None:
+        self._bits = np.random.Philox(key=0)
+        self._start = self._bits.state
+        self._generator = np.random.Generator(self._bits)
+
+    def at(self, purpose: str, *numbers: int) -> np.random.Generator:
+        """The generator at the beginning of a stream, see `key_of`; the next call takes it to another one."""
+        key = key_of(purpose, *numbers)
+        self._start["state"]["key"][:] = (key & _LOW_64, key >> 64)
+        self._bits.state = self._start
+        return self._generator
+
+
 def torch_seed_of(purpose: str, *numbers: int) -> int:
     """A seed in 0 .. 2^63 - 1 for torch.manual_seed, see `key_of`."""
     return key_of(purpose, *numbers) >> 65

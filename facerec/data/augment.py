@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from facerec.core.errors import ConfigError, did_you_mean
-from facerec.core.seeding import generator_of, key_of
+from facerec.core.seeding import Streams, generator_of, key_of
 from facerec.data.device_augment import DeviceAugment
 from facerec.data.transform_list import Entry, built_alone, check_names, check_probability, entries
 
@@ -45,6 +45,7 @@ class Augment:
         self.transforms = list(transforms)
         self.on_device = DeviceAugment(transforms=on_device)
         self._chain: Any = None
+        self._start()
         self._check_both()
 
     def check(self, *, height_px: int | None = None, width_px: int | None = None) -> None:
@@ -111,9 +112,9 @@ class Augment:
 
     def _seed(self, seed: int, position: int) -> random.Random:
         # One Philox stream per sample. set_random_seed would give every transform of the chain the same numbers.
-        python_random = random.Random(key_of("augment.python", seed, position))
-        self._built().set_random_state(generator_of("augment", seed, position), python_random)
-        return python_random
+        self._random.seed(key_of("augment.python", seed, position))
+        self._built().set_random_state(self._streams.at("augment", seed, position), self._random)
+        return self._random
 
     def _built(self) -> Any:
         if self._chain is None:
@@ -128,8 +129,15 @@ class Augment:
                 "Leave it out of one of them"
             )
 
+    def _start(self) -> None:
+        self._streams, self._random = Streams(), random.Random()
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_chain": None}
+        return {"transforms": self.transforms, "on_device": self.on_device, "_chain": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._start()
 
 
 def _is_like(result: Any, image: np.ndarray) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facerec.core.seeding import generator_of, key_of, torch_seed_of, uniforms_of
+from facerec.core.seeding import Streams, generator_of, key_of, torch_seed_of, uniforms_of
 
 
 def test_keys_are_pinned():
@@ -16,6 +16,17 @@ def test_keys_are_pinned():
 def test_streams_are_pinned():
     assert generator_of("augment", 1, 0).integers(0, 2**32, 3).tolist() == [1235568652, 3112385112, 2170394535]
     assert torch_seed_of("forward", 1, 2, 3) == 7056931181794520969
+
+
+def test_one_object_set_to_each_stream_draws_what_a_generator_of_its_own_does():
+    streams = Streams()
+    for number in range(50):
+        reused, fresh = streams.at("augment", 3, number), generator_of("augment", 3, number)
+        for generator in (reused, fresh):
+            generator.integers(0, 2**31, 1 + number % 3, dtype=np.int32)  # leaves half of a word behind, or none
+        assert reused.random(number % 5).tolist() == fresh.random(number % 5).tolist()
+        assert reused.integers(0, 2**31, 3, dtype=np.int32).tolist() == fresh.integers(0, 2**31, 3, np.int32).tolist()
+        assert reused.normal() == fresh.normal()
 
 
 def test_any_change_of_purpose_or_numbers_changes_the_key():
