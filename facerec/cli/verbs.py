@@ -45,6 +45,11 @@ VERBS = {
             "facerec pack data.root=~/lfw_crops pairs=pairs.txt out=lfw.bin",
         ),
     ),
+    "inspect": Verb(
+        module="facerec.cli.inspect",
+        summary="check all of a data set, and show it",
+        examples=("facerec inspect data.root=~/faces out=~/faces_report", "facerec inspect data.root=lfw.bin"),
+    ),
     "report": Verb(
         module="facerec.cli.report",
         summary="gather the runs below a directory into a table",

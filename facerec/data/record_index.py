@@ -3,7 +3,8 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from facerec.core.errors import DataError
 CACHED_FROM_BYTES = 1 << 24
 """Size of an `.idx` from which on its numbers are kept in the cache folder: about a million records."""
 _BLOCK_BYTES = 1 << 24
+_MAX_LINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,16 @@ class RecordIndex:
         row = range(len(self))[row]
         return self.first_key + row if self.keys is None else int(self.keys[row])
 
+    def keys_of(self, rows: np.ndarray) -> np.ndarray:
+        """int64, the keys of rows, int64, of the same shape."""
+        return self.first_key + rows if self.keys is None else self.keys[rows]
+
+    def row_from(self, key: int) -> int:
+        """The first row that has this key or a higher one; N where there is none."""
+        if self.keys is None:
+            return min(max(key - self.first_key, 0), len(self))
+        return int(np.searchsorted(self.keys, min(key, int(self.keys[-1]) + 1)))
+
 
 def read_index(path: Path) -> RecordIndex:
     """Reads an `.idx`. A large one without gaps is read once: its numbers are then mapped from the cache folder.
@@ -55,6 +67,44 @@ def read_index(path: Path) -> RecordIndex:
             return _read(path, file)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
+
+
+def read_damaged_index(path: Path, *, on_fault: Callable[[str, str], None]) -> RecordIndex:
+    """Reads what can be read of an `.idx` that `read_index` refuses, line by line.
+
+    Args:
+        path: the file.
+        on_fault: told the place (such as "line 7") and what is wrong there. The line is passed over.
+
+    Raises:
+        DataError: the file is missing, or no line is good.
+    """
+    keys, offsets = array("q"), array("q")
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
+                fields = line.split()
+                try:
+                    if len(fields) != 2 or not all(field.isdigit() for field in fields):
+                        raise ValueError
+                    keys.append(int(fields[0]))
+                    offsets.append(int(fields[1]))
+                except (ValueError, OverflowError):  # OverflowError: beyond 64 bits
+                    del keys[len(offsets) :]
+                    on_fault(f"line {number}", f"is {line[:60]!r}; expected two numbers, key and offset")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
+    if not offsets:
+        raise DataError(f"{path}: no line in it has two numbers, key and offset; a .rec is read through its .idx")
+    unsorted = np.frombuffer(keys, dtype=np.int64)
+    order = unsorted.argsort(kind="stable")
+    sorted_keys = unsorted[order]
+    is_first = np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])
+    for key in sorted_keys[~is_first].tolist():
+        on_fault(f"key {key}", "comes twice; the first line counts, but either may be wrong")
+    kept = np.frombuffer(offsets, dtype=np.int64)[order[is_first]]
+    sorted_keys = sorted_keys[is_first]
+    return RecordIndex(offsets=kept, keys=sorted_keys, first_key=int(sorted_keys[0]), last_row=int(kept.argmax()))
 
 
 def _read(path: Path, file: BinaryIO) -> RecordIndex:

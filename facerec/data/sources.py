@@ -14,6 +14,7 @@ from facerec.data.crop_files import check_size
 from facerec.data.decode import decode_rgb
 from facerec.data.folder_source import FolderSource
 from facerec.data.list_source import ListSource
+from facerec.data.record_layout import image_rows, read_property
 from facerec.data.recordio import RecordReader, unpack
 
 _MAX_NAMED = 10
@@ -124,8 +125,8 @@ class RecordSource:
 
     def _rows(self) -> "_Layout":
         if self._layout is None:
-            described = _read_property(self.root / "property")
-            first_image, num_images = _image_rows(self._reader)
+            described = read_property(self.root / "property")
+            first_image, num_images = image_rows(self._reader)
             size_px = described[1:] if described else (112, 112)
             self._layout = _Layout(first_image, num_images, size_px, described)
         return self._layout
@@ -156,44 +157,6 @@ class _Layout:
     num_images: int
     size_px: tuple[int, int]  # height, width
     described: tuple[int, int, int] | None  # property: identities, height, width
-
-
-def _image_rows(reader: RecordReader) -> tuple[int, int]:
-    """(row of the first image, number of images) of a record file in either layout."""
-    head = reader.record(0)
-    if head.image:
-        return 0, len(reader)
-    if len(head.labels) != 2 or not 2 <= head.labels[0] < np.inf or reader.key(0) != 0:
-        raise DataError(
-            f"{reader.where(0)}: neither an image (im2rec's layout) nor the two numbers that begin a set in "
-            "InsightFace's layout"
-        )
-    id_start = head.labels[0]
-    # The number is a float32: beyond 2^24 it is rounded, and the index decides which record is the first identity.
-    reach = int(np.spacing(id_start))
-    for row in range(max(1, int(id_start) - reach), min(len(reader), int(id_start) + reach + 1)):
-        if not reader.record(row).image:
-            break
-    else:
-        row = len(reader)
-    if row == 1 or np.float32(row) != id_start or reader.key(row - 1) != row - 1:
-        raise DataError(
-            f"{reader.where(0)}: says that images have the keys 1 to {int(id_start) - 1}, but {reader.idx.name} lists "
-            f"{len(reader)} records up to key {reader.key(-1)}. One of the two files is damaged, or belongs to "
-            "another set: copy both again"
-        )
-    return 1, row - 1
-
-
-def _read_property(path: Path) -> tuple[int, int, int] | None:
-    if not path.exists():
-        return None
-    text = path.read_text(errors="replace").strip()
-    try:
-        num_classes, height_px, width_px = (int(field) for field in text.split(","))
-    except ValueError:
-        raise DataError(f"{path}: holds {text[:60]!r}; expected num_classes,height,width") from None
-    return num_classes, height_px, width_px
 
 
 def _refuse_gaps(labels: np.ndarray, num_classes: int, rec: Path) -> None:
