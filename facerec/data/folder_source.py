@@ -54,6 +54,11 @@ class FolderSource:
         return self._listed().identities
 
     @property
+    def has_names(self) -> bool:
+        """That `identities` are names."""
+        return True
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 (N,)."""
         return self._listed().labels

@@ -10,6 +10,7 @@ import numpy as np
 from facerec.core.errors import DataError
 from facerec.data.decode import decode_rgb
 from facerec.data.findings import Findings
+from facerec.data.identity_names import NAMES_FILE, read_identity_names
 from facerec.data.identity_records import check_identity_records
 from facerec.data.inspection import NO_LABEL, Seen, see_image, without
 from facerec.data.record_index import RecordIndex, read_damaged_index, read_index
@@ -33,6 +34,8 @@ class RecordItems:
 
     def __init__(self, *, root: Path, faults: Findings) -> None:
         self._property = root / "property"
+        self._names_path = root / NAMES_FILE
+        self._names: list[str] = []
         idx = root / "train.idx"
         self._reader = RecordReader(rec=root / "train.rec", idx=idx, index=_index(idx, faults))
         self._described: tuple[int, int, int] | None = None
@@ -78,7 +81,7 @@ class RecordItems:
 
     def identity(self, label: int) -> str:
         """See `Items`."""
-        return str(label)
+        return self._names[label] if label < len(self._names) else str(label)
 
     def check_labels(self, faults: Findings) -> np.ndarray:
         """See `Items`. Also the records of the identities, and keys that do not fit."""
@@ -89,6 +92,7 @@ class RecordItems:
                 faults.add("index", *self.place(index), f"the record at this place has the number {number}")
         labels = self._identity_numbers(faults)
         self._check_gaps(labels, faults)
+        self._check_names(labels, faults)
         if self._is_insightface:
             check_identity_records(
                 self._reader, self._labels, first_image=self._first, stop=self._stop,
@@ -123,6 +127,16 @@ class RecordItems:
         for before, after in ((int(bounds[i]), int(bounds[i + 1])) for i in np.flatnonzero(np.diff(bounds) > 1)):
             missing = f"label {before + 1}" if after - before == 2 else f"labels {before + 1} .. {after - 1}"
             faults.add("missing label", self._reader.rec, missing, "no image has it; numbers must follow each other")
+
+    def _check_names(self, labels: np.ndarray, faults: Findings) -> None:
+        """Where the labels are right."""
+        present, num_images = np.unique(labels, return_counts=True)
+        if not self._names_path.exists() or (present != np.arange(len(present))).any():
+            return
+        try:
+            self._names = read_identity_names(self._names_path, num_images)
+        except DataError as error:
+            faults.add("names", self._names_path, "", str(error).removeprefix(f"{self._names_path}: "))
 
     def _left_out_after(self, end: int) -> str:
         """Of a record that ends at byte `end`: what is wrong where the next one begins at another, or ""."""

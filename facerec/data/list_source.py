@@ -52,6 +52,11 @@ class ListSource:
         return self._read().identities
 
     @property
+    def has_names(self) -> bool:
+        """That `identities` are names."""
+        return True
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 (N,)."""
         return self._read().labels

@@ -135,7 +135,12 @@ class RecordReader:
     @property
     def size_bytes(self) -> int:
         """Size of the `.rec`."""
-        return self._open().size_bytes
+        return self._open().status.st_size
+
+    @property
+    def status(self) -> os.stat_result:
+        """Of the `.rec`, as it was opened."""
+        return self._open().status
 
     def where(self, row: int) -> str:
         """Names a record in messages."""
@@ -230,7 +235,7 @@ class RecordReader:
         part, length = part_and_length >> 29, part_and_length & _MAX_PART_BYTES
         end = start + _FRAME.size + length
         data = head[_FRAME.size : _FRAME.size + length]
-        if len(data) < length and end <= opened.size_bytes:
+        if len(data) < length and end <= opened.status.st_size:
             data += os.pread(fd, length - len(data), start + len(head))
         if len(data) < length:
             raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
@@ -256,16 +261,16 @@ class RecordReader:
                 file = open(self.rec, "rb", buffering=0)  # noqa: SIM115 (kept open for pread)
             except OSError as error:
                 raise DataError(f"{self.rec}: cannot be opened ({error.strerror})") from None
-            opened = _Opened(file, index, os.fstat(file.fileno()).st_size)
+            opened = _Opened(file, index, os.fstat(file.fileno()))
             if self._index is not None:
                 self._opened = opened
                 return opened
             last_start = int(index.offsets[index.last_row])
             head = os.pread(file.fileno(), _FRAME.size, last_start)
             length = _FRAME.unpack(head)[1] & _MAX_PART_BYTES if len(head) == _FRAME.size else 0
-            if last_start + _FRAME.size + length > opened.size_bytes:
+            if last_start + _FRAME.size + length > opened.status.st_size:
                 raise DataError(
-                    f"{self.rec}: the file has {opened.size_bytes} bytes, but its last record, "
+                    f"{self.rec}: the file has {opened.status.st_size} bytes, but its last record, "
                     f"{index.key(index.last_row)}, begins at byte {last_start} and ends later. The file is cut short, "
                     f"or {self.idx.name} belongs to another one: copy both again"
                 )
@@ -276,7 +281,7 @@ class RecordReader:
 class _Opened(NamedTuple):
     file: io.FileIO
     entries: RecordIndex
-    size_bytes: int
+    status: os.stat_result
 
 
 def write_insightface_set(

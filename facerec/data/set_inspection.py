@@ -5,6 +5,7 @@ from pathlib import Path
 
 from facerec.core.errors import DataError
 from facerec.data.findings import Findings
+from facerec.data.folder_source import FolderSource
 from facerec.data.inspected_files import FolderItems, TableItems
 from facerec.data.inspected_pairs import PairItems
 from facerec.data.inspected_records import RecordItems
@@ -68,4 +69,5 @@ def _open_items(root: str, faults: Findings) -> Items:
         return RecordItems(root=source.root, faults=faults)
     if isinstance(source, ListSource):
         return TableItems(path=source.root, faults=faults)
+    assert isinstance(source, FolderSource)  # one path is never several sets
     return FolderItems(root=source.root, faults=faults)

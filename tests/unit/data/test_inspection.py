@@ -33,6 +33,12 @@ def test_folders_and_what_is_packed_from_them_have_one_fingerprint_of_images(fol
     pack_training_set(open_source(str(folders)), tmp_path / "packed", samples=np.arange(4), num_threads=1)
     packed, faults, _ = inspected(tmp_path / "packed")
     assert faults == [] and packed.found.fingerprint() == inspection.found.fingerprint()
+    assert packed.items.identity(1) == inspection.items.identity(1) == "Bob"
+    names = tmp_path / "packed" / "identities.csv"
+    names.write_text(names.read_text().replace("1,Bob,1", "1,Bob,2"))
+    _, faults, _ = inspected(tmp_path / "packed")
+    assert [(kind, file) for kind, file, *_ in faults] == [("names", "identities.csv")]
+    assert "line 3: label 1 with 2 images; the record file has 1 of label 1" in faults[0][3]
     shutil.copy(folders / "Bob" / "2.png", folders / "Cid" / "3.png")
     assert inspected(folders)[0].found.fingerprint() != inspection.found.fingerprint()
 
