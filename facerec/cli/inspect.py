@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +49,13 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     """Inspects, prints and writes. Returns the exit code: 1 where there are faults."""
     settings, sheet = _settings(config)
     root = str(config.data.root)
-    out = None if settings.out is None else _made(Path(settings.out).expanduser(), Path(root).expanduser())
+    out = None if settings.out is None else Path(settings.out).expanduser()
+    if out is not None:
+        _check_place(out, Path(root).expanduser())
     faults, notes = Findings(), Findings()
     with ExitStack() as written:
+        if out is not None:
+            written.enter_context(_left_as_it_was(out))
         written.enter_context(faults.written_to(out and out / FAULTS_FILE))
         written.enter_context(notes.written_to(out and out / NOTES_FILE))
         inspection = inspect_set(
@@ -70,7 +74,7 @@ def _settings(config: DictConfig) -> tuple[InspectSettings, SheetSettings]:
     check_keys(config.data, {"root"}, section="data")
     values: Any = OmegaConf.to_container(config)
     if not isinstance(values["data"]["root"], str):
-        raise ConfigError(f"data.root={values['data']['root']}; expected a path")
+        raise ConfigError(f"data.root={values['data']['root']}; expected one path, of one set")
     top = {key: values[key] for key in InspectSettings.__dataclass_fields__}
     settings = InspectSettings(**check_arguments(InspectSettings, top, section=""))
     sheet = SheetSettings(**check_arguments(SheetSettings, values["sheet"], section="sheet"))
@@ -86,16 +90,27 @@ def _settings(config: DictConfig) -> tuple[InspectSettings, SheetSettings]:
     return settings, sheet
 
 
-def _made(out: Path, root: Path) -> Path:
-    """The folder, before an hour's work."""
+def _check_place(out: Path, root: Path) -> None:
     is_folders = root.is_dir() and not (root / "train.rec").exists()
     if is_folders and root.resolve() in out.resolve().parents:
         raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")
+
+
+@contextmanager
+def _left_as_it_was(out: Path) -> Iterator[None]:
+    """Makes the folder, before an hour's work; takes it back where an error ends that."""
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"out={out}: cannot be made a folder ({error.strerror})") from None
-    return out
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # another has written into it
+                out.rmdir()
+        raise
 
 
 def _described(root: str, inspection: Inspection, faults: Findings, notes: Findings) -> dict[str, Any]:
@@ -195,6 +210,8 @@ def _sheet(inspection: Inspection, sheet: SheetSettings) -> tuple[list[str], lis
 
 def _write(out: Path, about: dict[str, Any], images: list[list[np.ndarray]]) -> None:
     files = [JSON_FILE, FAULTS_FILE, NOTES_FILE]
+    for name in (SHEET_FILE, HISTOGRAM_FILE):  # of an earlier inspection
+        (out / name).unlink(missing_ok=True)
     if images:
         from facerec.figures.contact_sheet import contact_sheet
 

@@ -218,10 +218,11 @@ def find_empty_identities(items: Items, found: Survey, faults: Findings) -> None
     """Adds every identity that has images, none of which can be used."""
     if found.is_sound_N.all():
         return
-    labels, counts = found.identities()
-    is_unusable = ~np.isin(labels, np.unique(found.labels_N[found.is_sound_N]))
-    for label, count in zip(labels[is_unusable].tolist(), counts[is_unusable].tolist(), strict=True):
-        file, _ = items.place(int(np.flatnonzero(found.labels_N == label)[0]))
+    unusable = np.setdiff1d(found.labels_N[found.labels_N != NO_LABEL], found.labels_N[found.is_sound_N])
+    of_them = np.flatnonzero(np.isin(found.labels_N, unusable))
+    labels, firsts, counts = np.unique(found.labels_N[of_them], return_index=True, return_counts=True)
+    for label, first, count in zip(labels.tolist(), of_them[firsts].tolist(), counts.tolist(), strict=True):
+        file, _ = items.place(first)
         what = f"none of the {count} images can be used" if count > 1 else "its only image cannot be used"
         faults.add("empty identity", file, _named(items, label), what)
 

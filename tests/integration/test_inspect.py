@@ -60,6 +60,9 @@ def test_faults_end_with_1_and_are_listed_all(faces, command, tmp_path):
     assert rows[0]["record"].startswith("record 16 (byte ") and rows[0]["kind"] == "no image"
     about = json.loads((tmp_path / "report" / "dataset.json").read_text())
     assert (about["num_usable"], about["num_faults"], about["faults"]["duplicate"]) == (15, 16, 14)
+    write_insightface_set(tmp_path / "worse", [[b"none"]])
+    assert command("inspect", f"data.root={tmp_path / 'worse'}", f"out={tmp_path / 'report'}")[0] == 1
+    assert not (tmp_path / "report" / "contact_sheet.png").exists()
     code, printed = command("inspect", f"data.root={faces}", f"out={tmp_path / 'report'}")  # nothing of it is left
     assert code == 0 and (tmp_path / "report" / "faults.csv").read_text() == "kind,file,record,what\n"
 
@@ -92,7 +95,7 @@ def test_verification_set(command, tmp_path):
         (["data.root=/nowhere"], "/nowhere: there is no such folder"),
         (["data.root=/nowhere.bin"], "/nowhere.bin: cannot be opened"),
         (["data.root=/nowhere.csv"], "/nowhere.csv: there is no such folder"),
-        (["data.root=3"], "data.root=3; expected a path"),
+        (["data.root=3"], "data.root=3; expected one path, of one set"),
         (["num_threads=0"], "num_threads=0; expected 1 or more"),
         (["num_folds=1"], "num_folds=1; expected 2 or more"),
         (["sheet.num_identities=0"], "sheet.num_identities=0; expected 1 or more"),
@@ -106,8 +109,9 @@ def test_verification_set(command, tmp_path):
 def test_what_cannot_work_is_refused(given, message, faces, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("in the way")
-    code, printed = command("inspect", f"data.root={faces}", *given)
+    code, printed = command("inspect", f"data.root={faces}", f"out={tmp_path / 'report'}", *given)
     assert code == 2 and message in printed and "Traceback" not in printed and printed.count("error: ") == 1
+    assert not (tmp_path / "report").exists()
 
 
 def test_report_is_not_written_among_the_identities(faces, command, tmp_path):

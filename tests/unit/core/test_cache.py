@@ -63,7 +63,7 @@ def test_what_nobody_has_used_for_long_is_swept_and_nothing_else(cache):
     lately = time.time() - (UNUSED_DAYS - 1) * DAY_S
     os.utime(cache / "labels-3.npy", (long_ago, lately))
     mapped = mapped_array(cache / "labels-2.npy")  # in use from now on
-    assert mapped is not None
+    assert mapped is not None and (cache / "labels-2.npy").stat().st_mtime > lately
     kept_array(cache / "labels-7.npy", np.arange(2))
     assert sorted(path.name for path in cache.iterdir()) == [
         "faces-5.npy", "index-6.txt", "labels-2.npy", "labels-3.npy", "labels-7.npy", "synthetic",

@@ -20,7 +20,7 @@ def large(tmp_path, monkeypatch) -> Path:
     """A set that counts as large."""
     monkeypatch.setenv("FACEREC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(record_index, "CACHED_FROM_BYTES", 1)
-    write_insightface_set(tmp_path / "set", [[b"one", b"two"], [b"three"], [b"four"]])
+    write_insightface_set(tmp_path / "set", [[b"one", b"two"], [b"six"], [b"four"]])
     return tmp_path / "set"
 
 
@@ -48,14 +48,12 @@ def test_labels_are_read_once_and_then_mapped(large, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["train.rec", "train.idx"])
 def test_labels_are_read_anew_when_a_file_has_changed(name, large, tmp_path):
     assert opened(large).labels.tolist() == [0, 0, 1, 2]
-    before = (large / name).stat()
-    write_insightface_set(tmp_path / "other", [[b"one"], [b"two", b"three"], [b"four"]])
+    before = {file: (large / file).stat() for file in ("train.rec", "train.idx")}
+    write_insightface_set(tmp_path / "other", [[b"one"], [b"two", b"six"], [b"four"]])
     for file in ("train.rec", "train.idx"):  # the same sizes
         (large / file).write_bytes((tmp_path / "other" / file).read_bytes())
-        if file != name:
-            os.utime(large / file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (large / name).stat().st_size == before.st_size
-    os.utime(large / name, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        assert (large / file).stat().st_size == before[file].st_size
+        os.utime(large / file, ns=(0, before[file].st_mtime_ns + (file == name)))
     assert opened(large).labels.tolist() == [0, 1, 1, 2]
 
 
