@@ -87,7 +87,7 @@ class RecordItems:
         """See `Items`. Also the records of the identities, and keys that do not fit."""
         num_readable = int((~np.isnan(self._labels)).sum())
         if 2 * self._has_other_id.sum() < num_readable:  # else the numbers mean something else, as in some sets
-            for index in np.flatnonzero(self._has_other_id).tolist():
+            for index in map(int, np.flatnonzero(self._has_other_id)):
                 number = self._reader.record(self._first + index).id
                 faults.add("index", *self.place(index), f"the record at this place has the number {number}")
         labels = self._identity_numbers(faults)
@@ -108,11 +108,11 @@ class RecordItems:
         is_seen = ~np.isnan(values)
         labels = np.full(len(values), NO_LABEL, dtype=np.int64)
         labels[fits] = values[fits]
-        for index in np.flatnonzero(is_seen & ~fits).tolist():
+        for index in map(int, np.flatnonzero(is_seen & ~fits)):
             faults.add("label", *self.place(index), f"the label {values[index]} is no identity number")
         if self._described:
             num_classes = self._described[0]
-            for index in np.flatnonzero(labels >= num_classes).tolist():
+            for index in map(int, np.flatnonzero(labels >= num_classes)):
                 what = f"the label {labels[index]}, but property says {num_classes} identities"
                 faults.add("label", *self.place(index), what)
         return labels

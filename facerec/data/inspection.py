@@ -200,7 +200,7 @@ def equal_items(digests_N2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def find_duplicates(items: Items, found: Survey, faults: Findings) -> None:
     """Adds every image whose bytes an earlier one has."""
-    for index, first in zip(*(numbers.tolist() for numbers in equal_items(found.digests_N2)), strict=True):
+    for index, first in zip(*(map(int, numbers) for numbers in equal_items(found.digests_N2)), strict=True):
         file, record = items.place(first)
         ours, own_record = items.place(index)
         named = record if record and file == ours else f"{file}{record and f', {record}'}"
@@ -231,7 +231,7 @@ def note_grey(items: Items, found: Survey, notes: Findings) -> None:
     """Adds the images that are grey. Where most images are grey, the set is, and that is told as a count alone."""
     if 2 * found.is_grey_N.sum() > found.is_sound_N.sum():
         return
-    for index in np.flatnonzero(found.is_grey_N).tolist():
+    for index in map(int, np.flatnonzero(found.is_grey_N)):
         notes.add("greyscale", *items.place(index), "its pixels are all grey")
 
 

@@ -250,7 +250,7 @@ def test_initial_weights_that_are_not_there_or_of_another_network(faces, tmp_pat
         ("heads.m2=0.4", "heads.m2: no such key"),
         ("data.root=a=b", "data.root=a=b: the value does not parse"),
         ("data.global_batch_size=many", "data.global_batch_size='many' is text"),
-        ("+data.shuffle=true", "data.shuffle: nothing reads this key"),
+        ("+data.shufflee=true", "data.shufflee: nothing reads this key"),
         ("seed=-1", "seed=-1; expected 0 .. "),
         ("trainer.micro_batch_size=3", "trainer.micro_batch_size=3 does not divide data.global_batch_size=8"),
         ("trainer.micro_batch_size=1", "one sample per forward pass"),
