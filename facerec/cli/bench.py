@@ -5,13 +5,15 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from facerec.cli import bench_head, bench_plan
+from facerec.cli import bench_data, bench_head, bench_plan
 from facerec.cli.overrides import key_of, parse_overrides
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError
 
-SUITES = {"head": bench_head.run, "plan": bench_plan.run}
+SUITES = {"head": bench_head.run, "data": bench_data.run, "plan": bench_plan.run}
 KEYS = {"suite", "out"}
+SUITE_KEYS = {"head": bench_head.KEYS, "data": bench_data.KEYS}  # suite=plan reads all others
+OF_TRAIN = {"data", "augment"}
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
@@ -29,16 +31,18 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 
 
 def _check_overrides(overrides: list[str], *, suite: str) -> None:
-    """Refuses what the suite does not read: the keys of suite=head are no others', and it has no others."""
+    """Refuses what the suite does not read."""
+    not_of_train = set().union(*SUITE_KEYS.values()) - OF_TRAIN
     for override in parse_overrides(overrides):
         name = key_of(override).split(".")[0]
-        if name in KEYS or (name in bench_head.KEYS) == (suite == "head"):
+        if name in KEYS:
             continue
-        if suite == "head":
+        if suite in SUITE_KEYS and name not in SUITE_KEYS[suite]:
+            takes = ", ".join(sorted(SUITE_KEYS[suite]))
+            raise ConfigError(f"{override.input_line}: suite={suite} does not read it; it takes {takes}")
+        if suite not in SUITE_KEYS and name in not_of_train:
+            suites = " and ".join(f"suite={other}" for other, keys in SUITE_KEYS.items() if name in keys)
             raise ConfigError(
-                f"{override.input_line}: suite=head does not read it; it takes {', '.join(sorted(bench_head.KEYS))}"
+                f"{override.input_line}: a key of {suites}; suite={suite} takes those of facerec train, such as "
+                "head.num_classes and trainer.micro_batch_size"
             )
-        raise ConfigError(
-            f"{override.input_line}: a key of suite=head; suite={suite} takes those of facerec train, such as "
-            "head.num_classes and trainer.micro_batch_size"
-        )

@@ -50,6 +50,14 @@ VERBS = {
         summary="check all of a data set, and show it",
         examples=("facerec inspect data.root=~/faces out=~/faces_report", "facerec inspect data.root=lfw.bin"),
     ),
+    "clean": Verb(
+        module="facerec.cli.clean",
+        summary="look for wrong labels, people who occur twice and images that do; write a cleaner set",
+        examples=(
+            "facerec clean model=runs/ms1mv3_r50_arcface/default data.root=~/faces against=[lfw.bin] out=~/cleaning",
+            "facerec clean data.root=~/faces out=~/cleaning apply=true",
+        ),
+    ),
     "report": Verb(
         module="facerec.cli.report",
         summary="gather the runs below a directory into a table",
@@ -60,6 +68,7 @@ VERBS = {
         summary="measure where time and memory go on this machine, or plan a training on another",
         examples=(
             "facerec bench suite=head num_classes=[100000]",
+            "facerec bench suite=data data=on_disk data.root=/data/casia",
             "facerec bench suite=plan backbone=iresnet100 head.num_classes=10000000 launch.gpus=8",
         ),
     ),

@@ -41,7 +41,7 @@ def test_a_micro_batch_that_is_not_given_and_parts_that_are_not_counted_are_said
 def test_keys_of_the_other_suite_are_refused(capsys):
     assert "num_classes=[10]: a key of suite=head" in refusal(capsys, "suite=plan", "num_classes=[10]")
     assert "head.m2=0.3: suite=head does not read it" in refusal(capsys, "head.m2=0.3")
-    assert "suite=paln; expected one of head, plan" in refusal(capsys, "suite=paln")
+    assert "suite=paln; expected one of head, data, plan" in refusal(capsys, "suite=paln")
 
 
 def test_what_cannot_be_planned_is_refused(capsys):

@@ -1,0 +1,360 @@
+"""Finds what is wrong with the labels of a set, from the embeddings of its images. Nothing is changed here.
+
+Letters: N images, C identities, D embedding dimensions.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from facerec.analysis.identity_centres import IdentityCentres, normalised
+from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
+from facerec.analysis.suspicion import posterior_wrong
+
+FEWEST_IMAGES = 3
+"""Of an identity, or of a part of one: with fewer there is no telling which of them is right."""
+MOST_MADE = 1000
+"""Wrong cases that are made on purpose, to know what they look like."""
+ROWS_AT_ONCE = 1024
+MOST_DIRECTIONS, MOST_ROUNDS = 4, 20
+
+
+class Cleaner:
+    """Looks at one set.
+
+    Args:
+        emb_ND: (N, D), of length 1; rows of zeros are images that could not be read.
+        labels: int64 (N,), in 0 .. C - 1.
+        identities: C names.
+        name: of an image, for the column path.
+        min_score: what is less sure than that is not proposed.
+        seed: of the wrong cases that are made on purpose.
+    """
+
+    def __init__(
+        self,
+        *,
+        emb_ND: np.ndarray,
+        labels: np.ndarray,
+        identities: Sequence[str],
+        name: Callable[[int], str],
+        min_score: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        self.emb_ND = emb_ND
+        self.labels = labels
+        self.identities = identities
+        self.name = name
+        self.min_score = min_score
+        self.random = np.random.default_rng(seed)
+        self.seed = seed
+        self.centres = IdentityCentres(emb_ND, labels, num_identities=len(identities))
+        self.places = self.centres.places()
+        self.counts = np.bincount(labels, minlength=len(identities))
+
+    def mislabelled(self) -> Iterator[Proposal]:
+        """Images that lie nearer to another identity than images of their own do: to be dropped.
+
+        The wrong cases are the images themselves, each as if it had the label of another identity. Images of
+        `two_people` are not among those found.
+        """
+        score_N = np.zeros(len(self.labels))
+        judged = np.flatnonzero((self.counts[self.labels] >= FEWEST_IMAGES) & self._readable())
+        if len(judged):
+            gaps_N = self.places.own_N - self.places.other_N
+            wrong_N = self.centres.gaps_if_mislabelled(self.places, seed=self.seed)
+            score_N[judged] = posterior_wrong(gaps_N[judged], wrong_N[judged])
+        for group in self._second_people:
+            score_N[group.images] = 0.0
+        for image in self._by_score(score_N):
+            yield self._of_image(
+                image,
+                kind="mislabelled",
+                action=DROP,
+                to=self.identities[self.places.nearest_N[image]],
+                score=score_N[image],
+                why=f"cosine {self.places.own_N[image]:.2f} to its identity, {self.places.other_N[image]:.2f} to `to`",
+            )
+
+    def two_people(self) -> Iterator[Proposal]:
+        """Identities whose images fall into two groups as far apart as two people are: the smaller group moves.
+
+        The wrong cases are pairs of identities, joined. A group whose images have no more in common with each other
+        than half of what is usual is no person, but images with wrong labels.
+        """
+        for group in self._second_people:
+            for image in group.images.tolist():
+                yield self._of_image(
+                    image,
+                    kind="two_people",
+                    action=MOVE,
+                    to=f"{self.identities[group.identity]}_2",
+                    score=group.score,
+                    why=f"{len(group.images)} of {self.counts[group.identity]} images stand apart: cosine "
+                    f"{group.cosine:.2f} between the centres",
+                )
+
+    @cached_property
+    def _second_people(self) -> list["_Group"]:
+        """The surest first."""
+        candidates = np.flatnonzero(self.counts >= 2 * FEWEST_IMAGES)
+        images_of = self.centres.images
+        splits = [_split(self._emb(images_of(identity))) for identity in candidates.tolist()]
+        joined = [
+            _split(self._emb(np.concatenate([images_of(first), images_of(second)])))
+            for first, second in self._pairs_of(candidates)
+        ]
+        if not joined:
+            return []
+        score = posterior_wrong(np.array([cosine for _, cosine in splits]), np.array([cosine for _, cosine in joined]))
+        tight = 0.5 * float(np.median(self.places.own_N))
+        groups = []
+        for place in self._by_score(score):
+            identity, (part, cosine) = int(candidates[place]), splits[place]
+            smaller = part if part.sum() * 2 <= len(part) else ~part
+            images = images_of(identity)[smaller]
+            if _mean_cosine_to_the_others(self._emb(images)) >= tight:
+                groups.append(_Group(identity=identity, images=images, cosine=cosine, score=float(score[place])))
+        return groups
+
+    def one_person(self) -> Iterator[Proposal]:
+        """Identities whose centres are as near to each other as two halves of one identity are: to be merged.
+
+        The wrong cases are identities, cut in half at random.
+        """
+        enough = np.flatnonzero(self.counts >= 2 * FEWEST_IMAGES)
+        candidates = np.flatnonzero(self.counts >= FEWEST_IMAGES)
+        if len(candidates) < 2 or not len(enough):
+            return
+        halves = self.random.permutation(enough)[:MOST_MADE]
+        wrong = np.array([self._cosine_of_halves(identity) for identity in halves.tolist()])
+        centres_CD = self.centres.centres_CD[candidates]
+        cosine, nearest = _nearest_others(centres_CD)
+        score = posterior_wrong(cosine, wrong)
+        for place in self._by_score(score):
+            first, second = int(candidates[place]), int(candidates[nearest[place]])
+            # The one with fewer images goes; of two that are each other's nearest, one line is enough.
+            is_smaller = (self.counts[first], -first) < (self.counts[second], -second)
+            if not is_smaller and nearest[nearest[place]] == place:
+                continue
+            yield self._of_identity(
+                first,
+                kind="one_person",
+                action=MERGE,
+                to=self.identities[second],
+                score=score[place],
+                why=f"cosine {cosine[place]:.2f} between the centres of {self.counts[first]} and "
+                f"{self.counts[second]} images",
+            )
+
+    def in_benchmark(self, emb_MD: np.ndarray, *, benchmark: str) -> Iterator[Proposal]:
+        """Identities that occur in another set: to be dropped as a whole.
+
+        The wrong cases are the set's own images, against the centre of their identity; the usual ones, the centres
+        against as many images of other identities of the set.
+
+        Args:
+            emb_MD: (M, D), of length 1: the other set's images, under the same model.
+            benchmark: its name.
+        """
+        candidates = np.flatnonzero(self.counts >= FEWEST_IMAGES)
+        if not len(candidates) or not len(emb_MD):
+            return
+        own = np.flatnonzero(self._readable() & (self.counts[self.labels] >= FEWEST_IMAGES))
+        strangers = self.random.permutation(own)[: len(emb_MD)]
+        centres_CD = self.centres.centres_CD[candidates]
+        best, which = _best_match(centres_CD, emb_MD)
+        usual, _ = _best_match(centres_CD, self._emb(strangers), are_own=(candidates, self.labels[strangers]))
+        score = posterior_wrong(best, self.places.own_N[own], usual=usual)
+        for place in self._by_score(score):
+            yield self._of_identity(
+                int(candidates[place]),
+                kind="in_benchmark",
+                action=DROP_IDENTITY,
+                to="",
+                score=score[place],
+                why=f"cosine {best[place]:.2f} between its centre and image {which[place]} of {benchmark}",
+            )
+
+    def duplicates(self, thumbnails_NP: np.ndarray, *, min_correlation: float) -> Iterator[Proposal]:
+        """Images that show the same photo as another, mirrored or not: all but the first are dropped.
+
+        Compared are the images of each identity, and each image with those of the identity it is nearest to otherwise.
+
+        Args:
+            thumbnails_NP: (N, P), of mean 0 and length 1, of square grey images.
+            min_correlation: from which two thumbnails are of one photo.
+        """
+        found: dict[int, tuple[int, float]] = {}
+        side = int(np.sqrt(thumbnails_NP.shape[1]))
+        visitors = np.argsort(self.places.nearest_N, kind="stable")
+        bounds = np.searchsorted(self.places.nearest_N[visitors], np.arange(len(self.identities) + 1))
+        for identity in range(len(self.identities)):
+            own = self.centres.images(identity)
+            others = visitors[bounds[identity] : bounds[identity + 1]]
+            if not len(own):
+                continue
+            thumbs = thumbnails_NP[own].astype(np.float32)
+            mirrored = thumbs.reshape(-1, side, side)[:, :, ::-1].reshape(thumbs.shape)
+            for images in (own, others):
+                rows = thumbnails_NP[images].astype(np.float32)
+                correlation = np.maximum(rows @ thumbs.T, rows @ mirrored.T)
+                for row, column in np.argwhere(correlation >= min_correlation).tolist():
+                    self._note_duplicate(found, int(images[row]), int(own[column]), float(correlation[row, column]))
+        for image in sorted(found, key=lambda image: -found[image][1]):
+            other, correlation = found[image]
+            yield self._of_image(
+                image,
+                kind="duplicate",
+                action=DROP,
+                to=self.identities[self.labels[other]],
+                score=min(correlation, 1.0),
+                like=other,
+                why=f"the same photo as {self.name(other)}: correlation {correlation:.3f} of the thumbnails",
+            )
+
+    def _note_duplicate(self, found: dict[int, tuple[int, float]], first: int, second: int, correlation: float) -> None:
+        """Of two images the one stays that fits its identity better; within one identity, the first."""
+        if first == second:
+            return
+        if self.labels[first] == self.labels[second]:
+            stays, goes = min(first, second), max(first, second)
+        else:
+            gaps = self.places.own_N - self.places.other_N
+            stays, goes = (first, second) if gaps[first] >= gaps[second] else (second, first)
+        if goes not in found or found[goes][1] < correlation:
+            found[goes] = (stays, correlation)
+
+    def _readable(self) -> np.ndarray:
+        """bool (N,)."""
+        return np.any(self.emb_ND != 0, axis=1)
+
+    def _by_score(self, score: np.ndarray) -> list[int]:
+        order = np.argsort(-score, kind="stable")
+        return order[score[order] >= self.min_score].tolist()
+
+    def _emb(self, images: np.ndarray) -> np.ndarray:
+        return self.emb_ND[images].astype(np.float32)
+
+    def _pairs_of(self, candidates: np.ndarray) -> list[tuple[int, int]]:
+        if len(candidates) < 2:
+            return []
+        firsts = self.random.permutation(candidates)[:MOST_MADE]
+        seconds = self.random.choice(candidates, len(firsts))
+        return [(a, b) for a, b in zip(firsts.tolist(), seconds.tolist(), strict=True) if a != b]
+
+    def _cosine_of_halves(self, identity: int) -> float:
+        images = self.random.permutation(self.centres.images(identity))
+        halves = np.array_split(images, 2)
+        first, second = (normalised(self._emb(half).sum(axis=0, keepdims=True))[0] for half in halves)
+        return float(first @ second)
+
+    def _of_image(
+        self, image: int, *, kind: str, action: str, to: str, score: float, why: str, like: int | None = None
+    ) -> Proposal:
+        return Proposal(
+            kind=kind,
+            action=action,
+            image=image,
+            identity=self.identities[self.labels[image]],
+            to=to,
+            score=float(score),
+            path=self.name(image),
+            like=like,
+            why=why,
+        )
+
+    def _of_identity(self, identity: int, *, kind: str, action: str, to: str, score: float, why: str) -> Proposal:
+        return Proposal(
+            kind=kind,
+            action=action,
+            image=None,
+            identity=self.identities[identity],
+            to=to,
+            score=float(score),
+            path="",
+            like=None,
+            why=why,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Images of an identity that look like another person: their numbers, and the cosine to the rest."""
+
+    identity: int
+    images: np.ndarray
+    cosine: float
+    score: float
+
+
+def _mean_cosine_to_the_others(emb_nD: np.ndarray) -> float:
+    """Of each to the mean direction of the others."""
+    others_nD = normalised(emb_nD.sum(axis=0) - emb_nD)
+    return float(np.einsum("nd,nd->n", others_nD, emb_nD).mean())
+
+
+def _split(emb_nD: np.ndarray) -> tuple[np.ndarray, float]:
+    """The two groups of directions that lie farthest apart: bool (n,), and the cosine between their centres.
+
+    Spherical k-means from several beginnings: the two sides of each of the directions in which they vary most, and the
+    two images that are farthest apart. Groups of fewer than `FEWEST_IMAGES` do not count; without any, the cosine is 1.
+    """
+    centred_nD = emb_nD - emb_nD.mean(axis=0)
+    if len(emb_nD) <= emb_nD.shape[1]:
+        directions = np.linalg.eigh(centred_nD @ centred_nD.T)[1][:, -MOST_DIRECTIONS:]
+    else:
+        directions = centred_nD @ np.linalg.eigh(centred_nD.T @ centred_nD)[1][:, -MOST_DIRECTIONS:]
+    cos_nn = emb_nD @ emb_nD.T
+    first, second = np.unravel_index(cos_nn.argmin(), cos_nn.shape)
+    beginnings = [*(directions.T > 0), cos_nn[second] > cos_nn[first]]
+    best, lowest = np.zeros(len(emb_nD), dtype=bool), 1.0
+    for beginning in beginnings:
+        part, cosine = _two_means(emb_nD, beginning)
+        if cosine < lowest and min(part.sum(), len(part) - part.sum()) >= FEWEST_IMAGES:
+            best, lowest = part, cosine
+    return best, lowest
+
+
+def _two_means(emb_nD: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float]:
+    """Spherical k-means of two groups; the cosine is 1 where one is empty."""
+    cosine = 1.0
+    for _ in range(MOST_ROUNDS):
+        if part.all() or not part.any():
+            return part, 1.0
+        centres_2D = normalised(np.stack([emb_nD[~part].sum(axis=0), emb_nD[part].sum(axis=0)]))
+        cosine = float(centres_2D[0] @ centres_2D[1])
+        cosines_n2 = emb_nD @ centres_2D.T
+        now = cosines_n2[:, 1] > cosines_n2[:, 0]
+        if (now == part).all():
+            break
+        part = now
+    return part, cosine
+
+
+def _best_match(
+    centres_CD: np.ndarray, emb_MD: np.ndarray, *, are_own: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (C,) and int64 (C,): the highest cosine of each centre to an image, and which image that is; but for
+    images of its own identity, where the identities of both are given."""
+    best, which = np.empty(len(centres_CD), dtype=np.float32), np.empty(len(centres_CD), dtype=np.int64)
+    for start in range(0, len(centres_CD), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        cos_bM = centres_CD[rows] @ emb_MD.T.astype(np.float32)
+        if are_own is not None:
+            cos_bM[are_own[0][rows, None] == are_own[1]] = -1.0
+        best[rows], which[rows] = cos_bM.max(axis=1), cos_bM.argmax(axis=1)
+    return best, which
+
+
+def _nearest_others(centres_CD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (C,) and int64 (C,): the cosine to the nearest other row, and which it is."""
+    cosine, nearest = np.empty(len(centres_CD), dtype=np.float32), np.empty(len(centres_CD), dtype=np.int64)
+    for start in range(0, len(centres_CD), ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(centres_CD)))
+        cos_bC = centres_CD[rows] @ centres_CD.T
+        cos_bC[np.arange(len(rows)), rows] = -np.inf
+        cosine[rows], nearest[rows] = cos_bC.max(axis=1), cos_bC.argmax(axis=1)
+    return cosine, nearest

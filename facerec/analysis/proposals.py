@@ -1,0 +1,153 @@
+"""Proposed changes to a data set: as a CSV that a person reads and edits, and as the labels that follow from it."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import DataError
+
+COLUMNS = ("kind", "action", "image", "identity", "to", "score", "path", "like", "why")
+DROP, MOVE, MERGE, DROP_IDENTITY = "drop", "move", "merge", "drop_identity"
+OF_IMAGES, OF_IDENTITIES = (DROP, MOVE), (MERGE, DROP_IDENTITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """One line.
+
+    Attributes:
+        kind: what was found: unreadable, mislabelled, two_people, one_person, duplicate, in_benchmark.
+        action: drop or move an image; merge an identity with another, or drop all of it.
+        image: the image's number, or None where an identity is meant.
+        identity: the name of the identity, or of the image's.
+        to: the name of the identity that an image is moved to (a new one where there is none of that name), or that
+            an identity is merged with; for `drop`, the one that the image looks most like; else empty.
+        score: 0 .. 1, how sure it is.
+        path: where the image lies.
+        like: the number of the image that a duplicate is like, else None.
+        why: the figures behind it.
+    """
+
+    kind: str
+    action: str
+    image: int | None
+    identity: str
+    to: str
+    score: float
+    path: str
+    like: int | None
+    why: str
+
+
+def write_proposals(path: Path, proposals: Iterable[Proposal]) -> None:
+    """A CSV with `COLUMNS`, in the order given."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in proposals:
+        image, like = ("" if number is None else number for number in (one.image, one.like))
+        writer.writerow(
+            (one.kind, one.action, image, one.identity, one.to, f"{one.score:.3f}", one.path, like, one.why)
+        )
+    with atomic_file(path) as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read_proposals(path: Path) -> list[Proposal]:
+    """What `write_proposals` wrote, after a person has edited it: lines left out, actions and targets changed.
+
+    Raises:
+        DataError: the file or a column is missing, or a line does not fit; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); look for proposals first, without apply=true"
+        ) from None
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    if missing := set(COLUMNS) - set(rows.fieldnames or ()):
+        raise DataError(f"{path}: the header lacks {', '.join(sorted(missing))}; expected {', '.join(COLUMNS)}")
+    return [_proposal(row, where=f"{path}, line {rows.line_num}") for row in rows]
+
+
+def _proposal(row: dict[str, str | None], *, where: str) -> Proposal:
+    cells = {name: (row[name] or "").strip() for name in COLUMNS}
+    action, image = cells["action"], cells["image"]
+    if action not in OF_IMAGES + OF_IDENTITIES:
+        raise DataError(f"{where}: action {action!r}; expected {', '.join(OF_IMAGES + OF_IDENTITIES)}")
+    if (action in OF_IMAGES) != image.isdecimal():
+        raise DataError(f"{where}: action {action} with image {image!r}; drop and move take the number of an image")
+    if action in (MOVE, MERGE) and not cells["to"]:
+        raise DataError(f"{where}: action {action} without a name in the column to")
+    try:
+        score = float(cells["score"])
+    except ValueError:
+        raise DataError(f"{where}: score {cells['score']!r} is no number") from None
+    numbers = {name: int(cells[name]) if cells[name].isdecimal() else None for name in ("image", "like")}
+    return Proposal(**{**cells, **numbers, "score": score})  # type: ignore[arg-type]
+
+
+def applied(
+    proposals: Sequence[Proposal], labels: np.ndarray, identities: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The set that follows.
+
+    An image that is dropped once is dropped, whatever else is said of it; one that is moved goes with what is said of
+    its new identity.
+
+    Args:
+        proposals: of the set.
+        labels: int64 (N,).
+        identities: the names, in the order of the labels.
+
+    Returns:
+        int64 (n,): the images that stay; int64 (N,): labels, of which those of the images that stay count; the names
+        of the identities, in the order of these labels.
+
+    Raises:
+        DataError: an image or an identity that the set does not have; an image that is moved to two identities.
+    """
+    names = list(identities)
+    number_of = {name: number for number, name in enumerate(names)}
+    labels, stays = labels.copy(), np.ones(len(labels), dtype=bool)
+    moved: dict[int, str] = {}
+    for one in proposals:
+        if one.identity not in number_of or (one.image is not None and one.image >= len(labels)):
+            raise DataError(
+                f"a proposal is about image {one.image} of {one.identity!r}, which the set does not have; it belongs "
+                "to another set"
+            )
+        if one.action == MOVE and moved.setdefault(int(one.image or 0), one.to) != one.to:
+            raise DataError(f"image {one.image} is to be moved to {moved[int(one.image or 0)]!r} and to {one.to!r}")
+    for image, to in moved.items():
+        if to not in number_of:
+            number_of[to] = len(names)
+            names.append(to)
+        labels[image] = number_of[to]
+    into = np.arange(len(names))
+    for one in proposals:
+        if one.action == MERGE:
+            if one.to not in number_of:
+                raise DataError(f"{one.identity!r} is to be merged with {one.to!r}, which the set does not have")
+            first, second = _end(into, number_of[one.identity]), _end(into, number_of[one.to])
+            into[first] = second
+    ends = np.array([_end(into, number) for number in range(len(names))])
+    labels = ends[labels]
+    for one in proposals:
+        if one.action == DROP:
+            stays[int(one.image or 0)] = False
+        elif one.action == DROP_IDENTITY:
+            stays &= labels != ends[number_of[one.identity]]
+    return np.flatnonzero(stays), labels, names
+
+
+def _end(into: np.ndarray, number: int) -> int:
+    while into[number] != number:
+        number = int(into[number])
+    return number

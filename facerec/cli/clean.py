@@ -1,0 +1,175 @@
+"""`facerec clean`: proposals for a cleaner set, from the embeddings of its images; and the set that follows."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.analysis.cleaning import Cleaner
+from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
+from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.clean_pictures import write_pictures
+from facerec.cli.summary import own_command
+from facerec.core.errors import ConfigError, DataError
+from facerec.data.packing import PackableSource, pack_training_set
+from facerec.data.pairs import read_pairs
+from facerec.data.relabelled import RelabelledSource
+from facerec.data.sources import open_source
+
+PROPOSALS_FILE, CLEANED_FOLDER = "proposals.csv", "cleaned"
+KINDS = {
+    "unreadable": "images that cannot be read",
+    "mislabelled": "images that look like another identity",
+    "two_people": "images of a second person under one name",
+    "one_person": "identities that are another one too",
+    "duplicate": "images that occur twice",
+    "in_benchmark": "identities that occur in a benchmark",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanSettings:
+    """The keys of clean.yaml."""
+
+    model: str | None
+    out: str
+    apply: bool
+    against: list[str]
+    min_score: float
+    min_correlation: float
+    pictures: int
+    device: str
+    batch_size: int
+    num_threads: int | None
+    seed: int
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Looks, or applies, and prints what came of it. Returns the exit code."""
+    settings = _settings(config)
+    source = open_source(str(config.data.root))
+    if settings.apply:
+        _apply(source, settings)
+    else:
+        _look(source, settings)
+    return 0
+
+
+def _settings(config: DictConfig) -> CleanSettings:
+    check_keys(config, {"data", *CleanSettings.__dataclass_fields__})
+    check_keys(config.data, {"root"}, section="data")
+    values: Any = OmegaConf.to_container(config)
+    top = {key: values[key] for key in CleanSettings.__dataclass_fields__}
+    settings = CleanSettings(**check_arguments(CleanSettings, top, section=""))
+    for key in ("min_score", "min_correlation"):
+        if not 0 < getattr(settings, key) <= 1:
+            raise ConfigError(f"{key}={getattr(settings, key)}; expected a number above 0, up to 1")
+    if (
+        settings.batch_size < 1
+        or settings.pictures < 0
+        or (settings.num_threads is not None and settings.num_threads < 1)
+    ):
+        raise ConfigError("batch_size and num_threads are whole numbers from 1, pictures from 0")
+    if settings.model is None and not settings.apply:
+        raise ConfigError("model is not given; looking needs one: model=runs/..., or a .pt of InsightFace")
+    return settings
+
+
+def _look(source: PackableSource, settings: CleanSettings) -> None:
+    from facerec.evaluation.embed_set import digest_of_weights, embed_set
+    from facerec.evaluation.model import Model
+
+    labels = source.labels
+    if len(np.unique(labels)) < 2:
+        raise DataError("the set has one identity; there is nothing to compare it with")
+    out, num_threads = Path(settings.out).expanduser(), _num_threads(settings)
+    model = Model.open(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
+    weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
+    embedded = embed_set(
+        source, model.embed, out, model=weights, batch_size=settings.batch_size, num_threads=num_threads
+    )
+    cleaner = Cleaner(
+        emb_ND=embedded.emb_ND,
+        labels=labels,
+        identities=source.identities,
+        name=source.name,
+        min_score=settings.min_score,
+        seed=settings.seed,
+    )
+    proposals = [
+        Proposal(kind="unreadable", action="drop", image=image, identity=source.identities[labels[image]], to="",
+                 score=1.0, path=source.name(image), like=None, why=reason)
+        for image, reason in sorted(embedded.unreadable.items())
+    ]  # fmt: skip
+    proposals += cleaner.mislabelled()
+    proposals += cleaner.two_people()
+    proposals += cleaner.one_person()
+    proposals += cleaner.duplicates(embedded.thumbnails_NP, min_correlation=settings.min_correlation)
+    for path in settings.against:
+        emb_MD = _embedded_benchmark(path, model, batch_size=settings.batch_size)
+        proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
+    write_proposals(out / PROPOSALS_FILE, proposals)
+    print(f"looked at    {len(labels):,} images of {len(np.unique(labels)):,} identities")
+    _tell(proposals)
+    print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
+    for picture in write_pictures(source, proposals, out, cleaner=cleaner, num_examples=settings.pictures):
+        print(f"picture      {picture.resolve()}")
+    print(f"next         look, edit proposals.csv (delete lines, change actions), then {_apply_command(source, out)}")
+
+
+def _apply_command(source: PackableSource, out: Path) -> str:
+    root = getattr(source, "root", "...")
+    return f"{own_command()} clean data.root={root} out={out} apply=true"
+
+
+def _apply(source: PackableSource, settings: CleanSettings) -> None:
+    out = Path(settings.out).expanduser()
+    proposals = read_proposals(out / PROPOSALS_FILE)
+    samples, labels, names = applied(proposals, source.labels, source.identities)
+    if not len(samples):
+        raise DataError(f"{out / PROPOSALS_FILE} leaves no image; nothing was written")
+    cleaned = RelabelledSource(source=source, labels=labels, identities=names)
+    pack_training_set(cleaned, out / CLEANED_FOLDER, samples=samples, num_threads=_num_threads(settings))
+    before, after = len(np.unique(source.labels)), len(np.unique(labels[samples]))
+    print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
+    print(f"{after:,} identities ({before:,} before)")
+    print(f"next         {own_command()} train data=on_disk data.root={(out / CLEANED_FOLDER).resolve()}")
+
+
+def _embedded_benchmark(path: str, model: Any, *, batch_size: int) -> np.ndarray:
+    """float32 (M, D), of length 1: all images of a verification file, or of a set."""
+    from facerec.analysis.identity_centres import normalised
+
+    location = Path(path).expanduser()
+    if not location.exists():
+        raise ConfigError(f"against: {location} is not there; expected a .bin file, or a set")
+    if location.suffix == ".bin":
+        pairs = read_pairs(location)
+        images = (pairs.decode(number) for number in range(len(pairs.images)))
+    else:
+        source = open_source(path)
+        images = (source.image(number) for number in range(len(source)))
+    return normalised(np.concatenate([model.embed(np.stack(batch)) for batch in _batched(images, batch_size)]))
+
+
+def _batched(images: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    from itertools import islice
+
+    while batch := list(islice(images, size)):
+        yield batch
+
+
+def _tell(proposals: Sequence[Proposal]) -> None:
+    counts = Counter(one.kind for one in proposals)
+    for kind, meaning in KINDS.items():
+        if counts[kind] or kind != "unreadable":
+            print(f"{kind:<12} {counts[kind]:,} {meaning}")
+
+
+def _num_threads(settings: CleanSettings) -> int:
+    return settings.num_threads or os.cpu_count() or 1

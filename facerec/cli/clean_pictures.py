@@ -1,0 +1,75 @@
+"""The pictures that `facerec clean` leaves beside its proposals: what is doubted, and what it is compared with."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facerec.analysis.cleaning import Cleaner
+from facerec.analysis.proposals import Proposal
+from facerec.core.errors import DataError
+from facerec.core.protocols import Source
+from facerec.figures.contact_sheet import contact_sheet
+
+COLUMNS = 9
+"""Four images on the left, a gap, four on the right; of duplicates, pairs side by side."""
+
+
+def write_pictures(
+    source: Source, proposals: Sequence[Proposal], out: Path, *, cleaner: Cleaner, num_examples: int
+) -> Iterator[Path]:
+    """Writes <kind>.png for each kind that has proposals, the surest first; yields the paths."""
+    number_of = {name: number for number, name in enumerate(cleaner.identities)}
+    duplicates = [one for one in proposals if one.kind == "duplicate"][: 4 * num_examples]
+    if duplicates:
+        images = np.stack([source.image(number) for one in duplicates for number in (one.image or 0, one.like or 0)])
+        contact_sheet(images, columns=8, path=out / "duplicate.png")
+        yield out / "duplicate.png"
+    for kind in ("mislabelled", "two_people", "one_person"):
+        rows: list[tuple[list[int], list[int]]] = []
+        seen: set[int | str | None] = set()
+        for one in proposals:
+            about = one.image if kind == "mislabelled" else one.identity
+            if one.kind != kind or about in seen or len(rows) >= num_examples:
+                continue
+            seen.add(about)
+            rows.append(_row(one, proposals, cleaner, number_of))
+        if rows:
+            path = out / f"{kind}.png"
+            contact_sheet(np.concatenate([_images(source, row) for row in rows]), columns=COLUMNS, path=path)
+            yield path
+
+
+def _row(
+    one: Proposal, proposals: Sequence[Proposal], cleaner: Cleaner, number_of: dict[str, int]
+) -> tuple[list[int], list[int]]:
+    """Numbers of the images on the left and on the right."""
+    own = _central(cleaner, number_of[one.identity])
+    if one.kind == "mislabelled":
+        return [int(one.image or 0), *[image for image in own if image != one.image][:3]], _central(
+            cleaner, number_of[one.to]
+        )
+    if one.kind == "one_person":
+        return own, _central(cleaner, number_of[one.to])
+    apart = [int(other.image or 0) for other in proposals if other.kind == one.kind and other.identity == one.identity]
+    return [image for image in own if image not in apart], apart[:4]
+
+
+def _central(cleaner: Cleaner, identity: int, number: int = 4) -> list[int]:
+    """The images of an identity that lie nearest to its centre."""
+    images = cleaner.centres.images(identity)
+    return images[np.argsort(-cleaner.places.own_N[images], kind="stable")][:number].tolist()
+
+
+def _images(source: Source, row: tuple[list[int], list[int]]) -> np.ndarray:
+    """uint8 (9, H, W, 3): four on the left, white, four on the right; white where there are fewer."""
+    left, right = row
+    first = source.image(left[0])
+    sheet = np.full((COLUMNS, *first.shape), 255, dtype=np.uint8)
+    for places, images in ((range(4), left), (range(5, 9), right)):
+        for place, image in zip(places, images, strict=False):
+            try:
+                sheet[place] = source.image(image)
+            except DataError:
+                continue
+    return sheet

@@ -1,0 +1,134 @@
+"""All images of a set, embedded into a file: memory does not grow with the set, and a second look costs nothing."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import DataError
+from facerec.core.protocols import Embedder, Source
+
+EMBEDDINGS_FILE, THUMBNAILS_FILE, ABOUT_FILE = "embeddings.npy", "thumbnails.npy", "embedded.json"
+THUMBNAIL_PX = 16
+
+
+class EmbeddedSet:
+    """What is known of every image of a set.
+
+    Attributes:
+        emb_ND: float16 (N, D), of length 1; zeros for an image that cannot be read. Mapped from a file.
+        thumbnails_NP: float16 (N, 256), grey 16 x 16 pixels, mean 0 and length 1; zeros for one without contrast.
+        unreadable: image number -> reason.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.emb_ND = np.load(folder / EMBEDDINGS_FILE, mmap_mode="r")
+        self.thumbnails_NP = np.load(folder / THUMBNAILS_FILE, mmap_mode="r")
+        about = json.loads((folder / ABOUT_FILE).read_text())
+        self.unreadable = {int(index): reason for index, reason in about["unreadable"].items()}
+
+
+def embed_set(
+    source: Source, embed: Embedder, folder: Path, *, model: str, batch_size: int, num_threads: int
+) -> EmbeddedSet:
+    """Embeds a set into files in `folder`, or opens them where they are of this set and this model.
+
+    Args:
+        source: the set.
+        embed: see `Embedder`.
+        folder: made if absent.
+        model: names the model and its weights: a digest of them.
+        batch_size: images embedded at once.
+        num_threads: that read and decode.
+
+    Raises:
+        DataError: no image of the set can be read.
+    """
+    from tqdm import tqdm
+
+    about = {"set": source.fingerprint(), "model": model, "num_images": len(source)}
+    if _about(folder) == about:
+        return EmbeddedSet(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ABOUT_FILE).unlink(missing_ok=True)
+    emb_ND: np.memmap | None = None
+    thumbnails_NP = np.lib.format.open_memmap(
+        folder / THUMBNAILS_FILE, mode="w+", dtype=np.float16, shape=(len(source), THUMBNAIL_PX**2)
+    )
+    unreadable: dict[int, str] = {}
+    with tqdm(total=len(source), unit="image", desc="embedding", dynamic_ncols=True, mininterval=1) as bar:
+        for block, images in _batches(source, batch_size=batch_size, num_threads=num_threads, unreadable=unreadable):
+            if len(images):
+                emb_bD = embed(np.stack(images)).astype(np.float32)
+                emb_bD /= np.linalg.norm(emb_bD, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+                if emb_ND is None:
+                    shape = (len(source), emb_bD.shape[1])
+                    emb_ND = np.lib.format.open_memmap(
+                        folder / EMBEDDINGS_FILE, mode="w+", dtype=np.float16, shape=shape
+                    )
+                emb_ND[block] = emb_bD
+                thumbnails_NP[block] = [_thumbnail(image) for image in images]
+            bar.update(min(batch_size, len(source) - bar.n))
+    if emb_ND is None:
+        reason = next(iter(unreadable.values()), "it is empty")
+        raise DataError(f"no image of the set can be read: {reason}")
+    emb_ND.flush()
+    thumbnails_NP.flush()
+    with atomic_file(folder / ABOUT_FILE) as file:
+        file.write(json.dumps({**about, "unreadable": unreadable}).encode())
+    return EmbeddedSet(folder)
+
+
+def digest_of_weights(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    """A SHA-256 over names and values."""
+    digest = hashlib.sha256()
+    for name, values in arrays:
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def _about(folder: Path) -> dict[str, object] | None:
+    try:
+        found = json.loads((folder / ABOUT_FILE).read_text())
+        return {key: found[key] for key in ("set", "model", "num_images")}
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _batches(
+    source: Source, *, batch_size: int, num_threads: int, unreadable: dict[int, str]
+) -> Iterable[tuple[Sequence[int], list[np.ndarray]]]:
+    """Numbers and images of those that can be read; the others go into `unreadable`. One batch is read ahead."""
+
+    def read(index: int) -> np.ndarray | str:
+        try:
+            return source.image(index)
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        ahead = [pool.submit(read, index) for index in range(min(batch_size, len(source)))]
+        for start in range(0, len(source), batch_size):
+            current = ahead
+            following = range(start + batch_size, min(start + 2 * batch_size, len(source)))
+            ahead = [pool.submit(read, index) for index in following]
+            found = [(start + place, task.result()) for place, task in enumerate(current)]
+            unreadable.update({index: image for index, image in found if isinstance(image, str)})
+            readable = [(index, image) for index, image in found if not isinstance(image, str)]
+            yield [index for index, _ in readable], [image for _, image in readable]
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """float32 (256,)."""
+    import cv2
+
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(-1)
+    small -= small.mean()
+    length = np.linalg.norm(small)
+    return small / length if length > 1 else np.zeros_like(small)
