@@ -66,6 +66,9 @@ def test_faults_of_tables(folders):
         ("line", "list.csv", "line 3"), ("line", "list.csv", "line 4"),
         ("unreadable", "none.png", ""), ("duplicate", "Bob/2.png", ""),
     ]  # fmt: skip
+    table.write_text("path,identity\nAnn/0.png,Ann\nBob/\0.png,Bob\n")
+    inspection, faults, _ = inspected(table)
+    assert faults[0][0] == "unreadable" and "embedded null byte" in faults[0][3] and inspection.fingerprint is None
 
 
 def test_one_photo_with_two_faces_is_no_duplicate(folders):
