@@ -3,7 +3,7 @@
 import csv
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,26 +34,34 @@ class PhotoTable:
     landmarks: np.ndarray | None
 
 
-def read_photo_table(path: Path) -> PhotoTable:
+def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None = None) -> PhotoTable:
     """Reads a CSV (commas) or TSV (tabs) with the header path,identity and, or not, x1,y1 ... x5,y5.
 
     Other columns are passed over. Relative paths begin at the table's folder.
 
+    Args:
+        path: the table.
+        on_fault: told the place (such as "line 7") and what is wrong with a line, in place of raising. The line is
+            passed over.
+
     Raises:
-        DataError: the file or a column is missing, or a line does not fit; names the line.
+        DataError: the file or a column is missing, or there is no line; or a line does not fit; names the line.
     """
     numbers: dict[str, int] = {}
     found, paths, points = array("q"), StringTable(), array("d")
     has_landmarks = False
-    for line, row in _rows(path):
+    for line, row in _rows(path, on_fault):
         has_landmarks = LANDMARK_COLUMNS[0] in row
         file, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
-        if not file or not identity:
-            raise DataError(f"{path}, line {line}: expected a path and an identity, found {file!r} and {identity!r}")
+        try:
+            if not file or not identity:
+                raise DataError(f"expected a path and an identity, found {file!r} and {identity!r}")
+            points.extend(_landmarks(row) if has_landmarks else ())
+        except DataError as error:
+            _refuse(path, line, str(error), on_fault)
+            continue
         paths.append(file)
         found.append(numbers.setdefault(identity, len(numbers)))
-        if has_landmarks:
-            points.extend(_landmarks(row, where=f"{path}, line {line}"))
     if not numbers:
         raise DataError(f"{path}: no line below its header")
     identities = sorted(numbers)
@@ -67,7 +75,13 @@ def read_photo_table(path: Path) -> PhotoTable:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+def _refuse(path: Path, line: int, what: str, on_fault: Callable[[str, str], None] | None) -> None:
+    if on_fault is None:
+        raise DataError(f"{path}, line {line}: {what}")
+    on_fault(f"line {line}", what)
+
+
+def _rows(path: Path, on_fault: Callable[[str, str], None] | None) -> Iterator[tuple[int, dict[str, str | None]]]:
     """The lines below the header, with their numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
@@ -81,20 +95,27 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
                     f"{path}: the header lacks {', '.join(sorted(missing))}; expected path, identity and, for photos "
                     f"that are not aligned, x1, y1 ... x5, y5; found {', '.join(reader.fieldnames or ()) or 'nothing'}"
                 )
-            for row in reader:
+            while True:
+                try:
+                    row = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    _refuse(path, reader.line_num, str(error), on_fault)
+                    continue
                 yield reader.line_num, row
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
+        raise DataError(f"{path}, line {reader.line_num + 1}: {error}") from None
 
 
-def _landmarks(row: dict[str, str | None], *, where: str) -> list[float]:
+def _landmarks(row: dict[str, str | None]) -> list[float]:
     try:
         numbers = [float(row[column] or "") for column in LANDMARK_COLUMNS]
     except ValueError:
         numbers = [math.nan]
     if not all(map(math.isfinite, numbers)):
         texts = [row[column] for column in LANDMARK_COLUMNS]
-        raise DataError(f"{where}: expected ten numbers x1, y1 ... x5, y5, found {texts}")
+        raise DataError(f"expected ten numbers x1, y1 ... x5, y5, found {texts}")
     return numbers

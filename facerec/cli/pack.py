@@ -12,12 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
-from facerec.data.folder_source import FolderSource
-from facerec.data.list_source import ListSource
+from facerec.data.joined_source import JoinedSource
 from facerec.data.packing import PackableSource, pack_pairs, pack_training_set, readable_samples, write_rejected
 from facerec.data.pair_choice import choose_identities, choose_pairs
 from facerec.data.pair_lists import read_pair_list
-from facerec.data.sources import RecordSource, open_source
+from facerec.data.sources import AnySource, RecordSource, open_source
 from facerec.evaluation.nearest import nearest_others
 
 VAL_FILE, REJECTED_FILE = "val.bin", "rejected.csv"
@@ -56,7 +55,8 @@ class AutoPairs:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Packs, and prints what lies where. Returns the exit code."""
     settings, split, auto = _settings(config)
-    source = open_source(str(config.data.root))
+    values: Any = OmegaConf.to_container(config.data)
+    source = open_source(**check_arguments(open_source, values, section="data"))
     out = Path(settings.out).expanduser()
     num_threads = settings.num_threads or os.cpu_count() or 1
     if settings.pairs not in (None, "auto"):
@@ -89,7 +89,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 
 def _settings(config: DictConfig) -> tuple[PackSettings, SplitSettings, AutoPairs]:
     check_keys(config, {"data", "split", "auto_pairs", *PackSettings.__dataclass_fields__})
-    check_keys(config.data, {"root"}, section="data")
+    check_keys(config.data, {"root", "merge"}, section="data")
     values: Any = OmegaConf.to_container(config)
     top = {key: values[key] for key in PackSettings.__dataclass_fields__}
     settings = PackSettings(**check_arguments(PackSettings, top, section=""))
@@ -131,12 +131,12 @@ def _drawn_pairs(
     return samples[pairs], is_same
 
 
-def _listed_pairs(
-    source: RecordSource | FolderSource | ListSource, path: Path, out: Path
-) -> tuple[np.ndarray, np.ndarray]:
+def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
     """Of a list, in its order."""
     if out.suffix != ".bin":
         raise ConfigError(f"out={out}: pairs={path} makes a verification set; give it a name such as lfw.bin")
+    if isinstance(source, JoinedSource):
+        raise ConfigError(f"pairs={path} names the files of one set; data.root has {len(source.parts)}")
     if isinstance(source, RecordSource):
         raise ConfigError(f"pairs={path} names files, but data.root={source.root} is a packed set, which has none")
     listed = read_pair_list(path)

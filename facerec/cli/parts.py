@@ -1,12 +1,14 @@
 """Builds the parts of a training that a configuration names: data, network, objective, benchmarks."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from facerec.cli.arguments import build
-from facerec.core.errors import ConfigError
+from facerec.cli.arguments import build, check_arguments
+from facerec.core.errors import ConfigError, DataError
 from facerec.core.protocols import Source
 from facerec.core.run_log import LOGGER
 from facerec.core.seeding import torch_seed_of
@@ -17,9 +19,43 @@ from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, described, join
 
 
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """The section `data.expect`: the numbers that the set must have."""
+
+    name: str | None = None
+    num_identities: int | None = None
+    num_images: int | None = None
+
+    def check(self, source: Source, root: object) -> None:
+        """Raises DataError where the set has others."""
+        found = {"identities": source.num_classes, "images": len(source)}
+        expected = {"identities": self.num_identities, "images": self.num_images}
+        wrong = [kind for kind in found if expected[kind] not in (None, found[kind])]
+        if wrong:
+            wanted = " and ".join(f"{expected[kind]} {kind}" for kind in wrong)
+            given = " and ".join(f"{found[kind]} {kind}" for kind in wrong)
+            keys = " ".join(f"data.expect.num_{kind}=null" for kind in wrong)
+            raise DataError(
+                f"{f'data={self.name}' if self.name else 'data.expect'} expects {wanted}, the set at {root} has "
+                f"{given}. Check data.root=; for a set of your own use data=on_disk, for another edition {keys}"
+            )
+
+
+def expectation(config: DictConfig) -> Expectation:
+    """Of the configuration; of one without the section, none."""
+    values: Any = OmegaConf.to_container(config.data.get("expect") or OmegaConf.create())
+    return Expectation(**check_arguments(Expectation, values, section="data.expect"))
+
+
 def open_data(config: DictConfig) -> tuple[Source, str]:
-    """The training set, and the fingerprint of what the configuration takes from it."""
+    """The training set, and the fingerprint of what the configuration takes from it.
+
+    Raises:
+        DataError: it cannot be used, or is not what `data.expect` expects.
+    """
     source = build(config.data.source)
+    expectation(config).check(source, config.data.root)
     fingerprint = source.fingerprint()
     if config.data.first_samples is not None:
         source = FirstSamples(source=source, num_samples=config.data.first_samples)
@@ -84,7 +120,7 @@ def open_benchmarks(sets: list[str] | None, source: Source, *, num_folds: int) -
     return benchmarks
 
 
-def log_sizes(network: EmbeddingNet, source: Source, root: str | None) -> None:
+def log_sizes(network: EmbeddingNet, source: Source, root: object) -> None:
     """One line: the network, its parameters and multiply-accumulates, the data."""
     LOGGER.info(
         "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",

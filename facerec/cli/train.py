@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import facerec
 from facerec.cli.arguments import build, check_arguments, check_config, check_keys
 from facerec.cli.launch import LaunchSettings, launch
-from facerec.cli.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
+from facerec.cli.parts import build_network, build_objective, expectation, log_sizes, open_benchmarks, open_data
 from facerec.cli.process_group import process_group
 from facerec.cli.profile import profiled
 from facerec.cli.run_directory import differences, run_directory
@@ -62,7 +62,7 @@ class TopLevel:
 class DataSettings:
     """The section `data`."""
 
-    root: str | None
+    root: str | list[str] | None
     global_batch_size: int
     sampling: str
     images_per_identity: int | None
@@ -71,6 +71,8 @@ class DataSettings:
     blocks_mixed: int
     first_samples: int | None
     source: Source
+    merge: str = "none"  # what sets on disk have besides
+    expect: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ def check(config: DictConfig) -> None:
     check_keys(config, sections | set(TopLevel.__dataclass_fields__))
     check_config(config)
     check_arguments(DataSettings, OmegaConf.to_container(config.data), section="data")  # type: ignore[arg-type]
+    expectation(config)
     _sample_order(config)
     _launch_settings(config).check_machine(device=config.trainer.device)
     top, evaluation, *_ = _settings(config)

@@ -45,6 +45,11 @@ VERBS = {
             "facerec pack data.root=~/lfw_crops pairs=pairs.txt out=lfw.bin",
         ),
     ),
+    "inspect": Verb(
+        module="facerec.cli.inspect",
+        summary="check all of a data set, and show it",
+        examples=("facerec inspect data.root=~/faces out=~/faces_report", "facerec inspect data.root=lfw.bin"),
+    ),
     "clean": Verb(
         module="facerec.cli.clean",
         summary="look for wrong labels, people who occur twice and images that do; write a cleaner set",

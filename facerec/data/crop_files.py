@@ -1,5 +1,6 @@
 """Face crops in files: what reading one from disk checks."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,16 @@ def read_bytes(path: str) -> bytes:
     """All of a file. Raises DataError, naming it, where it cannot be read."""
     try:
         return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as damaged tables have it
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file. Raises DataError, naming it, where it is not there."""
+    try:
+        return os.path.getsize(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as damaged tables have it
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 def read_image(path: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable, as_int64
-from facerec.data.crop_files import IMAGE_SUFFIXES, SIZE_PX, check_size, read_bytes, read_image
+from facerec.data.crop_files import IMAGE_SUFFIXES, SIZE_PX, check_size, read_bytes, read_image, size_of
 from facerec.data.decode import decode_rgb
 
 
@@ -29,7 +30,7 @@ class FolderSource:
 
     def __init__(self, *, root: str) -> None:
         self.root = Path(root).expanduser()
-        self._listing: _Listing | None = None
+        self._listing: Listing | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_listing": None}
@@ -51,6 +52,11 @@ class FolderSource:
     def identities(self) -> list[str]:
         """The names of the folders, in the order of the labels."""
         return self._listed().identities
+
+    @property
+    def has_names(self) -> bool:
+        """That `identities` are names."""
+        return True
 
     @property
     def labels(self) -> np.ndarray:
@@ -87,37 +93,64 @@ class FolderSource:
         digest = hashlib.sha256()
         for index in range(len(self)):
             relative = self.relative_path(index)
-            digest.update(f"{relative}\0{os.path.getsize(self.root / relative)}\n".encode("utf-8", "surrogateescape"))
+            size = size_of(str(self.root / relative))
+            digest.update(f"{relative}\0{size}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    def _listed(self) -> "_Listing":
+    def _listed(self) -> "Listing":
         if self._listing is None:
-            identities, labels, files = _visible(self.root, folders=True), array("q"), StringTable()
-            if not identities:
-                raise DataError(
-                    f"{self.root}: no folder in it. Expected one folder of aligned face crops per identity, or "
-                    "train.rec, train.idx and property (InsightFace's layout)"
-                )
-            for label, identity in enumerate(identities):
-                num_before = len(files)
-                for name in _visible(self.root / identity, folders=False):
-                    if name.lower().endswith(IMAGE_SUFFIXES):
-                        files.append(name)
-                        labels.append(label)
-                if len(files) == num_before:
-                    raise DataError(
-                        f"{self.root / identity}: no image in it ({', '.join(IMAGE_SUFFIXES)}). Every folder in "
-                        f"{self.root} is an identity: remove this one, or give it images"
-                    )
-            self._listing = _Listing(identities, as_int64(labels), files)
+            self._listing = list_folders(self.root)
         return self._listing
 
 
 @dataclass(frozen=True)
-class _Listing:
+class Listing:
+    """The N images of a set of folders.
+
+    Attributes:
+        identities: the names of the folders, sorted.
+        labels: int64 (N,): which of them.
+        files: names in them, sorted within each.
+    """
+
     identities: list[str]
     labels: np.ndarray
     files: StringTable
+
+
+def list_folders(root: Path, *, on_fault: Callable[[Path, str], None] | None = None) -> Listing:
+    """Lists one folder per identity, and the images in each.
+
+    Args:
+        root: the folder around them.
+        on_fault: told a folder, and what is wrong with it, in place of raising. It stays an identity without an image.
+
+    Raises:
+        DataError: there is no identity folder; or one cannot be listed, or has no image.
+    """
+    identities, labels, files = _visible(root, folders=True), array("q"), StringTable()
+    if not identities:
+        raise DataError(
+            f"{root}: no folder in it. Expected one folder of aligned face crops per identity, or "
+            "train.rec, train.idx and property (InsightFace's layout)"
+        )
+    for label, identity in enumerate(identities):
+        try:
+            names = [n for n in _visible(root / identity, folders=False) if n.lower().endswith(IMAGE_SUFFIXES)]
+            if not names:
+                raise DataError(
+                    f"{root / identity}: no image in it ({', '.join(IMAGE_SUFFIXES)}). Every folder in "
+                    f"{root} is an identity: remove this one, or give it images"
+                )
+        except DataError as error:
+            if on_fault is None:
+                raise
+            on_fault(root / identity, str(error).removeprefix(f"{root / identity}: "))
+            continue
+        for name in names:
+            files.append(name)
+            labels.append(label)
+    return Listing(identities, as_int64(labels), files)
 
 
 def _visible(folder: Path, *, folders: bool) -> list[str]:

@@ -1,7 +1,6 @@
 """Sets of labelled face photos that a table lists: path, identity and, for photos that are not aligned, landmarks."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from facerec.align.crops import align_crop
 from facerec.align.photo_table import PhotoTable, read_photo_table
 from facerec.core.errors import DataError
-from facerec.data.crop_files import SIZE_PX, check_size, read_bytes, read_image
+from facerec.data.crop_files import SIZE_PX, check_size, read_bytes, read_image, size_of
 from facerec.data.decode import decode_rgb, encode_jpeg
 
 
@@ -53,6 +52,11 @@ class ListSource:
         return self._read().identities
 
     @property
+    def has_names(self) -> bool:
+        """That `identities` are names."""
+        return True
+
+    @property
     def labels(self) -> np.ndarray:
         """int64 (N,)."""
         return self._read().labels
@@ -91,10 +95,7 @@ class ListSource:
         if table.landmarks is not None:
             digest.update(table.landmarks.tobytes())
         for path in table.paths:
-            try:
-                size = os.path.getsize(self.root.parent / path)
-            except OSError as error:
-                raise DataError(f"{self.root.parent / path}: cannot be read ({error.strerror})") from None
+            size = size_of(str(self.root.parent / path))
             digest.update(f"{path}\0{size}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 

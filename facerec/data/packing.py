@@ -14,6 +14,7 @@ import numpy as np
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
 from facerec.core.protocols import Source
+from facerec.data.identity_names import NAMES_COLUMNS, NAMES_FILE
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_insightface_set
 
@@ -58,9 +59,10 @@ def pack_training_set(source: PackableSource, out: Path, *, samples: np.ndarray,
     samples = samples[labels[samples].argsort(kind="stable")]
     new_label = {label: number for number, label in enumerate(np.unique(labels[samples]).tolist())}
     height_px, width_px = source.size_px
+    identities = source.identities
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_file(out / "train.lst") as listed, atomic_file(out / "identities.csv") as names:
-        _write_row(names, "label", "identity", "num_images")
+    with atomic_file(out / "train.lst") as listed, atomic_file(out / NAMES_FILE) as names:
+        _write_row(names, *NAMES_COLUMNS)
 
         def crops_of(label: int, crops: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
             number = 0
@@ -68,7 +70,7 @@ def pack_training_set(source: PackableSource, out: Path, *, samples: np.ndarray,
                 yield crop
                 listed.write(f"1\t{source.name(index)}\t{new_label[label]}\n".encode("utf-8", "surrogateescape"))
                 number += 1
-            _write_row(names, new_label[label], source.identities[label], number)
+            _write_row(names, new_label[label], identities[label], number)
 
         crops = in_threads(lambda index: (index, source.encoded(index)), samples.tolist(), num_threads=num_threads)
         groups = groupby(crops, key=lambda crop: int(labels[crop[0]]))

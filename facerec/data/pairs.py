@@ -49,6 +49,19 @@ def read_pairs(path: Path) -> Pairs:
         DataError: the file is missing, is not such a pickle, or names anything that a verification file does not
             need (the message says what; nothing of it is called).
     """
+    found_images, found_truths = read_lists(path)
+    images = [as_image(item, f"{path}, image {i}") for i, item in enumerate(found_images)]
+    is_same = [as_truth(item, f"{path}, pair {i}") for i, item in enumerate(found_truths)]
+    if len(images) != 2 * len(is_same) or not is_same:
+        raise DataError(f"{path}: {len(images)} images for {len(is_same)} pairs; expected two images for each")
+    return Pairs(path=path, images=images, is_same=np.array(is_same, dtype=bool))
+
+
+def read_lists(path: Path) -> tuple[list[Any], list[Any]]:
+    """The two lists of a verification file, whatever is in them; see `as_image` and `as_truth`. Raises as `read_pairs`.
+
+    For looking at a damaged set.
+    """
     try:
         with open(path, "rb") as file:
             content = _load_restricted(file, path)
@@ -56,11 +69,7 @@ def read_pairs(path: Path) -> Pairs:
         raise DataError(f"{path}: cannot be opened ({error.strerror}); expected a verification file (.bin)") from None
     if not (isinstance(content, list | tuple) and len(content) == 2):
         raise DataError(f"{path}: holds a {type(content).__name__}; expected the two lists (images, issame)")
-    images = [_image(item, f"{path}, image {i}") for i, item in enumerate(_items(content[0], f"{path}: the images"))]
-    is_same = [_truth(item, f"{path}, pair {i}") for i, item in enumerate(_items(content[1], f"{path}: issame"))]
-    if len(images) != 2 * len(is_same) or not is_same:
-        raise DataError(f"{path}: {len(images)} images for {len(is_same)} pairs; expected two images for each")
-    return Pairs(path=path, images=images, is_same=np.array(is_same, dtype=bool))
+    return _items(content[0], f"{path}: the images"), _items(content[1], f"{path}: issame")
 
 
 def write_pairs(path: Path, images: Sequence[bytes], is_same: Sequence[bool]) -> None:
@@ -202,7 +211,8 @@ def _items(content: Any, where: str) -> list[Any]:
     return list(content)
 
 
-def _image(item: Any, where: str) -> bytes | np.ndarray:
+def as_image(item: Any, where: str) -> bytes | np.ndarray:
+    """An item of the first list: encoded bytes, or uint8 (H, W, 3). Raises DataError, beginning with `where`."""
     if isinstance(item, bytes | bytearray):
         return bytes(item)
     array = item.to_numpy(where) if isinstance(item, _Array) else item
@@ -215,7 +225,8 @@ def _image(item: Any, where: str) -> bytes | np.ndarray:
     raise DataError(f"{where}: {found}; expected encoded bytes, or uint8 (H, W, 3)")
 
 
-def _truth(item: Any, where: str) -> bool:
+def as_truth(item: Any, where: str) -> bool:
+    """An item of the second list. Raises DataError, beginning with `where`."""
     value = item.to_numpy(where)[()] if isinstance(item, _Array) and item.shape == () else item
     if not isinstance(value, bool | int | np.bool_ | np.integer):
         raise DataError(f"{where}: issame is a {type(value).__name__}; expected True or False")

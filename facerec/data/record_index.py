@@ -1,22 +1,22 @@
 """The index (`.idx`) of a record file: lines of key, tab, offset. Large ones are read once, and mapped from then on."""
 
-import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from facerec.core.atomic_file import atomic_file
-from facerec.core.cache import cache_folder
+from facerec.core.cache import array_path, kept_array, mapped_array
 from facerec.core.errors import DataError
 
 CACHED_FROM_BYTES = 1 << 24
-"""Size of an `.idx` from which on its numbers are kept in the cache folder: about a million records."""
+"""Size of an `.idx` from which on its numbers, and the labels, are kept in the cache folder: a million records."""
 _BLOCK_BYTES = 1 << 24
+_MAX_LINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,21 @@ class RecordIndex:
         row = range(len(self))[row]
         return self.first_key + row if self.keys is None else int(self.keys[row])
 
+    def keys_of(self, rows: np.ndarray) -> np.ndarray:
+        """int64, the keys of rows, int64, of the same shape."""
+        return self.first_key + rows if self.keys is None else self.keys[rows]
+
+    def row_from(self, key: int) -> int:
+        """The first row that has this key or a higher one; N where there is none."""
+        if self.keys is None:
+            return min(max(key - self.first_key, 0), len(self))
+        return int(np.searchsorted(self.keys, min(key, int(self.keys[-1]) + 1)))
+
+
+def is_large(status: os.stat_result) -> bool:
+    """Whether what was read through an `.idx` of this status is kept in the cache folder."""
+    return status.st_size >= CACHED_FROM_BYTES
+
 
 def read_index(path: Path) -> RecordIndex:
     """Reads an `.idx`. A large one without gaps is read once: its numbers are then mapped from the cache folder.
@@ -57,12 +72,49 @@ def read_index(path: Path) -> RecordIndex:
         raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
 
 
+def read_damaged_index(path: Path, *, on_fault: Callable[[str, str], None]) -> RecordIndex:
+    """Reads what can be read of an `.idx` that `read_index` refuses, line by line.
+
+    Args:
+        path: the file.
+        on_fault: told the place (such as "line 7") and what is wrong there. The line is passed over.
+
+    Raises:
+        DataError: the file is missing, or no line is good.
+    """
+    keys, offsets = array("q"), array("q")
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
+                fields = line.split()
+                try:
+                    if len(fields) != 2 or not all(field.isdigit() for field in fields):
+                        raise ValueError
+                    keys.append(int(fields[0]))
+                    offsets.append(int(fields[1]))
+                except (ValueError, OverflowError):  # OverflowError: beyond 64 bits
+                    del keys[len(offsets) :]
+                    on_fault(f"line {number}", f"is {line[:60]!r}; expected two numbers, key and offset")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
+    if not offsets:
+        raise DataError(f"{path}: no line in it has two numbers, key and offset; a .rec is read through its .idx")
+    unsorted = np.frombuffer(keys, dtype=np.int64)
+    order = unsorted.argsort(kind="stable")
+    sorted_keys = unsorted[order]
+    is_first = np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])
+    for key in sorted_keys[~is_first].tolist():
+        on_fault(f"key {key}", "comes twice; the first line counts, but either may be wrong")
+    kept = np.frombuffer(offsets, dtype=np.int64)[order[is_first]]
+    sorted_keys = sorted_keys[is_first]
+    return RecordIndex(offsets=kept, keys=sorted_keys, first_key=int(sorted_keys[0]), last_row=int(kept.argmax()))
+
+
 def _read(path: Path, file: BinaryIO) -> RecordIndex:
     status = os.fstat(file.fileno())
-    is_large = status.st_size >= CACHED_FROM_BYTES
-    name = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:24]
-    cached = cache_folder() / f"index-{name}.npy"
-    if is_large and (mapped := _mapped(cached)) is not None:
+    cached = array_path("index", [(path, status)]) if is_large(status) else None
+    mapped = None if cached is None else mapped_array(cached)
+    if mapped is not None and len(mapped) > 2:
         return _of_stored(mapped)
     num_lines = sum(block.count(b"\n") + (block[-1:] != b"\n") for block in _blocks(file))
     if num_lines == 0:
@@ -85,7 +137,7 @@ def _read(path: Path, file: BinaryIO) -> RecordIndex:
     if keys is not None:
         return _sorted(path, keys, offsets)
     stored[-2:] = first_key, offsets.argmax()
-    kept = _kept(cached, stored) if is_large else None
+    kept = None if cached is None else kept_array(cached, stored)
     return _of_stored(stored if kept is None else kept)
 
 
@@ -131,23 +183,3 @@ def _sorted(path: Path, keys: np.ndarray, offsets: np.ndarray) -> RecordIndex:
 def _of_stored(stored: np.ndarray) -> RecordIndex:
     """Of the offsets, the first key and the row that lies last, int64 (N + 2,)."""
     return RecordIndex(offsets=stored[:-2], keys=None, first_key=int(stored[-2]), last_row=int(stored[-1]))
-
-
-def _mapped(cached: Path) -> np.ndarray | None:
-    """What `_kept` has written; None where there is nothing, or not that."""
-    try:
-        stored = np.load(cached, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
-        return None
-    return stored if stored.dtype == np.int64 and stored.ndim == 1 and len(stored) > 2 else None
-
-
-def _kept(cached: Path, stored: np.ndarray) -> np.ndarray | None:
-    """The same numbers, mapped from the file that they are now in; None where none can be written."""
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(cached) as file:
-            np.save(file, stored)
-    except OSError:
-        return None
-    return _mapped(cached)

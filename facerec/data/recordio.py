@@ -98,15 +98,18 @@ class RecordReader:
 
     Args:
         rec, idx: the two files.
+        index: what to take for the content of `idx`, which is then not read; nor is the end of `rec` checked. For
+            looking at a damaged set.
 
     Raises:
         DataError: on first use, for a file that is missing, an index that is not one, or a `.rec` that ends before
             its last record does. Messages name the file, the record's key and its first byte.
     """
 
-    def __init__(self, *, rec: Path, idx: Path) -> None:
+    def __init__(self, *, rec: Path, idx: Path, index: RecordIndex | None = None) -> None:
         self.rec = rec
         self.idx = idx
+        self._index = index
         self._opened: _Opened | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -114,6 +117,11 @@ class RecordReader:
 
     def __len__(self) -> int:
         return len(self._open().entries)
+
+    @property
+    def index(self) -> RecordIndex:
+        """The content of the `.idx`."""
+        return self._open().entries
 
     def key(self, row: int) -> int:
         """The key of a row; negative rows count from the end."""
@@ -127,17 +135,30 @@ class RecordReader:
     @property
     def size_bytes(self) -> int:
         """Size of the `.rec`."""
-        return self._open().size_bytes
+        return self._open().status.st_size
+
+    @property
+    def status(self) -> os.stat_result:
+        """Of the `.rec`, as it was opened."""
+        return self._open().status
 
     def where(self, row: int) -> str:
         """Names a record in messages."""
-        return f"{self.rec}, record {self.key(row)} (byte {self.offsets[row]})"
+        return f"{self.rec}, {self.place(row)}"
+
+    def place(self, row: int) -> str:
+        """Names a record of this file."""
+        return f"record {self.key(row)} (byte {self.offsets[row]})"
 
     def read(self, row: int) -> bytes:
         """The record's bytes, its parts put together. Raises DataError when the frame is damaged."""
+        return self.read_to_end(row)[0]
+
+    def read_to_end(self, row: int) -> tuple[bytes, int]:
+        """The record's bytes as `read` gives them, and the first byte of the file after them, where the next begins."""
         part, data, next_start = self._read_part(row, int(self.offsets[row]))
         if part == WHOLE:
-            return data
+            return data, next_start
         pieces, expected = [data], FIRST
         while part == expected:
             part, data, next_start = self._read_part(row, next_start)
@@ -145,7 +166,7 @@ class RecordReader:
             expected = MIDDLE
         if part != LAST or len(pieces) == 1:
             raise DataError(f"{self.where(row)}: its parts do not follow each other; {self.rec.name} is damaged")
-        return MAGIC.join(pieces)
+        return MAGIC.join(pieces), next_start
 
     def record(self, row: int) -> Record:
         """The record, unpacked."""
@@ -214,7 +235,7 @@ class RecordReader:
         part, length = part_and_length >> 29, part_and_length & _MAX_PART_BYTES
         end = start + _FRAME.size + length
         data = head[_FRAME.size : _FRAME.size + length]
-        if len(data) < length and end <= opened.size_bytes:
+        if len(data) < length and end <= opened.status.st_size:
             data += os.pread(fd, length - len(data), start + len(head))
         if len(data) < length:
             raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
@@ -235,18 +256,22 @@ class RecordReader:
     def _open(self) -> "_Opened":
         if self._opened is None:
             # Two threads may both come here; the last one's files stay, equal to the other's, which are closed.
-            index = read_index(self.idx)
+            index = read_index(self.idx) if self._index is None else self._index
             try:
                 file = open(self.rec, "rb", buffering=0)  # noqa: SIM115 (kept open for pread)
             except OSError as error:
                 raise DataError(f"{self.rec}: cannot be opened ({error.strerror})") from None
-            opened = _Opened(file, index, os.fstat(file.fileno()).st_size)
+            opened = _Opened(file, index, os.fstat(file.fileno()))
+            if self._index is not None:
+                self._opened = opened
+                return opened
             last_start = int(index.offsets[index.last_row])
-            head = os.pread(file.fileno(), _FRAME.size, last_start)
+            # An offset beyond all that a file may have, which the system would refuse, lies behind the end too.
+            head = os.pread(file.fileno(), _FRAME.size, min(last_start, opened.status.st_size))
             length = _FRAME.unpack(head)[1] & _MAX_PART_BYTES if len(head) == _FRAME.size else 0
-            if last_start + _FRAME.size + length > opened.size_bytes:
+            if last_start + _FRAME.size + length > opened.status.st_size:
                 raise DataError(
-                    f"{self.rec}: the file has {opened.size_bytes} bytes, but its last record, "
+                    f"{self.rec}: the file has {opened.status.st_size} bytes, but its last record, "
                     f"{index.key(index.last_row)}, begins at byte {last_start} and ends later. The file is cut short, "
                     f"or {self.idx.name} belongs to another one: copy both again"
                 )
@@ -257,7 +282,7 @@ class RecordReader:
 class _Opened(NamedTuple):
     file: io.FileIO
     entries: RecordIndex
-    size_bytes: int
+    status: os.stat_result
 
 
 def write_insightface_set(

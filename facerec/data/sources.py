@@ -3,28 +3,48 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from facerec.align.photo_table import DELIMITERS
-from facerec.core.errors import DataError
+from facerec.core.cache import array_path, kept_array, mapped_array
+from facerec.core.errors import ConfigError, DataError
 from facerec.core.protocols import Source
 from facerec.data.crop_files import check_size
 from facerec.data.decode import decode_rgb
 from facerec.data.folder_source import FolderSource
+from facerec.data.identity_names import NAMES_FILE, read_identity_names
+from facerec.data.joined_source import JoinedSource
 from facerec.data.list_source import ListSource
+from facerec.data.record_index import is_large
+from facerec.data.record_layout import image_rows, read_property
 from facerec.data.recordio import RecordReader, unpack
 
+AnySource: TypeAlias = "RecordSource | FolderSource | ListSource | JoinedSource"
 _MAX_NAMED = 10
 
 
-def open_source(root: str) -> "RecordSource | FolderSource | ListSource":
-    """The set at a path: a table of photos, a folder with `train.rec`, or a folder with one folder per identity.
+def open_source(root: str | list[str], merge: Literal["none", "by_name"] = "none") -> AnySource:
+    """The set at a path, a table of photos, a folder with `train.rec`, or a folder with one folder per identity; or
+    the sets at several paths as one.
+
+    Args:
+        root: the path, or several.
+        merge: of several: see `JoinedSource`.
 
     Raises:
         DataError: there is nothing of the kind.
+        ConfigError: there is one set, and nothing to merge it with.
     """
+    if not isinstance(root, str):
+        return JoinedSource(parts=[_open_one(path) for path in root], merge=merge)
+    if merge != "none":
+        raise ConfigError(f"data.merge={merge} is for several sets, data.root=[a,b]; here is one: {root}")
+    return _open_one(root)
+
+
+def _open_one(root: str) -> "RecordSource | FolderSource | ListSource":
     path = Path(root).expanduser()
     if path.is_file() and path.suffix.lower() in DELIMITERS:
         return ListSource(root=root)
@@ -56,9 +76,11 @@ class RecordSource:
         self._reader = RecordReader(rec=self.root / "train.rec", idx=self.root / "train.idx")
         self._layout: _Layout | None = None
         self._labels: np.ndarray | None = None
+        self._num_classes: int | None = None
+        self._names: list[str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_layout": None, "_labels": None}
+        return {**self.__dict__, "_layout": None, "_labels": None, "_num_classes": None, "_names": None}
 
     def __len__(self) -> int:
         return self._rows().num_images
@@ -66,7 +88,9 @@ class RecordSource:
     @property
     def num_classes(self) -> int:
         """Number of identities."""
-        return int(self.labels.max()) + 1
+        if self._num_classes is None:
+            self._num_classes = int(self.labels.max()) + 1
+        return self._num_classes
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -74,17 +98,20 @@ class RecordSource:
         return self._rows().size_px
 
     @property
+    def has_names(self) -> bool:
+        """Whether an `identities.csv` that fits lies beside `train.rec`, as `facerec pack` writes it."""
+        return bool(self._read_names())
+
+    @property
     def identities(self) -> list[str]:
-        """Their numbers, which are all that the files know of them."""
-        return [str(label) for label in range(self.num_classes)]
+        """Their names, in the order of the labels; where there are none, their numbers."""
+        return self._read_names() or [str(label) for label in range(self.num_classes)]
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 (N,). Read once, from the headers of all records: the images are not decoded."""
+        """int64 (N,). Read once, from the headers of all records; those of a large set are mapped from then on."""
         if self._labels is None:
-            rows = self._rows()
-            values = self._reader.first_labels(rows.first_image, rows.first_image + rows.num_images)
-            self._labels = self._checked(values)
+            self._labels = self._read_labels()
         return self._labels
 
     def image(self, index: int) -> np.ndarray:
@@ -124,11 +151,34 @@ class RecordSource:
 
     def _rows(self) -> "_Layout":
         if self._layout is None:
-            described = _read_property(self.root / "property")
-            first_image, num_images = _image_rows(self._reader)
+            described = read_property(self.root / "property")
+            first_image, num_images = image_rows(self._reader)
             size_px = described[1:] if described else (112, 112)
             self._layout = _Layout(first_image, num_images, size_px, described)
         return self._layout
+
+    def _read_names(self) -> list[str]:
+        """Empty where there are none that fit."""
+        if self._names is None:
+            try:
+                self._names = read_identity_names(self.root / NAMES_FILE, np.bincount(self.labels))
+            except DataError:
+                self._names = []
+        return self._names
+
+    def _read_labels(self) -> np.ndarray:
+        rows, idx = self._rows(), self._reader.idx
+        status = idx.stat()
+        kept_at = None
+        if is_large(status):
+            files = [(self._reader.rec, self._reader.status), (idx, status)]
+            kept_at = array_path("labels", files, also=str(rows.described))
+            mapped = mapped_array(kept_at)
+            if mapped is not None and len(mapped) == rows.num_images:
+                return mapped
+        labels = self._checked(self._reader.first_labels(rows.first_image, rows.first_image + rows.num_images))
+        kept = None if kept_at is None else kept_array(kept_at, labels)
+        return labels if kept is None else kept
 
     def _checked(self, values: np.ndarray) -> np.ndarray:
         """The labels as int64, if they are 0 .. num_classes - 1 without a gap, as `property` says."""
@@ -156,44 +206,6 @@ class _Layout:
     num_images: int
     size_px: tuple[int, int]  # height, width
     described: tuple[int, int, int] | None  # property: identities, height, width
-
-
-def _image_rows(reader: RecordReader) -> tuple[int, int]:
-    """(row of the first image, number of images) of a record file in either layout."""
-    head = reader.record(0)
-    if head.image:
-        return 0, len(reader)
-    if len(head.labels) != 2 or not 2 <= head.labels[0] < np.inf or reader.key(0) != 0:
-        raise DataError(
-            f"{reader.where(0)}: neither an image (im2rec's layout) nor the two numbers that begin a set in "
-            "InsightFace's layout"
-        )
-    id_start = head.labels[0]
-    # The number is a float32: beyond 2^24 it is rounded, and the index decides which record is the first identity.
-    reach = int(np.spacing(id_start))
-    for row in range(max(1, int(id_start) - reach), min(len(reader), int(id_start) + reach + 1)):
-        if not reader.record(row).image:
-            break
-    else:
-        row = len(reader)
-    if row == 1 or np.float32(row) != id_start or reader.key(row - 1) != row - 1:
-        raise DataError(
-            f"{reader.where(0)}: says that images have the keys 1 to {int(id_start) - 1}, but {reader.idx.name} lists "
-            f"{len(reader)} records up to key {reader.key(-1)}. One of the two files is damaged, or belongs to "
-            "another set: copy both again"
-        )
-    return 1, row - 1
-
-
-def _read_property(path: Path) -> tuple[int, int, int] | None:
-    if not path.exists():
-        return None
-    text = path.read_text(errors="replace").strip()
-    try:
-        num_classes, height_px, width_px = (int(field) for field in text.split(","))
-    except ValueError:
-        raise DataError(f"{path}: holds {text[:60]!r}; expected num_classes,height,width") from None
-    return num_classes, height_px, width_px
 
 
 def _refuse_gaps(labels: np.ndarray, num_classes: int, rec: Path) -> None:

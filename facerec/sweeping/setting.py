@@ -15,6 +15,7 @@ FREE_KEYS = (
     "run_dir",
     "profile",
     "data.root",
+    "data.expect",
     "data.source.root",
     "trainer.device",
     "backbone.checkpoint_activations",

@@ -40,7 +40,12 @@ FILES = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in sorted
 NEEDED = {"loss/distillation": ["loss.distillation.teacher.path=/nowhere"]}  # overrides that an option waits for
 PRIMARIES = [name for name in FILES if "/" not in name]
 EXPERIMENTS = group_options("experiment", [CONFIGS], nested=True)
-ON_DISK = [name for name in EXPERIMENTS if "/data: on_disk" in (CONFIGS / "experiment" / f"{name}.yaml").read_text()]
+DATA_OPTION = {
+    name: re.findall(r"override /data: (\w+)", (CONFIGS / "experiment" / f"{name}.yaml").read_text())
+    for name in EXPERIMENTS
+}
+ON_DISK = [name for name, options in DATA_OPTION.items() if options and options != ["synthetic"]]
+SET_OF = {name: DATA_OPTION[name][0] for name in ON_DISK if DATA_OPTION[name] != ["on_disk"]}
 DEBUGS = group_options("debug", [CONFIGS], nested=True)
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith("experiment/")]
 EXTRAS = {"backbone/timm": "timm"}  # options that need a package which a plain installation does not have
@@ -55,6 +60,7 @@ def test_the_walk_finds_the_configurations():
     assert {"train", "evaluate"} <= set(PRIMARIES)
     assert {"head/arcface", "backbone/iresnet50", "debug/one_step"} <= set(OPTIONS)
     assert {"casia_r50_arcface", "wf42m_vitb_cosface_pfc03"} <= set(EXPERIMENTS)
+    assert SET_OF["casia_r50_arcface"] == "casia" and "finetune" in set(ON_DISK) - set(SET_OF)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -106,6 +112,36 @@ def test_experiment_passes_the_checks_and_is_built(name, tiny_set):
         changed: Any = OmegaConf.merge(config, changes)
         train.check(changed)
         check_batches(changed)
+
+
+@pytest.mark.parametrize("name", SET_OF)
+def test_recipe_expects_the_set_that_its_head_names(name, tiny_set):
+    expected = experiment(name, tiny_set).data.expect
+    option = SET_OF[name]
+    assert expected == OmegaConf.load(CONFIGS / "data" / f"{option}.yaml").expect and expected.name == option
+    assert expected.num_identities == num_identities(name)
+    found = re.search(r"([\d,]+) images|([\d.]+)M images", head_of(name))
+    if found[1]:
+        assert expected.num_images == int(found[1].replace(",", ""))
+    else:
+        assert round(expected.num_images / 1e6, 1) == float(found[2])
+
+
+def test_set_that_is_not_the_one_expected_is_refused_before_anything_is_made(tiny_set, tmp_path, capsys):
+    run = ["train", f"data.root={tiny_set}", f"run_dir={tmp_path / 'run'}", "data.global_batch_size=8", *SMALL]
+    for more, message in (
+        (
+            ["data=casia"],
+            "data=casia expects 10572 identities and 490623 images, the set at .* has 8 identities and 32",
+        ),
+        (["data=casia", "data.expect.num_identities=8"], "data=casia expects 490623 images, the set"),
+        (["data=on_disk", "data.expect.num_images=31"], "data.expect expects 31 images, the set at .* has 32 images"),
+    ):
+        with pytest.raises(SystemExit) as refused:
+            main([*run, *more])
+        printed = capsys.readouterr().err
+        assert refused.value.code == 2 and re.search(message, printed) and "Traceback" not in printed
+        assert not (tmp_path / "run").exists()
 
 
 def test_debug_option_has_the_last_word():

@@ -107,6 +107,30 @@ def test_pairs_of_images_that_are_not_there_are_named(crops, pack, tmp_path):
     assert code == 2 and "1 of its 2 images are not below" in printed and "P 0/nowhere.jpg" in printed
 
 
+def test_several_sets_are_packed_into_one(crops, pack, tmp_path):
+    assert pack("split.val_identities=4", "pairs=auto")[0] == 0  # 8 people in `out`, with their names
+    roots = f"data.root=[{tmp_path / 'crops'},{tmp_path / 'out'}]"
+    code, printed = pack(roots, f"out={tmp_path / 'apart'}")
+    assert code == 0 and "100 images of 20 identities" in printed
+    code, printed = pack(roots, "data.merge=by_name", f"out={tmp_path / 'merged'}")
+    assert code == 0 and "100 images of 12 identities" in printed
+    main([
+        "train", "data=on_disk", roots, "data.merge=by_name", f"run_dir={tmp_path / 'run'}", "eval.sets=[]",
+        "data.global_batch_size=4", "backbone.width_multiplier=0.25", "neck.embedding_dim=16", "trainer.device=cpu",
+        "trainer.num_epochs=null", "trainer.num_steps=1", "trainer.num_threads=1", "loader.num_workers=1",
+        "logging.tensorboard=false",
+    ])  # fmt: skip
+    assert "100 images of 12 identities" in (tmp_path / "run" / "log.txt").read_text()
+    for given, message in (
+        ([roots, "pairs=x.txt", "out=x.bin"], "names the files of one set; data.root has 2"),
+        (["data.merge=by_name"], "data.merge=by_name is for several sets"),
+        ([roots, "data.merge=both"], "data.merge='both' is text; expected one of 'none', 'by_name'"),
+        (["data.root=[]"], "expected two sets or more"),
+    ):
+        code, printed = pack(*given)
+        assert code == 2 and message in printed and "Traceback" not in printed, printed
+
+
 def test_set_that_is_there_is_not_touched(crops, pack, tmp_path):
     assert pack()[0] == 0
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}

@@ -219,3 +219,12 @@ def test_writer_reproduces_a_set_in_insightface_layout_to_the_byte(real_data: Pa
     )
     for name in ("train.rec", "train.idx", "property"):
         assert (tmp_path / name).read_bytes() == (celeba_wild / name).read_bytes(), name
+
+
+def test_offset_that_no_file_can_have_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, [b"first", b"second"])
+    for number in (2**63 - 1, 10**25):
+        (tmp_path / "train.idx").write_text(f"0\t0\n1\t{number}\n")
+        reader = RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx")
+        with pytest.raises(DataError, match="begins at byte 9223372036854775807 and ends later"):
+            reader.read(0)

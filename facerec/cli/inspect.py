@@ -1,0 +1,230 @@
+"""`facerec inspect`: checks all of a data set, prints what it is and what is wrong with it, and draws it."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+import facerec
+from facerec.cli.arguments import check_arguments, check_keys
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import ConfigError
+from facerec.data.findings import Findings
+from facerec.data.inspected_pairs import PairItems
+from facerec.data.inspection import num_images_bins, sampled_rows
+from facerec.data.set_inspection import Inspection, inspect_set
+
+JSON_FILE, FAULTS_FILE, NOTES_FILE = "dataset.json", "faults.csv", "notes.csv"
+SHEET_FILE, HISTOGRAM_FILE = "contact_sheet.png", "images_per_identity.png"
+FAULTS_FOUND = 1
+BAR_WIDTH = 40
+WHITE = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings:
+    """The keys of inspect.yaml that are no section."""
+
+    out: str | None
+    num_folds: int
+    num_threads: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetSettings:
+    """The section `sheet`."""
+
+    num_identities: int
+    images_per_identity: int
+    seed: int
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Inspects, prints and writes. Returns the exit code: 1 where there are faults."""
+    settings, sheet = _settings(config)
+    root = str(config.data.root)
+    out = None if settings.out is None else Path(settings.out).expanduser()
+    if out is not None:
+        _check_place(out, Path(root).expanduser())
+    faults, notes = Findings(), Findings()
+    with ExitStack() as written:
+        if out is not None:
+            written.enter_context(_left_as_it_was(out))
+        written.enter_context(faults.written_to(out and out / FAULTS_FILE))
+        written.enter_context(notes.written_to(out and out / NOTES_FILE))
+        inspection = inspect_set(
+            root, faults, notes, num_threads=settings.num_threads or os.cpu_count() or 1, num_folds=settings.num_folds
+        )
+    about = _described(root, inspection, faults, notes)
+    _tell(about, faults)
+    if out is not None:
+        rows, images = _sheet(inspection, sheet)
+        _write(out, about | {"contact_sheet": rows}, images)
+    return FAULTS_FOUND if len(faults) else 0
+
+
+def _settings(config: DictConfig) -> tuple[InspectSettings, SheetSettings]:
+    check_keys(config, {"data", "sheet", *InspectSettings.__dataclass_fields__})
+    check_keys(config.data, {"root"}, section="data")
+    values: Any = OmegaConf.to_container(config)
+    if not isinstance(values["data"]["root"], str):
+        raise ConfigError(f"data.root={values['data']['root']}; expected one path, of one set")
+    top = {key: values[key] for key in InspectSettings.__dataclass_fields__}
+    settings = InspectSettings(**check_arguments(InspectSettings, top, section=""))
+    sheet = SheetSettings(**check_arguments(SheetSettings, values["sheet"], section="sheet"))
+    if settings.num_threads is not None and settings.num_threads < 1:
+        raise ConfigError(f"num_threads={settings.num_threads}; expected 1 or more, or null for one per core")
+    if settings.num_folds < 2:
+        raise ConfigError(f"num_folds={settings.num_folds}; expected 2 or more")
+    for name in ("num_identities", "images_per_identity"):
+        if getattr(sheet, name) < 1:
+            raise ConfigError(f"sheet.{name}={getattr(sheet, name)}; expected 1 or more")
+    if sheet.seed < 0:
+        raise ConfigError(f"sheet.seed={sheet.seed}; expected 0 or more")
+    return settings, sheet
+
+
+def _check_place(out: Path, root: Path) -> None:
+    is_folders = root.is_dir() and not (root / "train.rec").exists()
+    if is_folders and root.resolve() in out.resolve().parents:
+        raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")
+
+
+@contextmanager
+def _left_as_it_was(out: Path) -> Iterator[None]:
+    """Makes the folder, before an hour's work; takes it back where an error ends that."""
+    is_new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={out}: cannot be made a folder ({error.strerror})") from None
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # another has written into it
+                out.rmdir()
+        raise
+
+
+def _described(root: str, inspection: Inspection, faults: Findings, notes: Findings) -> dict[str, Any]:
+    """The content of dataset.json."""
+    items, found = inspection.items, inspection.found
+    about: dict[str, Any] = {
+        "root": str(Path(root).expanduser().resolve()),
+        "kind": items.kind,
+        "num_images": len(items),
+        "num_usable": int(found.is_sound_N.sum()),
+        "num_greyscale": int(found.is_grey_N.sum()),
+        "size_px": list(items.size_px),
+    }
+    if isinstance(items, PairItems):
+        about |= {"num_positive": int((items.is_same == 1).sum()), "num_negative": int((items.is_same == 0).sum())}
+    else:
+        _, counts = found.identities()
+        about["num_identities"] = len(counts)
+        if len(counts):
+            about["images_per_identity"] = {
+                "min": int(counts.min()),
+                "median": float(np.median(counts)),
+                "mean": float(counts.mean()),
+                "max": int(counts.max()),
+                "histogram": num_images_bins(counts),
+            }
+    return about | {
+        "fingerprint": inspection.fingerprint,
+        "fingerprint_of_images": found.fingerprint(),
+        "num_faults": len(faults),
+        "faults": dict(faults.counts),
+        "notes": dict(notes.counts),
+        "facerec": facerec.__version__,
+    }
+
+
+def _tell(about: dict[str, Any], faults: Findings) -> None:
+    height_px, width_px = about["size_px"]
+    print(f"set          {about['root']}: {about['kind']}")
+    whole = f"{about['num_images']} of {height_px} x {width_px} pixels"
+    if "num_identities" in about:
+        whole += f", of {about['num_identities']} identities"
+    else:
+        whole += f", in {about['num_positive']} positive and {about['num_negative']} negative pairs"
+    print(f"images       {whole}")
+    if unusable := about["num_images"] - about["num_usable"]:
+        print(f"             {unusable} of them cannot be used")
+    if grey := about["num_greyscale"]:
+        print(f"greyscale    {grey} images")
+    if repeated := about["notes"].get("repeated pair"):
+        print(f"repeated     {repeated} pairs that an earlier one equals")
+    if per := about.get("images_per_identity"):
+        print(f"per identity {per['min']} to {per['max']} images, mean {per['mean']:.1f}, median {per['median']:g}")
+        print(_bars(per["histogram"]))
+    print(f"fingerprint  {about['fingerprint'] or 'none: training refuses this set'}")
+    print(f"  of images  {about['fingerprint_of_images']}")
+    kinds = ", ".join(f"{number} {kind}" for kind, number in faults.counts.most_common())
+    print(f"faults       {len(faults)}{kinds and f': {kinds}'}")
+    for finding in faults.first:
+        print(f"  {finding}")
+    if len(faults) > len(faults.first):
+        print(f"  ... and {len(faults) - len(faults.first)} more")
+
+
+def _bars(bins: Sequence[tuple[int, int, int]]) -> str:
+    """The histogram in text: images of an identity, number of identities."""
+    names = [str(fewest) if fewest == most else f"{fewest}-{most}" for fewest, most, _ in bins]
+    largest = max(number for *_, number in bins)
+    width, digits = max(map(len, names)), len(str(largest))
+    return "\n".join(
+        f"  {name:>{width}}: {number:>{digits}} {'#' * -(-BAR_WIDTH * number // largest)}".rstrip()
+        for name, (*_, number) in zip(names, bins, strict=True)
+    )
+
+
+def _sheet(inspection: Inspection, sheet: SheetSettings) -> tuple[list[str], list[list[np.ndarray]]]:
+    """What each row shows, and its images."""
+    items, found = inspection.items, inspection.found
+    names, images = [], []
+    if isinstance(items, PairItems):
+        per_row = max(1, sheet.images_per_identity // 2)
+        for is_same, kind in ((True, "positive"), (False, "negative")):
+            num_pairs = max(1, sheet.num_identities // 2) * per_row
+            pairs = items.sampled_pairs(found, is_same=is_same, num_pairs=num_pairs, seed=sheet.seed)
+            for start in range(0, len(pairs), per_row):
+                row = pairs[start : start + per_row].tolist()
+                names.append(f"{kind} pairs {', '.join(map(str, row))}")
+                images.append([items.crop(2 * pair + side) for pair in row for side in (0, 1)])
+        return names, images
+    for label, samples in sampled_rows(
+        found, num_identities=sheet.num_identities, images_per_identity=sheet.images_per_identity, seed=sheet.seed
+    ):
+        names.append(items.identity(label))
+        images.append([items.crop(index) for index in samples.tolist()])
+    return names, images
+
+
+def _write(out: Path, about: dict[str, Any], images: list[list[np.ndarray]]) -> None:
+    files = [JSON_FILE, FAULTS_FILE, NOTES_FILE]
+    for name in (SHEET_FILE, HISTOGRAM_FILE):  # of an earlier inspection
+        (out / name).unlink(missing_ok=True)
+    if images:
+        from facerec.figures.contact_sheet import contact_sheet
+
+        columns = max(map(len, images))
+        blank = np.full_like(images[0][0], WHITE)
+        cells = [row[i] if i < len(row) else blank for row in images for i in range(columns)]
+        contact_sheet(np.stack(cells), columns=columns, path=out / SHEET_FILE)
+        files.append(SHEET_FILE)
+    if "images_per_identity" in about:
+        from facerec.figures.histogram import images_per_identity
+
+        images_per_identity(about["images_per_identity"]["histogram"], out / HISTOGRAM_FILE)
+        files.append(HISTOGRAM_FILE)
+    with atomic_file(out / JSON_FILE) as file:
+        file.write(json.dumps(about, indent=1).encode("utf-8", "surrogateescape"))
+    print(f"written      {out.resolve()}: {', '.join(files)}")

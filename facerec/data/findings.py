@@ -1,0 +1,74 @@
+"""What an inspection finds: counted by kind, and written to a CSV as it comes, so that millions take no memory."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from facerec.core.atomic_file import atomic_file
+
+NUM_KEPT = 10
+
+
+class Finding(NamedTuple):
+    """One line of the CSV.
+
+    Attributes:
+        kind: what sort of thing it is, in a word or two, the same for all of its sort.
+        file: where it lies.
+        record: the place in the file; empty where the file is meant.
+        what: in words.
+    """
+
+    kind: str
+    file: str
+    record: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.file}{self.record and f', {self.record}'}: {self.what}"
+
+
+class Findings:
+    """Findings of one sort, such as the faults of a set.
+
+    Attributes:
+        counts: how many there are of each kind.
+        first: the first few.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: list[Finding] = []
+        self._rows: Any = None
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def add(self, kind: str, file: object, record: str, what: str) -> None:
+        """Counts one, and writes it where `written_to` is on."""
+        finding = Finding(kind, str(file), record, what)
+        self.counts[kind] += 1
+        if len(self.first) < NUM_KEPT:
+            self.first.append(finding)
+        if self._rows is not None:
+            self._rows.writerow(finding)
+
+    @contextmanager
+    def written_to(self, path: Path | None) -> Iterator[None]:
+        """Writes what is added inside the block to a CSV, whole or not at all; None: nowhere."""
+        if path is None:
+            yield
+            return
+        with atomic_file(path) as file:
+            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+            self._rows = csv.writer(text, lineterminator="\n")
+            self._rows.writerow(Finding._fields)
+            try:
+                yield
+            finally:
+                self._rows = None
+                text.detach()

@@ -1,0 +1,73 @@
+"""Inspects a set of any kind: a packed one, folders, a table, or a verification set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facerec.core.errors import DataError
+from facerec.data.findings import Findings
+from facerec.data.folder_source import FolderSource
+from facerec.data.inspected_files import FolderItems, TableItems
+from facerec.data.inspected_pairs import PairItems
+from facerec.data.inspected_records import RecordItems
+from facerec.data.inspection import Items, Survey, find_duplicates, find_empty_identities, note_grey, survey
+from facerec.data.list_source import ListSource
+from facerec.data.pairs import file_hash
+from facerec.data.sources import RecordSource, open_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """A set that was gone through.
+
+    Attributes:
+        items: the set; a `PairItems` where it is a verification set.
+        found: what the pass has kept.
+        fingerprint: that of the source, which a run directory holds; of a verification set, that of the file. None
+            where training refuses the set.
+    """
+
+    items: Items
+    found: Survey
+    fingerprint: str | None
+
+
+def inspect_set(root: str, faults: Findings, notes: Findings, *, num_threads: int, num_folds: int = 10) -> Inspection:
+    """Reads all of a set once. No fault ends it.
+
+    Args:
+        root: what `open_source` takes, or a `.bin`.
+        faults: what is wrong is added here.
+        notes: what is worth knowing, and no fault, is added here.
+        num_threads: that read and decode.
+        num_folds: of a `.bin`.
+
+    Raises:
+        DataError: there is no set, or it cannot be opened at all.
+    """
+    path = Path(root).expanduser()
+    if path.suffix.lower() == ".bin" and not path.is_dir():
+        pairs = PairItems(path=path, faults=faults)
+        found = survey(pairs, faults, num_threads=num_threads)
+        pairs.check_pairs(found, faults, notes, num_folds=num_folds)
+        note_grey(pairs, found, notes)
+        return Inspection(items=pairs, found=found, fingerprint=file_hash(path))
+    items = _open_items(root, faults)
+    found = survey(items, faults, num_threads=num_threads)
+    find_duplicates(items, found, faults)
+    find_empty_identities(items, found, faults)
+    note_grey(items, found, notes)
+    try:
+        fingerprint = open_source(root).fingerprint()
+    except DataError:
+        fingerprint = None
+    return Inspection(items=items, found=found, fingerprint=fingerprint)
+
+
+def _open_items(root: str, faults: Findings) -> Items:
+    source = open_source(root)
+    if isinstance(source, RecordSource):
+        return RecordItems(root=source.root, faults=faults)
+    if isinstance(source, ListSource):
+        return TableItems(path=source.root, faults=faults)
+    assert isinstance(source, FolderSource)  # one path is never several sets
+    return FolderItems(root=source.root, faults=faults)
