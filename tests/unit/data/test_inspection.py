@@ -82,16 +82,6 @@ def test_one_photo_with_two_faces_is_no_duplicate(folders):
     assert [kind for kind, *_ in inspected(table)[1]] == ["no image", "duplicate of another identity"]
 
 
-def test_a_jpeg_without_its_end_is_a_fault_although_it_decodes(folders):
-    crop = cv2.imread(str(folders / "Bob" / "2.png"))
-    whole = cv2.imencode(".jpg", crop)[1].tobytes()
-    (folders / "Bob" / "2.jpg").write_bytes(whole)
-    (folders / "Bob" / "3.jpg").write_bytes(whole[: len(whole) // 2])
-    assert cv2.imread(str(folders / "Bob" / "3.jpg")).shape == (112, 112, 3)
-    _, faults, _ = inspected(folders)
-    assert [(kind, file) for kind, file, *_ in faults] == [("cut short", "Bob/3.jpg")]
-
-
 def test_grey_images_in_a_set_of_colour_are_noted_and_no_fault(folders):
     grey = np.random.default_rng(0).integers(0, 256, (112, 112), dtype=np.uint8)
     (folders / "Cid" / "3.png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
