@@ -25,6 +25,7 @@ import numpy as np
 from facerec.align.photo_table import read_photo_table
 from facerec.core.errors import DataError
 from facerec.data.decode import encode_jpeg
+from facerec.data.identity_names import read_identity_names
 from facerec.data.pair_lists import read_pair_list
 from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.recordio import write_insightface_set
@@ -74,6 +75,7 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
     (folder / "pairs.txt").write_text(
         "2\t2\nA\t1\t2\nB\t1\t3\nA\t1\tB\t2\nB\t2\tA\t1\nA\t1\t2\nB\t1\t3\nA\t1\tB\t2\nB\t2\tA\t2\n"
     )
+    (folder / "identities.csv").write_text("label,identity,num_images\n0,Ann,3\n1,Bob,2\n2,Cid,3\n")
     (folder / "pairs.csv").write_text("path1,path2,is_same\na/1.jpg,a/2.jpg,1\na/1.jpg,b/1.jpg,0\n")
     return {
         ".rec": (read_records, folder / "set", "train.rec"),
@@ -83,6 +85,11 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
         ".bin, arrays": (read_verification, folder / "arrays.bin", ""),
         "table .csv": (lambda path: void(read_photo_table(path)), folder / "photos.csv", ""),
         "table .tsv": (lambda path: void(read_photo_table(path)), folder / "photos.tsv", ""),
+        "identities.csv": (
+            lambda path: void(read_identity_names(path, np.array([3, 2, 3]))),
+            folder / "identities.csv",
+            "",
+        ),
         "pairs.txt": (lambda path: void(read_pair_list(path)), folder / "pairs.txt", ""),
         "pairs .csv": (lambda path: void(read_pair_list(path)), folder / "pairs.csv", ""),
     }

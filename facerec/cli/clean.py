@@ -1,6 +1,7 @@
 """`facerec clean`: proposals for a cleaner set, from the embeddings of its images; and the set that follows."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,17 +53,18 @@ class CleanSettings:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Looks, or applies, and prints what came of it. Returns the exit code."""
     settings = _settings(config)
-    source = open_source(str(config.data.root))
+    values: Any = OmegaConf.to_container(config.data)
+    source = open_source(**check_arguments(open_source, values, section="data"))
     if settings.apply:
         _apply(source, settings)
     else:
-        _look(source, settings)
+        _look(source, settings, overrides)
     return 0
 
 
 def _settings(config: DictConfig) -> CleanSettings:
     check_keys(config, {"data", *CleanSettings.__dataclass_fields__})
-    check_keys(config.data, {"root"}, section="data")
+    check_keys(config.data, {"root", "merge"}, section="data")
     values: Any = OmegaConf.to_container(config)
     top = {key: values[key] for key in CleanSettings.__dataclass_fields__}
     settings = CleanSettings(**check_arguments(CleanSettings, top, section=""))
@@ -80,7 +82,7 @@ def _settings(config: DictConfig) -> CleanSettings:
     return settings
 
 
-def _look(source: PackableSource, settings: CleanSettings) -> None:
+def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[str]) -> None:
     from facerec.evaluation.embed_set import digest_of_weights, embed_set
     from facerec.evaluation.model import Model
 
@@ -119,12 +121,9 @@ def _look(source: PackableSource, settings: CleanSettings) -> None:
     print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
     for picture in write_pictures(source, proposals, out, cleaner=cleaner, num_examples=settings.pictures):
         print(f"picture      {picture.resolve()}")
-    print(f"next         look, edit proposals.csv (delete lines, change actions), then {_apply_command(source, out)}")
-
-
-def _apply_command(source: PackableSource, out: Path) -> str:
-    root = getattr(source, "root", "...")
-    return f"{own_command()} clean data.root={root} out={out} apply=true"
+    same = [override for override in overrides if override.startswith(("data.", "out="))]
+    print("next         look, edit proposals.csv (delete lines, change actions), then")
+    print(f"             {own_command()} clean {shlex.join(same)} apply=true")
 
 
 def _apply(source: PackableSource, settings: CleanSettings) -> None:
