@@ -28,7 +28,7 @@ from facerec.data.decode import encode_jpeg
 from facerec.data.identity_names import read_identity_names
 from facerec.data.pair_lists import read_pair_list
 from facerec.data.pairs import read_pairs, write_pairs
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.data.sources import RecordSource
 
 MOST_SECONDS = 10
@@ -64,7 +64,7 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
     """Kind -> what reads it, a valid folder or file, and the file in it that is damaged."""
     rng = np.random.default_rng(0)
     crops = [encode_jpeg(rng.integers(0, 256, (112, 112, 3), dtype=np.uint8), quality=30) for _ in range(8)]
-    write_insightface_set(folder / "set", [crops[:3], crops[3:5], crops[5:]])
+    write_record_set(folder / "set", [crops[:3], crops[3:5], crops[5:]])
     write_pairs(folder / "pairs.bin", crops, [True, False, True, False])
     arrays = [rng.integers(0, 256, (112, 112, 3), dtype=np.uint8) for _ in range(2)]
     (folder / "arrays.bin").write_bytes(pickle.dumps((arrays, [True]), protocol=4))

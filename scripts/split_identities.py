@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.data.sources import open_source
 
 NUM_PRETRAIN, NUM_HELD_OUT, NUM_PAIRS, SEED = 250, 6, 1200, 0
@@ -32,8 +32,8 @@ def main(root: str, out: Path) -> None:
     new = rows[NUM_PRETRAIN:]
     kept = [row[: -NUM_HELD_OUT if len(row) > 2 * NUM_HELD_OUT else None] for row in new]
     held_out = [row[-NUM_HELD_OUT:] for row in new if len(row) > 2 * NUM_HELD_OUT]
-    write_insightface_set(out / "pretrain", ([encoded(i) for i in row] for row in rows[:NUM_PRETRAIN]))
-    write_insightface_set(out / "finetune", ([encoded(i) for i in row] for row in kept))
+    write_record_set(out / "pretrain", ([encoded(i) for i in row] for row in rows[:NUM_PRETRAIN]))
+    write_record_set(out / "finetune", ([encoded(i) for i in row] for row in kept))
 
     pairs = []
     for number in range(NUM_PAIRS):

@@ -16,7 +16,7 @@ from facerec.core.protocols import Source
 from facerec.data.augment import Augment
 from facerec.data.decode import decode_rgb, encode_jpeg
 from facerec.data.loader import BatchLoader
-from facerec.data.recordio import RecordReader, write_insightface_set
+from facerec.data.recordio import RecordReader, write_record_set
 from facerec.data.sources import RecordSource
 
 OURS, THEIRS = "facerec", "torchvision"
@@ -40,7 +40,7 @@ class SameCrops:
         self.records, self.files = folder / "records", folder / "files"
         by_identity = [[crops[i] for i in np.flatnonzero(labels == label)] for label in np.unique(labels)]
         height_px, width_px = source.image(0).shape[:2]
-        write_insightface_set(self.records, by_identity, height_px=height_px, width_px=width_px)
+        write_record_set(self.records, by_identity, height_px=height_px, width_px=width_px)
         for number, identity in enumerate(by_identity):
             (self.files / f"{number:06d}").mkdir(parents=True)
             for image, crop in enumerate(identity):

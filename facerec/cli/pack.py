@@ -31,6 +31,7 @@ class PackSettings:
     out: str
     pairs: str | None
     seed: int
+    layout: str
     on_corrupt: str
     num_threads: int | None
 
@@ -77,7 +78,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         pairs, is_same = _drawn_pairs(source, val, auto, seed=settings.seed)
         pack_pairs(source, out / VAL_FILE, pairs=pairs, is_same=is_same, num_threads=num_threads)
         _tell_pairs(out / VAL_FILE, source.labels[pairs], is_same)
-    pack_training_set(source, out, samples=samples, num_threads=num_threads)
+    pack_training_set(source, out, samples=samples, num_threads=num_threads, layout=settings.layout)
     num_identities = len(np.unique(source.labels[samples]))
     print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
     if rejected:
@@ -97,6 +98,8 @@ def _settings(config: DictConfig) -> tuple[PackSettings, SplitSettings, AutoPair
     auto = AutoPairs(**check_arguments(AutoPairs, values["auto_pairs"], section="auto_pairs"))
     if settings.on_corrupt not in ("error", "skip"):
         raise ConfigError(f"on_corrupt={settings.on_corrupt}; expected error or skip")
+    if settings.layout not in ("insightface", "im2rec"):
+        raise ConfigError(f"layout={settings.layout}; expected insightface or im2rec")
     if settings.num_threads is not None and settings.num_threads < 1:
         raise ConfigError(f"num_threads={settings.num_threads}; expected 1 or more, or null for one per core")
     if (settings.pairs == "auto") != (split.val_identities is not None):

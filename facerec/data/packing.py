@@ -16,7 +16,7 @@ from facerec.core.errors import DataError
 from facerec.core.protocols import Source
 from facerec.data.identity_names import NAMES_COLUMNS, NAMES_FILE
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -40,7 +40,9 @@ class PackableSource(Source, Protocol):
         ...
 
 
-def pack_training_set(source: PackableSource, out: Path, *, samples: np.ndarray, num_threads: int) -> None:
+def pack_training_set(
+    source: PackableSource, out: Path, *, samples: np.ndarray, num_threads: int, layout: str = "insightface"
+) -> None:
     """Writes `train.rec`, `train.idx`, `property`, `train.lst` and `identities.csv`, a few images in memory at a time.
 
     Identities are numbered anew, in the order of their labels, without gaps. `train.lst` has a line per image, as
@@ -51,6 +53,7 @@ def pack_training_set(source: PackableSource, out: Path, *, samples: np.ndarray,
         out: the folder; made if absent.
         samples: int64 (n,), which of them.
         num_threads: that read and decode.
+        layout: of the record file, see `write_record_set`.
 
     Raises:
         DataError: `out` holds a set already, there is no sample, or one is no crop.
@@ -75,7 +78,7 @@ def pack_training_set(source: PackableSource, out: Path, *, samples: np.ndarray,
         crops = in_threads(lambda index: (index, source.encoded(index)), samples.tolist(), num_threads=num_threads)
         groups = groupby(crops, key=lambda crop: int(labels[crop[0]]))
         by_identity = (crops_of(label, group) for label, group in groups)
-        write_insightface_set(out, by_identity, height_px=height_px, width_px=width_px)
+        write_record_set(out, by_identity, height_px=height_px, width_px=width_px, layout=layout)
 
 
 def pack_pairs(source: PackableSource, path: Path, *, pairs: np.ndarray, is_same: np.ndarray, num_threads: int) -> None:

@@ -285,18 +285,25 @@ class _Opened(NamedTuple):
     status: os.stat_result
 
 
-def write_insightface_set(
-    root: Path, images_by_identity: Iterable[Iterable[bytes]], *, height_px: int = 112, width_px: int = 112
+def write_record_set(
+    root: Path,
+    images_by_identity: Iterable[Iterable[bytes]],
+    *,
+    height_px: int = 112,
+    width_px: int = 112,
+    layout: str = "insightface",
 ) -> None:
-    """Writes `train.rec`, `train.idx` and `property` in InsightFace's layout, holding one image at a time.
+    """Writes `train.rec`, `train.idx` and `property`, holding one image at a time.
 
-    Record 0 has the labels (first key of an identity, one past the last); images follow with keys from 1, then one
-    record per identity with the range of its keys. `train.rec` is whole or absent; it appears last.
+    insightface: record 0 has the labels (first key of an identity, one past the last); images follow with keys from 1,
+    then one record per identity with the range of its keys. im2rec: images alone, with keys from 0, as NVIDIA DALI
+    wants them. `train.rec` is whole or absent; it appears last.
 
     Args:
         root: the folder; made if absent.
         images_by_identity: for every identity, in the order of their labels, its encoded images.
         height_px, width_px: what `property` says; the images are not looked into.
+        layout: "insightface" or "im2rec".
 
     Raises:
         DataError: `train.rec` is there already, there is no identity, or one of them has no image.
@@ -310,7 +317,8 @@ def write_insightface_set(
         atomic_file(root / "property") as properties,
     ):
         records = _Appender(rec, idx)
-        records.append(pack((0.0, 0.0), id=0, id2=1))  # written again below, when the numbers are known
+        if layout == "insightface":
+            records.append(pack((0.0, 0.0), id=0, id2=1))  # written again below, when the numbers are known
         first_keys = []
         for label, images in enumerate(images_by_identity):
             if label >= _MAX_LABEL:
@@ -322,11 +330,12 @@ def write_insightface_set(
                 raise DataError(f"{root}: identity {label} has no image; leave it out")
         if not first_keys:
             raise DataError(f"{root}: no identity to write; expected at least one with one image")
-        id_start = records.next_key
-        for first, stop in zip(first_keys, [*first_keys[1:], id_start], strict=True):
-            records.append(pack((float(first), float(stop)), id=records.next_key))
-        rec.seek(0)
-        rec.write(frame(pack((float(id_start), float(records.next_key)), id=0, id2=1)))
+        if layout == "insightface":
+            id_start = records.next_key
+            for first, stop in zip(first_keys, [*first_keys[1:], id_start], strict=True):
+                records.append(pack((float(first), float(stop)), id=records.next_key))
+            rec.seek(0)
+            rec.write(frame(pack((float(id_start), float(records.next_key)), id=0, id2=1)))
         properties.write(f"{len(first_keys)},{height_px},{width_px}\n".encode())
 
 

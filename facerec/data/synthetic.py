@@ -18,7 +18,7 @@ from facerec.align.crops import align_crop
 from facerec.core.cache import cache_folder
 from facerec.core.errors import ConfigError, DataError
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.data.sources import RecordSource
 from facerec.data.synthetic_camera import take_photo
 from facerec.data.synthetic_drawing import Painter, paint
@@ -138,7 +138,7 @@ def prepare_synthetic(
         num_images = num_train_identities * images_per_identity + 2 * num_test_pairs
         with tqdm(total=num_images, desc="drawing synthetic faces", unit="img", disable=not progress) as bar:
             train = (_batches(faces, i, range(images_per_identity), bar) for i in range(num_train_identities))
-            write_insightface_set(partial, train)
+            write_record_set(partial, train)
             samples, is_same = _deal_pairs(num_test_identities, num_test_pairs, seed)
             images: list[bytes] = [b""] * len(samples)
             for identity in range(num_test_identities):

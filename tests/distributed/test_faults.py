@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from facerec.core.manifest import read_manifest
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.networks.weights import step_directories
 from tests.distributed.launches import STEPS_BETWEEN, launch_overrides, workers_of
 from tests.integration.training_runs import (
@@ -128,7 +128,7 @@ def test_disk_that_is_full_for_one_process_ends_all_and_what_was_saved_stays(fac
 def test_image_that_one_process_cannot_read_ends_all_with_one_message(starter, tmp_path):
     images = encoded_images(seed=1)
     images[2][3] = b"no image"
-    write_insightface_set(tmp_path / "set", images, height_px=SIZE_PX, width_px=SIZE_PX)
+    write_record_set(tmp_path / "set", images, height_px=SIZE_PX, width_px=SIZE_PX)
     log = tmp_path / "log"
     process = starter.start(launch_overrides(tmp_path / "set", tmp_path / "run"), log)
     assert process.wait() == 2, log.read_text()

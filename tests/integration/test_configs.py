@@ -31,7 +31,7 @@ from facerec.cli.main import main
 from facerec.cli.verbs import VERBS
 from facerec.core.run_log import LOGGER, read_metrics
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import join
 
@@ -400,7 +400,7 @@ def write_set(root: Path, *, size_px: int) -> Path:
     def crop() -> bytes:
         return cv2.imencode(".jpg", rng.integers(0, 256, (size_px, size_px, 3), dtype=np.uint8))[1].tobytes()
 
-    write_insightface_set(root, [[crop() for _ in range(4)] for _ in range(8)], height_px=size_px, width_px=size_px)
+    write_record_set(root, [[crop() for _ in range(4)] for _ in range(8)], height_px=size_px, width_px=size_px)
     write_pairs(root / "tiny.bin", [crop() for _ in range(16)], [True, False] * 4)
     return root
 

@@ -13,7 +13,7 @@ import torch
 
 from facerec.cli.main import main
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import frame, pack, write_insightface_set
+from facerec.data.recordio import frame, pack, write_record_set
 from tests.integration.training_runs import (
     SIZE_PX,
     encoded_images,
@@ -79,7 +79,7 @@ def trained_run(data: Path, run_dir: Path) -> list[Path]:
 def test_image_that_does_not_decode(workers, tmp_path, train):
     identities = encoded_images(seed=1)
     identities[2][3] = b"this is no image"
-    write_insightface_set(tmp_path / "faces", identities, height_px=SIZE_PX, width_px=SIZE_PX)
+    write_record_set(tmp_path / "faces", identities, height_px=SIZE_PX, width_px=SIZE_PX)
     message = train(tmp_path / "faces", "trainer.num_steps=12", f"loader.num_workers={workers}")
     assert re.match(rf"{tmp_path}/faces/train\.rec, record 20 \(byte \d+\): 16 bytes that do not decode", message)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 
 PER_IDENTITY = (5, 1, 3)
 
@@ -21,7 +21,7 @@ def png(seed: int) -> bytes:
 @pytest.fixture
 def faces(tmp_path) -> Path:
     images = [[png(10 * identity + n) for n in range(number)] for identity, number in enumerate(PER_IDENTITY)]
-    write_insightface_set(tmp_path / "faces", images, height_px=32, width_px=24)
+    write_record_set(tmp_path / "faces", images, height_px=32, width_px=24)
     return tmp_path / "faces"
 
 
@@ -49,7 +49,7 @@ def test_right_set_ends_with_0_and_is_described(faces, command, tmp_path):
 
 def test_faults_end_with_1_and_are_listed_all(faces, command, tmp_path):
     images = [[png(0)] * 15, [b"none"]]
-    write_insightface_set(tmp_path / "bad", images, height_px=32, width_px=24)
+    write_record_set(tmp_path / "bad", images, height_px=32, width_px=24)
     code, printed = command("inspect", f"data.root={tmp_path / 'bad'}", f"out={tmp_path / 'report'}")
     assert code == 1 and "Traceback" not in printed
     assert "faults       16: 14 duplicate, 1 no image, 1 empty identity" in printed
@@ -60,7 +60,7 @@ def test_faults_end_with_1_and_are_listed_all(faces, command, tmp_path):
     assert rows[0]["record"].startswith("record 16 (byte ") and rows[0]["kind"] == "no image"
     about = json.loads((tmp_path / "report" / "dataset.json").read_text())
     assert (about["num_usable"], about["num_faults"], about["faults"]["duplicate"]) == (15, 16, 14)
-    write_insightface_set(tmp_path / "worse", [[b"none"]])
+    write_record_set(tmp_path / "worse", [[b"none"]])
     assert command("inspect", f"data.root={tmp_path / 'worse'}", f"out={tmp_path / 'report'}")[0] == 1
     assert not (tmp_path / "report" / "contact_sheet.png").exists()
     code, printed = command("inspect", f"data.root={faces}", f"out={tmp_path / 'report'}")  # nothing of it is left

@@ -10,6 +10,7 @@ import pytest
 from facerec.cli.main import main
 from facerec.core.run_log import read_metrics
 from facerec.data.pairs import read_pairs
+from facerec.data.recordio import RecordReader
 from facerec.data.sources import open_source
 
 NUM_IDENTITIES, PER_IDENTITY = 12, 5
@@ -137,3 +138,17 @@ def test_set_that_is_there_is_not_touched(crops, pack, tmp_path):
     code, printed = pack("split.val_identities=3", "pairs=auto")
     assert code == 2 and "train.rec is there already" in printed
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_images_alone_are_packed_in_im2rec_s_layout(crops, pack, tmp_path):
+    code, printed = pack("layout=im2rec")
+    assert code == 0, printed
+    code, _ = pack(f"out={tmp_path / 'insightface'}")
+    alone, other = open_source(str(tmp_path / "out")), open_source(str(tmp_path / "insightface"))
+    reader = RecordReader(rec=tmp_path / "out" / "train.rec", idx=tmp_path / "out" / "train.idx")
+    assert len(reader) == len(alone) == 60 and reader.key(0) == 0  # every record is an image
+    assert all(len(reader.record(row).labels) == 1 and reader.record(row).image for row in range(60))
+    assert alone.labels.tolist() == other.labels.tolist() and alone.identities == other.identities
+    assert [alone.encoded(index) for index in range(60)] == [other.encoded(index) for index in range(60)]
+    code, printed = pack("layout=tfrecord")
+    assert code == 2 and "layout=tfrecord; expected insightface or im2rec" in printed

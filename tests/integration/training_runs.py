@@ -15,7 +15,7 @@ import torch
 
 import facerec
 from facerec.core.processes import ALONE
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.training.state_files import read_tensors
 
 NUM_STEPS, SIZE_PX = 24, 32
@@ -45,7 +45,7 @@ def encoded(coarse: np.ndarray, *, suffix: str = ".jpg") -> bytes:
 
 def write_faces(root: Path, *, seed: int = 1) -> Path:
     """A record set of 6 identities with 8 images each: 6 steps of `TINY` an epoch."""
-    write_insightface_set(root, encoded_images(seed=seed), height_px=SIZE_PX, width_px=SIZE_PX)
+    write_record_set(root, encoded_images(seed=seed), height_px=SIZE_PX, width_px=SIZE_PX)
     return root
 
 

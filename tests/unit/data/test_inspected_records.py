@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from facerec.core.errors import DataError
 from facerec.data.identity_records import _check_against_labels, _check_contiguous
 from facerec.data.record_index import RecordIndex
-from facerec.data.recordio import RecordReader, frame, pack, write_insightface_set
+from facerec.data.recordio import RecordReader, frame, pack, write_record_set
 from facerec.data.sources import open_source
 from tests.unit.data.inspections import SIZE_PX, Kept, inspected, png
 
@@ -23,7 +23,7 @@ PER_IDENTITY = (3, 2, 1, 2)  # images: rows 1 .. 8, then four identity records
 @pytest.fixture
 def records(tmp_path) -> Path:
     seeds = iter(range(100))
-    write_insightface_set(
+    write_record_set(
         tmp_path / "set", [[png(next(seeds)) for _ in range(n)] for n in PER_IDENTITY], height_px=SIZE_PX,
         width_px=SIZE_PX,
     )  # fmt: skip

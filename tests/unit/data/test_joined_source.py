@@ -11,7 +11,7 @@ import pytest
 from facerec.core.errors import ConfigError, DataError
 from facerec.data.joined_source import JoinedSource
 from facerec.data.packing import pack_training_set
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.data.sources import open_source
 
 SETS = {"a": ["Ann/0", "Ann/1", "Bob/2"], "b": ["Ann/3", "Cid/4"], "c": ["Bob/5", "Cid/6", "Dan/7"]}
@@ -142,7 +142,7 @@ def test_sets_that_cannot_be_joined_are_named(roots, tmp_path):
     with pytest.raises(DataError, match=r"by_name: .*packed has numbers for names"):
         len(joined(roots, "by_name"))
     assert joined(roots).identities[2:4] == ["packed/0", "packed/1"]
-    write_insightface_set(tmp_path / "small", [[b"image"]], height_px=96, width_px=96)
+    write_record_set(tmp_path / "small", [[b"image"]], height_px=96, width_px=96)
     with pytest.raises(DataError, match=r"of several sizes cannot be one set: .*a of 112 x 112, .*small of 96 x 96"):
         len(joined([roots[0], str(tmp_path / "small")]))
 

@@ -8,7 +8,7 @@ import pytest
 
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
-from facerec.data.recordio import write_insightface_set
+from facerec.data.recordio import write_record_set
 from facerec.data.sampler import SampleOrder
 from facerec.data.sources import RecordSource
 from tests.noise_source import NoiseSource
@@ -56,7 +56,7 @@ def test_nothing_is_told_of_a_global_shuffle():
 def test_records_are_in_memory_before_they_are_read(tmp_path):
     random = np.random.default_rng(1)
     images = [[random.bytes(30_000) for _ in range(40)] for _ in range(5)]
-    write_insightface_set(tmp_path, images)
+    write_record_set(tmp_path, images)
     source = RecordSource(root=str(tmp_path))
     offsets = source._reader.offsets
     with open(tmp_path / "train.rec", "rb") as file:

@@ -11,7 +11,7 @@ from facerec.core.errors import DataError
 from facerec.data import record_index
 from facerec.data.identity_names import read_identity_names
 from facerec.data.packing import pack_training_set
-from facerec.data.recordio import RecordReader, write_insightface_set
+from facerec.data.recordio import RecordReader, write_record_set
 from facerec.data.sources import RecordSource, open_source
 
 
@@ -20,7 +20,7 @@ def large(tmp_path, monkeypatch) -> Path:
     """A set that counts as large."""
     monkeypatch.setenv("FACEREC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(record_index, "CACHED_FROM_BYTES", 1)
-    write_insightface_set(tmp_path / "set", [[b"one", b"two"], [b"six"], [b"four"]])
+    write_record_set(tmp_path / "set", [[b"one", b"two"], [b"six"], [b"four"]])
     return tmp_path / "set"
 
 
@@ -49,7 +49,7 @@ def test_labels_are_read_once_and_then_mapped(large, tmp_path, monkeypatch):
 def test_labels_are_read_anew_when_a_file_has_changed(name, large, tmp_path):
     assert opened(large).labels.tolist() == [0, 0, 1, 2]
     before = {file: (large / file).stat() for file in ("train.rec", "train.idx")}
-    write_insightface_set(tmp_path / "other", [[b"one"], [b"two", b"six"], [b"four"]])
+    write_record_set(tmp_path / "other", [[b"one"], [b"two", b"six"], [b"four"]])
     for file in ("train.rec", "train.idx"):  # the same sizes
         (large / file).write_bytes((tmp_path / "other" / file).read_bytes())
         assert (large / file).stat().st_size == before[file].st_size

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facerec.core.errors import DataError
-from facerec.data.recordio import MAGIC, RecordReader, frame, pack, unpack, write_insightface_set
+from facerec.data.recordio import MAGIC, RecordReader, frame, pack, unpack, write_record_set
 
 # Pieces that fall on and off the multiples of 4, with the magic among them.
 PAYLOADS = st.lists(st.sampled_from([MAGIC, MAGIC, b"", b"a", b"bc", b"def", b"ghij", bytes(9)]), max_size=12).map(
@@ -173,7 +173,7 @@ def test_record_too_short_for_its_labels_is_named(tmp_path: Path) -> None:
 
 
 def test_written_set_has_insightface_layout(tmp_path: Path) -> None:
-    write_insightface_set(tmp_path / "set", [[b"a0", b"a1"], [b"b0"], [MAGIC * 2]], height_px=96, width_px=80)
+    write_record_set(tmp_path / "set", [[b"a0", b"a1"], [b"b0"], [MAGIC * 2]], height_px=96, width_px=80)
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["property", "train.idx", "train.rec"]
     assert (tmp_path / "set" / "property").read_text() == "3,96,80\n"
     reader = RecordReader(rec=tmp_path / "set" / "train.rec", idx=tmp_path / "set" / "train.idx")
@@ -197,16 +197,16 @@ def test_writer_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
         raise RuntimeError("drawing failed")
 
     with pytest.raises(RuntimeError, match="drawing failed"):
-        write_insightface_set(tmp_path, breaks())
+        write_record_set(tmp_path, breaks())
     with pytest.raises(DataError, match="identity 1 has no image"):
-        write_insightface_set(tmp_path, [[b"a"], []])
+        write_record_set(tmp_path, [[b"a"], []])
     with pytest.raises(DataError, match="no identity"):
-        write_insightface_set(tmp_path, [])
+        write_record_set(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
-    write_insightface_set(tmp_path, [[b"a"]])
+    write_record_set(tmp_path, [[b"a"]])
     before = (tmp_path / "train.rec").read_bytes()
     with pytest.raises(DataError, match="is there already"):
-        write_insightface_set(tmp_path, [[b"b"]])
+        write_record_set(tmp_path, [[b"b"]])
     assert (tmp_path / "train.rec").read_bytes() == before
 
 
@@ -214,7 +214,7 @@ def test_writer_reproduces_a_set_in_insightface_layout_to_the_byte(real_data: Pa
     celeba_wild = real_data / "celeba_wild"
     reader = RecordReader(rec=celeba_wild / "train.rec", idx=celeba_wild / "train.idx")
     records = (reader.record(row) for row in range(1, 6265))
-    write_insightface_set(
+    write_record_set(
         tmp_path, ((r.image for r in group) for _, group in groupby(records, key=lambda r: float(r.labels[0])))
     )
     for name in ("train.rec", "train.idx", "property"):

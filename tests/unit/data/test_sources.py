@@ -11,7 +11,7 @@ import pytest
 
 from facerec.core.errors import DataError
 from facerec.data.record_index import RecordIndex
-from facerec.data.recordio import frame, pack, write_insightface_set
+from facerec.data.recordio import frame, pack, write_record_set
 from facerec.data.sources import FolderSource, RecordSource, open_source
 
 
@@ -56,7 +56,7 @@ def _assert_holds_ann_and_bob(source: RecordSource | FolderSource) -> None:
 
 
 def test_insightface_layout_im2rec_layout_and_folders_hold_the_same_samples(tmp_path: Path) -> None:
-    write_insightface_set(tmp_path / "insightface", [[_png(0), _png(1)], [_png(2), _png(3)]])
+    write_record_set(tmp_path / "insightface", [[_png(0), _png(1)], [_png(2), _png(3)]])
     _assert_holds_ann_and_bob(open_source(str(tmp_path / "insightface")))
     payloads = [pack(float(i // 2), id=i, image=_png(i)) for i in range(4)]
     _assert_holds_ann_and_bob(_write_records(tmp_path / "im2rec", payloads))
@@ -72,12 +72,12 @@ def test_insightface_layout_im2rec_layout_and_folders_hold_the_same_samples(tmp_
 def test_images_are_rgb(tmp_path: Path) -> None:
     red = np.zeros((112, 112, 3), dtype=np.uint8)
     red[..., 2] = 255  # OpenCV's order
-    write_insightface_set(tmp_path, [[cv2.imencode(".jpg", red)[1].tobytes()]])
+    write_record_set(tmp_path, [[cv2.imencode(".jpg", red)[1].tobytes()]])
     np.testing.assert_allclose(RecordSource(root=str(tmp_path)).image(0)[50, 50], [255, 0, 0], atol=3)
 
 
 def test_samples_are_named(tmp_path: Path) -> None:
-    write_insightface_set(tmp_path / "records", [[_png(0)], [_png(1)]])
+    write_record_set(tmp_path / "records", [[_png(0)], [_png(1)]])
     assert RecordSource(root=str(tmp_path / "records")).name(1).startswith(f"{tmp_path}/records/train.rec, record 2 (")
     _write_folders(tmp_path / "folders")
     assert FolderSource(root=str(tmp_path / "folders")).name(2) == f"{tmp_path}/folders/Bob/2.PNG"
@@ -97,12 +97,12 @@ def test_constructors_open_nothing_and_home_is_expanded(monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path))
     _write_folders(tmp_path / "faces")
     assert len(open_source("~/faces")) == 4
-    write_insightface_set(tmp_path / "records", [[_png(0)]])
+    write_record_set(tmp_path / "records", [[_png(0)]])
     assert len(open_source("~/records")) == 1
 
 
 def test_pickled_source_is_small_and_works(tmp_path: Path) -> None:
-    write_insightface_set(tmp_path / "records", [[_png(i % 3)] * 20 for i in range(50)])
+    write_record_set(tmp_path / "records", [[_png(i % 3)] * 20 for i in range(50)])
     source = RecordSource(root=str(tmp_path / "records"))
     assert source.num_classes == 50
     content = pickle.dumps(source)
@@ -116,9 +116,9 @@ def test_pickled_source_is_small_and_works(tmp_path: Path) -> None:
 
 def test_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
     identities = [[_png(0), _png(1)], [_png(2)]]
-    write_insightface_set(tmp_path / "a", identities)
+    write_record_set(tmp_path / "a", identities)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    write_insightface_set(tmp_path / "longer", [*identities, [_png(3)]])
+    write_record_set(tmp_path / "longer", [*identities, [_png(3)]])
     # The same bytes with one label changed: neither the index nor the file's size differs.
     _write_records(tmp_path / "c", [pack(float(label), id=0, image=_png(0)) for label in (0, 1, 1)])
     _write_records(tmp_path / "d", [pack(float(label), id=0, image=_png(0)) for label in (0, 0, 1)])
@@ -178,7 +178,7 @@ def test_image_that_does_not_decode_or_fit_is_named(tmp_path: Path) -> None:
 
 
 def test_size_of_the_images_is_that_of_property(tmp_path: Path) -> None:
-    write_insightface_set(tmp_path, [[_png(0, (96, 80)), _png(1)]], height_px=96, width_px=80)
+    write_record_set(tmp_path, [[_png(0, (96, 80)), _png(1)]], height_px=96, width_px=80)
     source = RecordSource(root=str(tmp_path))
     assert source.image(0).shape == (96, 80, 3)
     with pytest.raises(DataError, match="112 x 112 pixels; expected 96 x 80"):
@@ -205,7 +205,7 @@ def test_folder_that_is_no_set_is_named(tmp_path: Path) -> None:
 
 
 def test_index_that_does_not_fit_the_set_is_named(tmp_path: Path) -> None:
-    write_insightface_set(tmp_path, [[_png(0), _png(1)], [_png(2)]])
+    write_record_set(tmp_path, [[_png(0), _png(1)], [_png(2)]])
     lines = (tmp_path / "train.idx").read_text().splitlines(keepends=True)
     for kept in (lines[:3], [*lines[:2], *lines[3:]]):
         (tmp_path / "train.idx").write_text("".join(kept))

@@ -153,7 +153,7 @@ def test_no_fold_shares_an_identity_and_no_image_is_used_twice() -> None:
 
 
 def test_cache_is_reused(small_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "write_insightface_set", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(synthetic, "write_record_set", lambda *_: pytest.fail("drawn again"))
     assert prepare_synthetic(root=small_set.parent, **SMALL_SET) == small_set
 
 
