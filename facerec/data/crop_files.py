@@ -1,23 +1,13 @@
 """Face crops in files: what reading one from disk checks."""
 
-from pathlib import Path
-
 import numpy as np
 
+from facerec.align.photo_reader import decode_rgb, read_bytes
 from facerec.core.errors import DataError
-from facerec.data.decode import decode_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SIZE_PX = (112, 112)
 """Height and width of a crop."""
-
-
-def read_bytes(path: str) -> bytes:
-    """All of a file. Raises DataError, naming it, where it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def read_image(path: str) -> np.ndarray:
