@@ -3,25 +3,34 @@
 import cv2
 import numpy as np
 
-from facerec.align.similarity import TEMPLATE_112, similarity_transform
+from facerec.align.similarity import similarity_transform, template
 from facerec.core.errors import DataError
 
 
-def align_crop(photo: np.ndarray, landmarks: np.ndarray, *, size_px: int = 112) -> np.ndarray:
+def align_crop(photo: np.ndarray, landmarks: np.ndarray, *, size_px: int | tuple[int, int] = 112) -> np.ndarray:
     """Warps a photo so that its landmarks lie on the template: bilinear, black outside the photo.
 
     Args:
         photo: uint8 (H, W, 3).
         landmarks: (5, 2), x and y in pixels, in the order of the template.
-        size_px: height and width of the crop; the template is scaled with it.
+        size_px: height and width of the crop, or its side; the template is scaled with the height (see `template`).
 
     Returns:
-        uint8 (size_px, size_px, 3), channels in the photo's order.
+        uint8 (height, width, 3), channels in the photo's order.
 
     Raises:
-        DataError: the photo is not uint8 (H, W, 3), or the landmarks are not five distinct points.
+        DataError: the photo is not uint8 (H, W, 3) or too large for OpenCV, or the landmarks are not five distinct
+            points.
     """
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
         raise DataError(f"photo is {photo.dtype} {photo.shape}; expected uint8 (height, width, 3)")
-    matrix = similarity_transform(landmarks, TEMPLATE_112 * (size_px / 112))
-    return cv2.warpAffine(photo, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    height_px, width_px = (size_px, size_px) if isinstance(size_px, int) else size_px
+    matrix = similarity_transform(landmarks, template(height_px, width_px))
+    try:
+        return cv2.warpAffine(
+            photo, matrix, (width_px, height_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+        )
+    except cv2.error:  # OpenCV 4 warps no photo with a side beyond 32766 pixels
+        raise DataError(
+            f"photo is {photo.shape[0]} x {photo.shape[1]} pixels, which OpenCV does not warp; make it smaller"
+        ) from None

@@ -1,4 +1,4 @@
-"""Tables of photos: path, identity and, or not, the five landmarks of the face."""
+"""Tables of photos: path, identity and, or not, the five landmarks of the face, and its box."""
 
 import csv
 import math
@@ -13,6 +13,7 @@ from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable, as_int64
 
 LANDMARK_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "x5", "y5")
+BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -26,16 +27,19 @@ class PhotoTable:
         labels: int64 (N,): which of them.
         landmarks: float64 (N, 5, 2), x and y in pixels of the photo: left eye, right eye, nose, left and right mouth
             corner, in the image's left and right; or None.
+        boxes: float64 (N, 4): left, top, width, height of the face, NaN where the line has none; or None.
     """
 
     paths: StringTable
     identities: list[str]
     labels: np.ndarray
     landmarks: np.ndarray | None
+    boxes: np.ndarray | None = None
 
 
 def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None = None) -> PhotoTable:
-    """Reads a CSV (commas) or TSV (tabs) with the header path,identity and, or not, x1,y1 ... x5,y5.
+    """Reads a CSV (commas) or TSV (tabs) with the header path,identity and, or not, x1,y1 ... x5,y5, and box_x,box_y,
+    box_width,box_height (which a line may leave empty).
 
     Other columns are passed over. Relative paths begin at the table's folder.
 
@@ -48,18 +52,20 @@ def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None 
         DataError: the file or a column is missing, or there is no line; or a line does not fit; names the line.
     """
     numbers: dict[str, int] = {}
-    found, paths, points = array("q"), StringTable(), array("d")
-    has_landmarks = False
+    found, paths, points, boxes = array("q"), StringTable(), array("d"), array("d")
+    has_landmarks = has_boxes = False
     for line, row in _rows(path, on_fault):
-        has_landmarks = LANDMARK_COLUMNS[0] in row
+        has_landmarks, has_boxes = LANDMARK_COLUMNS[0] in row, BOX_COLUMNS[0] in row
         file, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
         try:
             if not file or not identity:
                 raise DataError(f"expected a path and an identity, found {file!r} and {identity!r}")
-            points.extend(_landmarks(row) if has_landmarks else ())
+            landmarks, box = _landmarks(row) if has_landmarks else [], _box(row) if has_boxes else []
         except DataError as error:
             _refuse(path, line, str(error), on_fault)
             continue
+        points.extend(landmarks)
+        boxes.extend(box)
         paths.append(file)
         found.append(numbers.setdefault(identity, len(numbers)))
     if not numbers:
@@ -72,6 +78,7 @@ def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None 
         labels=new_number[as_int64(found)],
         paths=paths,
         landmarks=np.frombuffer(points, dtype=np.float64).reshape(-1, 5, 2) if has_landmarks else None,
+        boxes=np.frombuffer(boxes, dtype=np.float64).reshape(-1, 4) if has_boxes else None,
     )
 
 
@@ -88,8 +95,9 @@ def _rows(path: Path, on_fault: Callable[[str, str], None] | None) -> Iterator[t
             reader = csv.DictReader(lines, delimiter=DELIMITERS[path.suffix.lower()])
             columns = set(reader.fieldnames or ())
             missing = {"path", "identity"} - columns
-            if columns.intersection(LANDMARK_COLUMNS):
-                missing |= set(LANDMARK_COLUMNS) - columns
+            for group in (LANDMARK_COLUMNS, BOX_COLUMNS):
+                if columns.intersection(group):
+                    missing |= set(group) - columns
             if missing:
                 raise DataError(
                     f"{path}: the header lacks {', '.join(sorted(missing))}; expected path, identity and, for photos "
@@ -118,4 +126,17 @@ def _landmarks(row: dict[str, str | None]) -> list[float]:
     if not all(map(math.isfinite, numbers)):
         texts = [row[column] for column in LANDMARK_COLUMNS]
         raise DataError(f"expected ten numbers x1, y1 ... x5, y5, found {texts}")
+    return numbers
+
+
+def _box(row: dict[str, str | None]) -> list[float]:
+    texts = [(row[column] or "").strip() for column in BOX_COLUMNS]
+    if not any(texts):
+        return [math.nan] * 4
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
+        raise DataError(f"expected left, top, width and height of a box, or nothing, found {texts}")
     return numbers

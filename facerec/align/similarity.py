@@ -21,6 +21,15 @@ TEMPLATE_112 = np.array(
 TEMPLATE_112.setflags(write=False)
 
 
+def template(height_px: int, width_px: int) -> np.ndarray:
+    """Where the five landmarks lie in a crop of that size: float64 (5, 2), x and y in pixels.
+
+    The template is scaled with the height, and the face stays in the middle of the width: at 112 x 96, the size of
+    SphereFace and CosFace, the five points are those of 112 x 112 shifted by -8 in x.
+    """
+    return TEMPLATE_112 * (height_px / 112) + [(width_px - height_px) / 2, 0.0]
+
+
 def similarity_transform(source_points: ArrayLike, target_points: ArrayLike) -> np.ndarray:
     """The rotation, uniform scale and translation that brings `source_points` closest to `target_points`.
 

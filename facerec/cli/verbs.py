@@ -37,6 +37,14 @@ VERBS = {
         summary="score a model on verification benchmarks",
         examples=("facerec evaluate model=runs/casia_r50_arcface/default 'sets=[lfw.bin,agedb_30.bin]'",),
     ),
+    "align": Verb(
+        module="facerec.cli.align",
+        summary="align photos into face crops, by landmarks from a file or a detector",
+        examples=(
+            "facerec align photos=~/photos detector.weights=face_detection_yunet_2023mar.onnx out=~/crops",
+            "facerec align landmarks=photos.csv out=~/crops",
+        ),
+    ),
     "pack": Verb(
         module="facerec.cli.pack",
         summary="pack face crops into a training set, and pairs of them into a verification set",

@@ -1,24 +1,15 @@
 """Face crops in files: what reading one from disk checks."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 
+from facerec.align.photo_reader import decode_rgb, read_bytes
 from facerec.core.errors import DataError
-from facerec.data.decode import decode_rgb
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SIZE_PX = (112, 112)
 """Height and width of a crop."""
-
-
-def read_bytes(path: str) -> bytes:
-    """All of a file. Raises DataError, naming it, where it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as damaged tables have it
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 def size_of(path: str) -> int:

@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from facerec.core.errors import DataError
+from facerec.core.threads import in_threads
 from facerec.data.crop_files import check_size
 from facerec.data.findings import Findings
-from facerec.data.packing import in_threads
 
 DIGEST_BYTES = 16
 NO_LABEL = -1

@@ -1,25 +1,20 @@
 """Packs a set into InsightFace's record layout, and pairs of it into a verification file."""
 
-import csv
-import io
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
 from facerec.core.atomic_file import atomic_file
+from facerec.core.csv_row import csv_row
 from facerec.core.errors import DataError
 from facerec.core.protocols import Source
+from facerec.core.threads import in_threads
 from facerec.data.identity_names import NAMES_COLUMNS, NAMES_FILE
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_record_set
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 class PackableSource(Source, Protocol):
@@ -65,7 +60,7 @@ def pack_training_set(
     identities = source.identities
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(out / "train.lst") as listed, atomic_file(out / NAMES_FILE) as names:
-        _write_row(names, *NAMES_COLUMNS)
+        names.write(csv_row(*NAMES_COLUMNS))
 
         def crops_of(label: int, crops: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
             number = 0
@@ -73,7 +68,7 @@ def pack_training_set(
                 yield crop
                 listed.write(f"1\t{source.name(index)}\t{new_label[label]}\n".encode("utf-8", "surrogateescape"))
                 number += 1
-            _write_row(names, new_label[label], identities[label], number)
+            names.write(csv_row(new_label[label], identities[label], number))
 
         crops = in_threads(lambda index: (index, source.encoded(index)), samples.tolist(), num_threads=num_threads)
         groups = groupby(crops, key=lambda crop: int(labels[crop[0]]))
@@ -120,24 +115,9 @@ def readable_samples(source: PackableSource, *, num_threads: int) -> tuple[np.nd
 def write_rejected(path: Path, rejected: Iterable[tuple[str, str]]) -> None:
     """A CSV with the columns path and reason."""
     with atomic_file(path) as file:
-        _write_row(file, "path", "reason")
+        file.write(csv_row("path", "reason"))
         for row in rejected:
-            _write_row(file, *row)
-
-
-def in_threads(function: Callable[[Item], Made], items: Iterable[Item], *, num_threads: int) -> Iterator[Made]:
-    """`map`, by several threads that are a few items ahead. Results come in the order of the items."""
-    with ThreadPoolExecutor(num_threads) as pool:
-        ahead: deque[Future[Made]] = deque()
-        try:
-            for item in items:
-                ahead.append(pool.submit(function, item))
-                if len(ahead) > 4 * num_threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+            file.write(csv_row(*row))
 
 
 def _reason(source: PackableSource, index: int) -> str | None:
@@ -146,9 +126,3 @@ def _reason(source: PackableSource, index: int) -> str | None:
     except DataError as error:
         return str(error)
     return None
-
-
-def _write_row(file: BinaryIO, *cells: object) -> None:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    file.write(line.getvalue().encode("utf-8", "surrogateescape"))

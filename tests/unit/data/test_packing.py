@@ -1,7 +1,5 @@
 """What is packed comes back to the byte, from folders, tables and packed sets."""
 
-import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 
 from facerec.core.errors import DataError
-from facerec.data.packing import in_threads, pack_pairs, pack_training_set, readable_samples, write_rejected
+from facerec.data.packing import pack_pairs, pack_training_set, readable_samples, write_rejected
 from facerec.data.pairs import read_pairs
 from facerec.data.recordio import RecordReader
 from facerec.data.sources import RecordSource, open_source
@@ -87,23 +85,3 @@ def test_what_is_no_crop_is_an_error_or_found_beforehand(folders, tmp_path):
     with pytest.raises(DataError, match=r"train\.rec is there already"):
         pack_training_set(source, tmp_path / "set", samples=samples, num_threads=2)
     assert len((tmp_path / "set" / "train.lst").read_text().splitlines()) == 8
-
-
-def test_threads_keep_the_order_work_at_once_and_stay_a_few_items_ahead():
-    taken, running, most_running = [], set(), []
-
-    def items():
-        for item in range(100):
-            taken.append(item)
-            yield item
-
-    def work(item: int) -> int:
-        running.add(threading.get_ident())
-        time.sleep(0.001 * (item % 3))
-        most_running.append(len(running))
-        return item * item
-
-    results = in_threads(work, items(), num_threads=3)
-    assert next(results) == 0 and len(taken) <= 14
-    assert list(results) == [item * item for item in range(1, 100)]
-    assert max(most_running) == 3

@@ -1,0 +1,227 @@
+"""Which faces are to be aligned: photos and identities, from a folder or from lists; and where each crop goes."""
+
+import math
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+import numpy as np
+
+from facerec.align.landmark_files import FaceList
+from facerec.align.photo_reader import PHOTO_SUFFIXES
+from facerec.core.errors import ConfigError, DataError
+from facerec.core.string_table import StringTable, as_int64
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedFaces:
+    """N faces, those of an identity together, identities by their names.
+
+    Attributes:
+        base: the folder that relative paths begin at.
+        paths: of the photos, N; one with several wanted faces occurs several times.
+        identities: the names, sorted.
+        labels: int64 (N,), which of them; never less than the one before.
+        landmarks: float64 (N, 5, 2); or None, where a detector is to find them.
+        boxes: float64 (N, 4): left, top, width, height of the wanted face, NaN where it is not known; or None.
+        left_out: path, reason and detail of what was found and is not wanted.
+    """
+
+    base: Path
+    paths: StringTable
+    identities: list[str]
+    labels: np.ndarray
+    landmarks: np.ndarray | None
+    boxes: np.ndarray | None
+    left_out: list[tuple[str, str, str]]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def faces_in_folder(folder: Path, *, boxes: FaceList | None = None) -> WantedFaces:
+    """One face of every photo below a folder; the sub-folders of the folder are the identities.
+
+    Names that begin with a dot are passed over. Other files than photos are left out, and photos in no sub-folder.
+
+    Raises:
+        DataError: the folder cannot be listed, or no photo has an identity.
+    """
+    paths, identities, left_out = StringTable(), StringTable(), []
+    num_loose = 0
+    for path in _files(folder):
+        parts = PurePath(path).parts
+        if not path.lower().endswith(PHOTO_SUFFIXES):
+            left_out.append((path, "not_image", f"expected a name that ends with {', '.join(PHOTO_SUFFIXES)}"))
+        elif len(parts) == 1:
+            num_loose += 1
+            left_out.append((path, "no_identity", "it lies in no folder of an identity"))
+        else:
+            paths.append(path)
+            identities.append(parts[0])
+    if not len(paths):
+        found = f"{num_loose} photos in no sub-folder" if num_loose else "no photo below it"
+        raise DataError(
+            f"{folder}: {found}. Expected a folder for each identity with its photos in it; or, for photos that lie "
+            "together, identities=<a file>: a table with path,identity, or as CelebA's identity_CelebA.txt"
+        )
+    return _grouped(folder, paths, identities, None, _boxes_of(paths, boxes), left_out)
+
+
+def faces_in_list(
+    faces: FaceList, *, base: Path, identities: FaceList | None = None, boxes: FaceList | None = None
+) -> WantedFaces:
+    """The faces of a list, one of each line.
+
+    An identity is that of the line; where the list has none, that of `identities` for the photo; without those, the
+    first folder of the path. Photos without any are left out. Boxes likewise, those of `boxes` first.
+
+    Raises:
+        ConfigError: both files have identities.
+        DataError: no photo has an identity, or another file names a photo twice, with different values.
+    """
+    names = faces.identities
+    if names is not None and identities is not None:
+        raise ConfigError("identities=...: the list of photos has identities of its own; leave identities out")
+    by_path = {} if identities is None else _by_path(identities, list(identities.identities or ()))
+    paths, kept_names, left_out, kept = StringTable(), StringTable(), [], array("q")
+    for number, path in enumerate(faces.paths):
+        if names is not None:
+            name: str | None = names[number]
+        else:
+            name = by_path.get(path) if identities is not None else _first_folder(path)
+        if name is None:
+            where = (
+                "no line of identities names it" if identities is not None else "it lies in no folder of an identity"
+            )
+            left_out.append((path, "no_identity", where))
+            continue
+        kept.append(number)
+        paths.append(path)
+        kept_names.append(name)
+    if not len(paths):
+        raise DataError(
+            f"none of the {len(faces.paths)} photos listed has an identity (the first is {faces.paths[0]}); give "
+            "identities=<a file>: a table with path,identity, or as CelebA's identity_CelebA.txt"
+        )
+    rows = as_int64(kept)
+    own_boxes = None if faces.boxes is None else faces.boxes[rows]
+    return _grouped(
+        base,
+        paths,
+        kept_names,
+        None if faces.landmarks is None else faces.landmarks[rows],
+        own_boxes if boxes is None else _boxes_of(paths, boxes),
+        left_out,
+    )
+
+
+def crop_names(wanted: WantedFaces, *, suffix: str) -> StringTable:
+    """Where each crop goes, below the folder of the crops: <identity>/<name of the photo><suffix>.
+
+    A name that is taken is lengthened by the photo's folders, then by a number. Names follow from the order of the
+    wanted faces alone. They hold no separator, and none begins with a dot, which would hide it.
+    """
+    names = StringTable()
+    label, taken, folder = -1, set[str](), ""
+    for number, path in enumerate(wanted.paths):
+        if wanted.labels[number] != label:
+            label, taken = int(wanted.labels[number]), set()
+            folder = _safe(wanted.identities[label])
+        stem = next(stem for stem in _stems(path) if stem.casefold() not in taken)
+        taken.add(stem.casefold())
+        names.append(f"{folder}/{stem}{suffix}")
+    return names
+
+
+def _stems(path: str) -> Iterator[str]:
+    parts = [part for part in path.split("/") if part] or ["_"]
+    last, _ = os.path.splitext(parts[-1])
+    long = _safe("_".join([*parts[:-1], last]))
+    yield _safe(last)
+    yield long
+    yield _safe("_".join(parts))
+    number = 2
+    while True:
+        yield f"{long}_{number}"
+        number += 1
+
+
+def _safe(name: str) -> str:
+    """A name for a file; different for different ones."""
+    name = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _grouped(
+    base: Path,
+    paths: StringTable,
+    identities: StringTable,
+    landmarks: np.ndarray | None,
+    boxes: np.ndarray | None,
+    left_out: list[tuple[str, str, str]],
+) -> WantedFaces:
+    names = sorted(set(identities))
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = np.fromiter((numbers[name] for name in identities), dtype=np.int64, count=len(identities))
+    order = labels.argsort(kind="stable")
+    in_order = StringTable()
+    for number in order.tolist():
+        in_order.append(paths[number])
+    return WantedFaces(
+        base=base,
+        paths=in_order,
+        identities=names,
+        labels=labels[order],
+        landmarks=None if landmarks is None else landmarks[order],
+        boxes=None if boxes is None else boxes[order],
+        left_out=left_out,
+    )
+
+
+def _boxes_of(paths: StringTable, boxes: FaceList | None) -> np.ndarray | None:
+    if boxes is None:
+        return None
+    assert boxes.boxes is not None
+    by_path = _by_path(boxes, [tuple(box) for box in boxes.boxes.tolist()])
+    unknown = (math.nan,) * 4
+    return np.array([by_path.get(path, unknown) for path in paths], dtype=np.float64).reshape(-1, 4)
+
+
+def _by_path(faces: FaceList, values: list[Value]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for path, value in zip(faces.paths, values, strict=True):
+        if found.setdefault(path, value) != value:
+            raise DataError(f"{path} has two lines, with {found[path]} and {value}; expected one")
+    return found
+
+
+def _first_folder(path: str) -> str | None:
+    pure = PurePath(path)
+    if len(pure.parts) == 1 or ".." in pure.parts:
+        return None
+    return pure.parent.name if pure.is_absolute() else pure.parts[0]
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Relative paths, a folder's files before its sub-folders, by name; links are followed, once."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be listed ({error.strerror})")
+
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield os.path.relpath(os.path.join(place, name), folder)

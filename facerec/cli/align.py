@@ -1,0 +1,175 @@
+"""`facerec align`: photos into crops, by landmarks from a file or a detector."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.align.alignment import LANDMARKS_FILE, REPORT_FILE, AlignmentCounts, CropSettings, align_photos
+from facerec.align.detectors import open_detector
+from facerec.align.landmark_files import FaceList, read_face_list
+from facerec.align.wanted_faces import WantedFaces, faces_in_folder, faces_in_list
+from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.overrides import key_of, parse_overrides
+from facerec.cli.summary import own_command
+from facerec.core.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignSettings:
+    """The keys of align.yaml that are no section."""
+
+    photos: Path | None
+    landmarks: Path | None
+    identities: Path | None
+    boxes: Path | None
+    out: Path
+    choose: str
+    size: tuple[int, int]
+    format: str
+    jpeg_quality: int
+    num_threads: int | None
+    batch_size: int
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Aligns, and prints what lies where and what was rejected. Returns the exit code."""
+    from tqdm import tqdm
+
+    settings, detector_arguments = _settings(config, overrides)
+    crops = CropSettings(
+        choose=settings.choose,
+        size_px=settings.size,
+        image_format=settings.format,
+        jpeg_quality=settings.jpeg_quality,
+    )
+    _quiet_opencv()
+    detector = None if settings.landmarks is not None else open_detector(**detector_arguments)
+    wanted = _wanted(settings)
+    described: dict[str, Any] = {
+        key: _sha256(path)
+        for key in ("landmarks", "identities", "boxes")
+        if (path := getattr(settings, key)) is not None
+    }
+    if detector is not None:
+        described["detector"] = {
+            "weights": _sha256(detector.network.path),
+            "min_score": detector.min_score,
+            "max_overlap": detector.max_overlap,
+            "longest_side_px": detector.longest_side_px,
+            "mirrored": detector.mirrored,
+        }
+    with tqdm(total=len(wanted), unit="photos", disable=None) as bar:
+        counts = align_photos(
+            wanted,
+            out=settings.out,
+            detector=detector,
+            crops=crops,
+            described=described,
+            num_threads=settings.num_threads or os.cpu_count() or 1,
+            batch_size=settings.batch_size,
+            on_progress=bar.update,
+        )
+    _tell(settings, counts)
+    if not counts.num_aligned:
+        raise DataError(f"no crop: all {counts.num_wanted} were rejected; see {(settings.out / REPORT_FILE).resolve()}")
+    return 0
+
+
+def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, dict[str, Any]]:
+    """The keys, and the arguments of the detector."""
+    check_keys(config, {"detector", *AlignSettings.__dataclass_fields__})
+    values: Any = OmegaConf.to_container(config)
+    detector = values.pop("detector")
+    settings = AlignSettings(**check_arguments(AlignSettings, values, section=""))
+    for key in ("num_threads", "batch_size"):
+        if (number := getattr(settings, key)) is not None and number < 1:
+            raise ConfigError(f"{key}={number}; expected 1 or more")
+    has_weights = detector["weights"] is not None
+    if (settings.landmarks is not None) == has_weights:
+        raise ConfigError(
+            "give landmarks=<a file>, or detector.weights=<an .onnx of YuNet or SCRFD>, one of the two; "
+            f"found {'both' if has_weights else 'neither'}"
+        )
+    if settings.photos is None and settings.landmarks is None and settings.identities is None:
+        raise ConfigError("photos is not set; give photos=<a folder with a folder of photos per identity>")
+    _refuse_unread(settings, {key_of(override): override.input_line for override in parse_overrides(overrides)})
+    return settings, check_arguments(open_detector, detector, section="detector") if has_weights else {}
+
+
+def _refuse_unread(settings: AlignSettings, given: dict[str, str | None]) -> None:
+    """What the other keys leave without a meaning."""
+    of_detector = {
+        key for key in given if key.split(".")[0] in ("detector", "choose", "boxes") and key != "detector.weights"
+    }
+    if settings.landmarks is not None and of_detector:
+        key = min(of_detector)
+        raise ConfigError(f"{given[key]}: landmarks={settings.landmarks} needs no detector; leave {key} out")
+    if settings.boxes is not None and settings.choose != "nearest_box":
+        raise ConfigError(
+            f"boxes={settings.boxes} is read with choose=nearest_box only; choose that, or leave boxes out"
+        )
+    if settings.format == "png" and "jpeg_quality" in given:
+        raise ConfigError(f"{given['jpeg_quality']}: format=png has no quality; leave jpeg_quality out")
+
+
+def _wanted(settings: AlignSettings) -> WantedFaces:
+    boxes = None if settings.boxes is None else _with("boxes", settings.boxes)
+    identities = None if settings.identities is None else _with("identities", settings.identities)
+    if settings.photos is not None and not settings.photos.is_dir():
+        found = "it is a file" if settings.photos.exists() else "there is no such folder"
+        raise DataError(f"photos={settings.photos}: {found}; expected the folder of the photos")
+    if settings.landmarks is not None:
+        listed = _with("landmarks", settings.landmarks)
+        return faces_in_list(listed, base=settings.photos or settings.landmarks.parent, identities=identities)
+    if settings.identities is not None:
+        assert identities is not None
+        return faces_in_list(identities, base=settings.photos or settings.identities.parent, boxes=boxes)
+    assert settings.photos is not None
+    if settings.photos.resolve() in (settings.out.resolve(), *settings.out.resolve().parents):
+        raise ConfigError(
+            f"out={settings.out} lies in photos={settings.photos}, where it would be an identity; move it"
+        )
+    return faces_in_folder(settings.photos, boxes=boxes)
+
+
+def _with(key: str, path: Path) -> FaceList:
+    """A list that has what the key is for."""
+    faces = read_face_list(path)
+    if getattr(faces, key) is None:
+        hints = {
+            "landmarks": "x1, y1 ... x5, y5. To detect them: identities=<this file> detector.weights=<an .onnx>",
+            "identities": "path and identity",
+            "boxes": "box_x, box_y, box_width, box_height",
+        }
+        raise DataError(f"{key}={path}: it has no {key}; expected {hints[key]}")
+    return faces
+
+
+def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
+    out = settings.out.resolve()
+    before = f", {counts.num_done_before} of them before" if counts.num_done_before else ""
+    print(f"aligned      {counts.num_aligned} of {counts.num_wanted} faces{before}, in {out}")
+    lost = f", and {counts.num_lost_identities} without any crop" if counts.num_lost_identities else ""
+    print(f"identities   {counts.num_identities}{lost}")
+    print(f"landmarks    {out / LANDMARKS_FILE}")
+    if counts.num_rejected:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in counts.num_rejected.items())
+        print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
+    if counts.num_aligned and settings.size == (112, 112):
+        print(f"next         {own_command()} pack data.root={out} split.val_identities=0.1 pairs=auto out=<folder>")
+
+
+def _quiet_opencv() -> None:
+    """What it prints of a damaged photo stands in the report."""
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

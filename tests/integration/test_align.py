@@ -1,0 +1,176 @@
+"""`facerec align` as a user runs it: good input, bad input, and a process that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facerec.align.photo_table import LANDMARK_COLUMNS, read_photo_table
+from tests.unit.align.tiny_detectors import landmarks_at, white_squares, write_scrfd, write_yunet
+
+TEN = "69 109 106 113 77 142 73 152 108 154"
+CELEBA_HEADER = (
+    "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+)
+OVERRIDES = ["detector.longest_side_px=160", "detector.mirrored=false", "num_threads=2"]
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    """Two people, and one photo without a face; with files beside it, in the folder that the test runs in."""
+    monkeypatch.chdir(tmp_path)
+    for name, places in {
+        "Ann/1.png": [(32, 24)], "Ann/2.png": [(48, 32), (112, 48)], "Ann/none.png": [], "Bob/1.png": [(72, 40)],
+    }.items():  # fmt: skip
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), white_squares(96, 160, *places))
+    write_yunet(tmp_path / "yunet.onnx")
+    write_scrfd(tmp_path / "scrfd.onnx")
+    (tmp_path / "boxes.csv").write_text(
+        "path,identity,box_x,box_y,box_width,box_height\nAnn/1.png,Ann,24,16,24,32\nAnn/2.png,Ann,104,40,24,32\n"
+    )
+    (tmp_path / "marks.csv").write_text(
+        f"path,identity,{','.join(LANDMARK_COLUMNS)}\nAnn/1.png,A,{TEN.replace(' ', ',')}\n"
+    )
+    (tmp_path / "names.txt").write_text("Ann/1.png 17\nBob/1.png 4\n")
+    (tmp_path / "celeba.txt").write_text(f"1\n{CELEBA_HEADER}\nAnn/1.png {TEN}\n")
+    return tmp_path / "photos"
+
+
+def written(out: Path) -> dict[str, bytes]:
+    files = (path for path in out.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("weights", ["yunet.onnx", "scrfd.onnx"])
+def test_detector_aligns_a_folder_and_reports(weights, photos, command, tmp_path):
+    given = ["align", "photos=photos", f"detector.weights={weights}", "out=crops", *OVERRIDES]
+    code, printed = command(*given)
+    assert code == 0, printed
+    assert f"aligned      3 of 4 faces, in {tmp_path}/crops" in printed and "identities   2\n" in printed
+    assert f"rejected     1 no_face; listed in {tmp_path}/crops/report.csv" in printed
+    assert "pack data.root=" in printed
+    report = (tmp_path / "crops" / "report.csv").read_text().splitlines()
+    assert report[1:] == [f"{photos}/Ann/none.png,Ann,no_face,the detector finds no face"]
+    assert sorted(path.name for path in (tmp_path / "crops" / "Ann").iterdir()) == ["1.jpg", "2.jpg"]
+    found = read_photo_table(tmp_path / "crops" / "landmarks.csv").landmarks
+    np.testing.assert_allclose(found, [landmarks_at(32, 24), landmarks_at(48, 32), landmarks_at(72, 40)], atol=1e-3)
+    code, printed = command(*given)
+    assert code == 0 and "3 of 4 faces, 4 of them before" in printed
+
+
+@pytest.mark.parametrize(("rule", "place"), [("central", (72, 24)), ("nearest_box", (112, 48))])
+def test_rule_chooses_the_face(rule, place, photos, command, tmp_path):
+    cv2.imwrite(str(photos / "Ann" / "2.png"), white_squares(96, 160, (8, 24), (72, 24), (112, 48)))
+    boxes = ["boxes=boxes.csv"] if rule == "nearest_box" else []
+    given = ["align", "photos=photos", "detector.weights=scrfd.onnx", "out=crops", f"choose={rule}", *boxes, *OVERRIDES]
+    assert command(*given)[0] == 0
+    table = read_photo_table(tmp_path / "crops" / "landmarks.csv")
+    assert table.landmarks is not None
+    (index,) = (i for i, path in enumerate(table.paths) if path.endswith("Ann/2.png"))
+    np.testing.assert_allclose(table.landmarks[index], landmarks_at(*place), atol=1e-3)
+
+
+def test_celebas_lists_align_photos_that_lie_together(photos, command, tmp_path):
+    code, printed = command(
+        "align", "photos=photos", "landmarks=celeba.txt", "identities=names.txt", "out=crops",
+        "size=[112,96]", "format=png",
+    )  # fmt: skip
+    assert code == 0 and "aligned      1 of 1 faces" in printed and "pack" not in printed, printed
+    assert cv2.imread(str(tmp_path / "crops" / "17" / "1.png")).shape == (112, 96, 3)
+
+
+def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, command, tmp_path):
+    given = ["align", "photos=photos", "identities=names.txt", "detector.weights=yunet.onnx", "out=crops", *OVERRIDES]
+    code, printed = command(*given)
+    assert code == 0 and "aligned      2 of 2 faces" in printed, printed
+    assert sorted(path.name for path in (tmp_path / "crops").iterdir() if path.is_dir()) == [".align", "17", "4"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "give landmarks=<a file>, or detector.weights="),
+        (["detector.weights=yunet.onnx", "landmarks=marks.csv"], "one of the two; found both"),
+        (["detector.weights=marks.csv"], "marks.csv: opencv does not run it"),
+        (["detector.weights=yunet.onnx", "photos=nowhere"], "photos=nowhere: there is no such folder"),
+        (["detector.weights=yunet.onnx", "photos=photos/Ann"], "3 photos in no sub-folder"),
+        (["detector.weights=yunet.onnx", "photos=null"], "photos is not set"),
+        (["detector.weights=yunet.onnx", "out=photos/crops"], "out=photos/crops lies in photos=photos"),
+        (["detector.weights=yunet.onnx", "out=."], "is there already, and not of facerec align"),
+        (["detector.weights=yunet.onnx", "choose=biggest"], "choose=biggest; expected one of largest"),
+        (["detector.weights=yunet.onnx", "choose=nearest_box"], "choose=nearest_box needs boxes"),
+        (["detector.weights=yunet.onnx", "boxes=boxes.csv"], "boxes=boxes.csv is read with choose=nearest_box only"),
+        (["detector.weights=yunet.onnx", "choose=nearest_box", "boxes=names.txt"], "it has no boxes; expected box_x"),
+        (["detector.weights=yunet.onnx", "identities=celeba.txt"], "identities=celeba.txt: it has no identities"),
+        (["detector.weights=yunet.onnx", "size=112"], "size"),
+        (["detector.weights=yunet.onnx", "format=png", "jpeg_quality=90"], "format=png has no quality"),
+        (["detector.weights=yunet.onnx", "num_threads=0"], "num_threads=0; expected 1 or more"),
+        (["detector.weights=yunet.onnx", "detector.mirored=true"], "detector.mirored: no such key; did you mean"),
+        (["detector.weights=yunet.onnx", "detector.longest_side_px=640.5"], "detector.longest_side_px=640.5"),
+        (["landmarks=marks.csv", "choose=central"], "choose=central: landmarks=marks.csv needs no detector"),
+        (["landmarks=marks.csv", "detector.mirrored=false"], "needs no detector; leave detector.mirrored out"),
+        (["landmarks=marks.csv", "identities=names.txt"], "the list of photos has identities of its own"),
+        (["landmarks=names.txt"], "landmarks=names.txt: it has no landmarks; expected x1"),
+    ],
+)
+def test_what_cannot_work_is_refused(given, message, photos, command, tmp_path):
+    code, printed = command(
+        "align", "out=crops", *given, *(["photos=photos"] if "photos=" not in " ".join(given) else [])
+    )
+    assert code == 2 and message in printed and "Traceback" not in printed and printed.count("error: ") == 1, printed
+    assert not (tmp_path / "crops").exists()
+
+
+def test_set_without_any_face_is_an_error_with_a_report(photos, command, tmp_path):
+    code, printed = command(
+        "align", "photos=photos", "detector.weights=yunet.onnx", "detector.min_score=1", "out=crops", *OVERRIDES
+    )
+    assert code == 2 and "no crop: all 4 were rejected; see" in printed and "4 no_face" in printed
+    assert len((tmp_path / "crops" / "report.csv").read_text().splitlines()) == 5
+
+
+def test_same_command_with_another_setting_is_refused(photos, command, tmp_path):
+    given = ["align", "photos=photos", "landmarks=marks.csv", "out=crops"]
+    assert command(*given)[0] == 0
+    before = written(tmp_path / "crops")
+    code, printed = command(*given, "jpeg_quality=90")
+    assert code == 2 and "jpeg_quality: 95 before, 90 now" in printed and "give another folder" in printed
+    (tmp_path / "marks.csv").write_text((tmp_path / "marks.csv").read_text().replace("69", "70"))
+    code, printed = command(*given)
+    assert code == 2 and "landmarks: " in printed and written(tmp_path / "crops") == before
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_files(photos, tmp_path):
+    for number in range(150):
+        cv2.imwrite(str(photos / "Bob" / f"more {number}.png"), white_squares(96, 160, (8 + 8 * (number % 16), 40)))
+    command = [
+        sys.executable, "-m", "facerec", "align", "photos=photos", "detector.weights=yunet.onnx", "batch_size=2",
+        *OVERRIDES,
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = subprocess.Popen(
+        [*command, "out=killed"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    journal = tmp_path / "killed" / ".align" / "journal.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not journal.exists() or journal.stat().st_size < 8_000):
+        time.sleep(0.001)
+    started.send_signal(signal.SIGKILL)
+    started.communicate()
+    assert started.returncode == -signal.SIGKILL and not (tmp_path / "killed" / "landmarks.csv").exists()
+    num_done = journal.read_bytes().count(b"\n")
+    assert 10 < num_done < 150
+    for out in ("killed", "whole"):
+        done = subprocess.run([*command, f"out={out}"], env=environment, capture_output=True, text=True, check=True)
+        assert "aligned      153 of 154 faces" in done.stdout
+        if out == "killed":
+            assert f"faces, {num_done} of them before" in done.stdout
+    assert written(tmp_path / "killed") == written(tmp_path / "whole")

@@ -1,0 +1,94 @@
+"""Photos of every format give the pixels that Pillow gives, turned upright."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from facerec.align.photo_reader import decode_rgb, encode_png, read_bytes
+from facerec.core.errors import DataError
+from facerec.data import decode
+
+ORIENTATION = 0x112
+
+
+def smooth(height: int = 40, width: int = 56) -> np.ndarray:
+    """A photo without sharp edges, so that a codec's losses stay small; no row or column like another."""
+    noise = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+
+
+PHOTO = Image.fromarray(smooth())
+ALPHA = PHOTO.copy()
+ALPHA.putalpha(PHOTO.convert("L"))
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def as_pillow_reads(content: bytes) -> np.ndarray:
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (PHOTO, "JPEG"), (PHOTO, "PNG"), (PHOTO, "WEBP"), (PHOTO, "TIFF"), (PHOTO, "BMP"), (PHOTO, "GIF"),
+        (PHOTO.convert("L"), "JPEG"), (PHOTO.convert("L"), "PNG"), (PHOTO.convert("1"), "PNG"),
+        (PHOTO.convert("P"), "PNG"), (ALPHA, "PNG"), (ALPHA, "WEBP"), (ALPHA.convert("LA"), "PNG"),
+        (PHOTO.convert("CMYK"), "JPEG"), (PHOTO.convert("CMYK"), "TIFF"),
+    ],
+)  # fmt: skip
+def test_photo_has_the_pixels_that_pillow_gives(image, kind):
+    content = encoded(image, kind)
+    found = decode_rgb(content, where="")
+    assert found.dtype == np.uint8 and found.shape == (40, 56, 3) and found.flags.c_contiguous
+    # CMYK is converted by another formula: one level
+    assert np.abs(found.astype(int) - as_pillow_reads(content)).max() <= 1
+    if image.mode == "L":
+        assert (found == found[:, :, :1]).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bits_are_scaled_not_clipped(channels):
+    values = np.arange(40 * 56 * 3).reshape(40, 56, 3) * 9 % 65536
+    pixels = np.dstack([values, values[:, :, :1]]).astype(np.uint16)[:, :, :channels]
+    found = decode_rgb(cv2.imencode(".png", pixels)[1].tobytes(), where="")
+    expected = pixels[:, :, 2::-1] if channels > 1 else pixels.repeat(3, axis=2)
+    assert np.abs(found - expected / 257).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photo_is_turned_upright(orientation, kind):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    content = encoded(PHOTO, kind, exif=exif)
+    found = decode_rgb(content, where="")
+    assert found.shape == ((40, 56, 3) if orientation < 5 else (56, 40, 3))
+    np.testing.assert_array_equal(found, as_pillow_reads(content))
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, -40])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_damaged_photo_is_named(kind, kept):
+    with pytest.raises(DataError, match=r"^a\.jpg: \d+ bytes that do not decode"):
+        decode_rgb(encoded(PHOTO, kind)[:kept], where="a.jpg")
+
+
+def test_png_gives_the_pixels_back():
+    np.testing.assert_array_equal(decode_rgb(encode_png(smooth()), where=""), smooth())
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.jpg: cannot be read \(No such file"):
+        read_bytes(tmp_path / "nowhere.jpg")
+
+
+def test_sets_of_crops_are_read_by_the_same_reader():
+    assert decode.decode_rgb is decode_rgb

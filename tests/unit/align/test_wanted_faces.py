@@ -1,0 +1,124 @@
+"""Which faces are wanted, and where their crops go."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facerec.align.landmark_files import FaceList
+from facerec.align.wanted_faces import WantedFaces, crop_names, faces_in_folder, faces_in_list
+from facerec.core.errors import ConfigError, DataError
+from facerec.core.string_table import StringTable
+
+
+def table(texts) -> StringTable:
+    found = StringTable()
+    for text in texts:
+        found.append(text)
+    return found
+
+
+def listed(paths, identities=None, **more) -> FaceList:
+    return FaceList(paths=table(paths), identities=None if identities is None else table(identities), **more)
+
+
+def touched(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def pairs(wanted: WantedFaces) -> list[tuple[str, str]]:
+    return [(wanted.identities[label], path) for label, path in zip(wanted.labels, wanted.paths, strict=True)]
+
+
+def test_sub_folders_are_identities_and_the_rest_is_told(tmp_path):
+    names = ("Zoe/2.jpg", "Ann/b/1.PNG", "Ann/a.webp", "Ann/x.heic", "loose.jpg", ".hidden/a.jpg", "Zoe/.a.jpg")
+    wanted = faces_in_folder(touched(tmp_path, *names))
+    assert pairs(wanted) == [("Ann", "Ann/a.webp"), ("Ann", "Ann/b/1.PNG"), ("Zoe", "Zoe/2.jpg")]
+    assert sorted((path, reason) for path, reason, _ in wanted.left_out) == [
+        ("Ann/x.heic", "not_image"),
+        ("loose.jpg", "no_identity"),
+    ]
+
+
+def test_links_are_followed_once(tmp_path):
+    touched(tmp_path / "photos", "Ann/1.jpg")
+    touched(tmp_path / "elsewhere", "2.jpg")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "photos" / "Bob")
+    os.symlink(tmp_path / "photos", tmp_path / "photos" / "Ann" / "loop")
+    assert pairs(faces_in_folder(tmp_path / "photos")) == [("Ann", "Ann/1.jpg"), ("Bob", "Bob/2.jpg")]
+
+
+def test_boxes_go_to_their_photos(tmp_path):
+    boxes = listed(["Zoe/2.jpg", "none.jpg"], boxes=np.array([[1.0, 2, 3, 4], [9, 9, 9, 9]]))
+    wanted = faces_in_folder(touched(tmp_path, "Zoe/2.jpg", "Ann/1.jpg"), boxes=boxes)
+    assert wanted.boxes is not None
+    np.testing.assert_array_equal(wanted.boxes, [[np.nan] * 4, [1, 2, 3, 4]])
+
+
+@pytest.mark.parametrize(("names", "message"), [(("1.jpg", "2.jpg"), "2 photos in no sub-folder"), ((), "no photo")])
+def test_folder_without_identities_is_refused_with_the_ways_out(names, message, tmp_path):
+    with pytest.raises(DataError, match=f"{message}.*identities="):
+        faces_in_folder(touched(tmp_path, *names))
+
+
+def test_list_is_grouped_by_identity_with_its_landmarks():
+    landmarks = np.arange(40.0).reshape(4, 5, 2)
+    faces = listed(["c.jpg", "a.jpg", "b.jpg", "a.jpg"], ["Zoe", "Ann", "Zoe", "Bob"], landmarks=landmarks)
+    wanted = faces_in_list(faces, base=Path("/photos"))
+    assert pairs(wanted) == [("Ann", "a.jpg"), ("Bob", "a.jpg"), ("Zoe", "c.jpg"), ("Zoe", "b.jpg")]
+    np.testing.assert_array_equal(wanted.landmarks, landmarks[[1, 3, 0, 2]])  # type: ignore[arg-type]
+
+
+def test_identities_come_from_another_file_or_the_first_folder():
+    faces = listed(["1.jpg", "2.jpg", "3.jpg"])
+    wanted = faces_in_list(faces, base=Path(), identities=listed(["3.jpg", "1.jpg"], ["7", "5"]))
+    assert pairs(wanted) == [("5", "1.jpg"), ("7", "3.jpg")]
+    assert wanted.left_out == [("2.jpg", "no_identity", "no line of identities names it")]
+    wanted = faces_in_list(listed(["Ann/x/1.jpg", "/set/Bob/1.jpg", "loose.jpg", "../Eve/1.jpg"]), base=Path())
+    assert pairs(wanted) == [("Ann", "Ann/x/1.jpg"), ("Bob", "/set/Bob/1.jpg")]
+    assert [path for path, *_ in wanted.left_out] == ["loose.jpg", "../Eve/1.jpg"]
+
+
+def test_lists_that_contradict_are_refused():
+    with pytest.raises(ConfigError, match="identities of its own"):
+        faces_in_list(listed(["1.jpg"], ["Ann"]), base=Path(), identities=listed(["1.jpg"], ["Bob"]))
+    with pytest.raises(DataError, match=r"1\.jpg has two lines, with Ann and Bob"):
+        faces_in_list(listed(["1.jpg"]), base=Path(), identities=listed(["1.jpg"] * 2, ["Ann", "Bob"]))
+    with pytest.raises(DataError, match=r"none of the 1 photos listed has an identity \(the first is 1.jpg\)"):
+        faces_in_list(listed(["1.jpg"]), base=Path())
+
+
+def names_of(paths, identities) -> list[str]:
+    return list(crop_names(faces_in_list(listed(paths, identities), base=Path()), suffix=".jpg"))
+
+
+def test_crop_keeps_the_name_of_its_photo_unless_that_is_taken():
+    paths = ["Ann/1.jpg", "Ann/1.png", "Ann/old/1.jpg", "Ann/1.png", "x/1.jpg", "Ann/A.b.jpeg"]
+    assert names_of(paths, ["Ann"] * 4 + ["Bob"] + ["Ann"]) == [
+        "Ann/1.jpg",
+        "Ann/Ann_1.jpg",
+        "Ann/Ann_old_1.jpg",
+        "Ann/Ann_1.png.jpg",
+        "Ann/A.b.jpg",
+        "Bob/1.jpg",
+    ]
+
+
+def test_names_stay_in_the_folder_and_visible():
+    assert names_of(["../../x/..jpg", ".a.jpg"], ["../../etc", "."]) == ["%2E/%2Ea.jpg", "%2E.%2F..%2Fetc/%2E.jpg.jpg"]
+
+
+@given(st.lists(st.tuples(st.text("aA./%", min_size=1, max_size=4), st.text("a./%", min_size=1, max_size=3))))
+def test_every_face_has_a_crop_of_its_own(faces):
+    if not faces:
+        return
+    names = names_of([path for path, _ in faces], [identity for _, identity in faces])
+    assert len({name.casefold() for name in names}) == len(faces)
+    for name in names:
+        assert name.count("/") == 1 and not any(part.startswith(".") for part in name.split("/"))
