@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from facerec.align.alignment import CropSettings, align_photos
 from facerec.align.crops import align_crop
@@ -113,6 +114,27 @@ def test_table_of_landmarks_gives_the_same_crops_on_the_fly(image_format, photos
     assert [(tmp_path / "again" / path.relative_to(out)).read_bytes() for path in crops] == [
         path.read_bytes() for path in crops
     ]
+
+
+def test_photo_of_any_format_gives_the_same_crop_in_advance_and_on_the_fly(tmp_path):
+    folder = tmp_path / "photos" / "Ann"
+    folder.mkdir(parents=True)
+    photo, exif = Image.fromarray(pixels(0) | 1), Image.Exif()
+    exif[0x112] = 6  # turned by a quarter
+    photo.save(folder / "turned.jpg", exif=exif)
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    photo.convert("L").save(folder / "grey.jpg")
+    photo.convert("RGBA").save(folder / "alpha.png")
+    cv2.imwrite(str(folder / "deep.png"), pixels(0).astype(np.uint16) * 257)
+    align_photos(faces_in_folder(tmp_path / "photos"), out=tmp_path / "out", detector=OwnDetector())
+    source = open_source(str(tmp_path / "out" / "landmarks.csv"))
+    assert isinstance(source, ListSource)
+    names = [Path(source.name(index)).stem for index in range(len(source))]
+    assert names == ["alpha", "cmyk", "deep", "grey", "turned"]
+    crops = [(tmp_path / "out" / "Ann" / f"{name}.jpg").read_bytes() for name in names]
+    assert [source.encoded(index) for index in range(5)] == crops
+    upright = align_crop(np.rot90(pixels(0) | 1, k=-1), np.round(POINTS + [4, 5], 3))
+    assert np.abs(decode_rgb(crops[4], where="").astype(int) - upright).mean() < 4  # two JPEGs between them
 
 
 def test_what_is_rejected_is_listed_with_its_reason(photos, tmp_path):

@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from facerec.align.crops import align_crop
 from facerec.align.photo_table import read_photo_table
-from facerec.align.similarity import TEMPLATE_112, similarity_transform
+from facerec.align.similarity import TEMPLATE_112, similarity_transform, template
 from facerec.core.errors import DataError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
@@ -85,13 +86,29 @@ def test_crop_is_black_outside_the_photo() -> None:
     assert (crop[:, 93:] == 0).all()
 
 
+def test_crop_of_112_x_96_is_the_middle_of_that_of_112_x_112() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (150, 150, 3), dtype=np.uint8)
+    whole = align_crop(photo, TEMPLATE_112 + 17)
+    np.testing.assert_array_equal(align_crop(photo, TEMPLATE_112 + 17, size_px=(112, 96)), whole[:, 8:104])
+    np.testing.assert_array_equal(align_crop(photo, TEMPLATE_112 + 17, size_px=(112, 112)), whole)
+    np.testing.assert_array_equal(template(112, 96), TEMPLATE_112 - [8, 0])
+
+
+def test_photo_that_opencv_does_not_warp_is_named(monkeypatch) -> None:
+    def refuse(*arguments, **options):
+        raise cv2.error("src.cols < SHRT_MAX")
+
+    monkeypatch.setattr(cv2, "warpAffine", refuse)
+    with pytest.raises(DataError, match="photo is 20 x 30 pixels, which OpenCV does not warp"):
+        align_crop(np.zeros((20, 30, 3), dtype=np.uint8), TEMPLATE_112)
+
+
 def test_photo_that_is_not_uint8_rgb_is_refused() -> None:
     with pytest.raises(DataError, match="uint8"):
         align_crop(np.zeros((112, 112)), TEMPLATE_112)
 
 
 def test_real_photos_land_on_the_template_within_3_px_rms() -> None:
-    cv2 = pytest.importorskip("cv2")
     data = Path(os.environ.get("FACEREC_TEST_DATA", PROJECT_ROOT.parent / "shared" / "data"))
     table = data / "lfw_photos" / "landmarks.csv"
     if not table.is_file():
