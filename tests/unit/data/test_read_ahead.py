@@ -43,7 +43,7 @@ def test_every_sample_is_told_before_it_is_read_in_the_order_of_the_file(first_s
     for number, told in enumerate(source.told):  # 10 samples are mixed: 2 steps
         steps = range(first_step + 2 * number, first_step + 2 * number + 2)
         assert set(told) == {index for step in steps for index in loader.sampler.indices(step).tolist()}
-    assert len(source.told) == 7  # one more than was read
+    assert len(source.told) in (6, 7)  # all that was read; the next stretch is given up if the end comes first
 
 
 def test_nothing_is_told_of_a_global_shuffle():
