@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Feeds damaged files to the readers of records, indices, verification sets and tables, for as long as it is told.
+"""Feeds damaged files to the readers of records, indices, verification sets and lists, for as long as it is told.
 
     scripts/fuzz_readers.py --minutes 10
 
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.landmark_files import read_face_list
 from facerec.align.photo_table import read_photo_table
 from facerec.core.errors import DataError
 from facerec.data.decode import encode_jpeg
@@ -77,6 +78,25 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
     )
     (folder / "identities.csv").write_text("label,identity,num_images\n0,Ann,3\n1,Bob,2\n2,Cid,3\n")
     (folder / "pairs.csv").write_text("path1,path2,is_same\na/1.jpg,a/2.jpg,1\na/1.jpg,b/1.jpg,0\n")
+    (folder / "faces.lst").write_text(
+        "\n".join("\t".join(["0", f"p{i}/{i}.jpg", f"id{i % 3}", *map(str, range(3, 17))]) for i in range(6)) + "\n"
+    )
+    points = " ".join(
+        f"{name}_{axis}" for name in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"
+    )
+    lines = [f"{i:06d}.jpg {' '.join(map(str, range(10)))}" for i in range(6)]
+    (folder / "list_landmarks.txt").write_text("\n".join(["6", points, *lines]) + "\n")
+    (folder / "list_bbox.txt").write_text("2\nimage_id x_1 y_1 width height\n1.jpg 95 71 226 313\n2.jpg 0 0 0 0\n")
+    (folder / "identities.txt").write_text("000001.jpg 2880\n000002.jpg 2937\n")
+    lists = {
+        name: (lambda path: void(read_face_list(path)), folder / file, "")
+        for name, file in {
+            "InsightFace .lst": "faces.lst",
+            "list_landmarks": "list_landmarks.txt",
+            "list_bbox": "list_bbox.txt",
+            "identity_CelebA": "identities.txt",
+        }.items()
+    }
     return {
         ".rec": (read_records, folder / "set", "train.rec"),
         ".idx": (read_records, folder / "set", "train.idx"),
@@ -92,6 +112,7 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
         ),
         "pairs.txt": (lambda path: void(read_pair_list(path)), folder / "pairs.txt", ""),
         "pairs .csv": (lambda path: void(read_pair_list(path)), folder / "pairs.csv", ""),
+        **lists,
     }
 
 
@@ -172,8 +193,8 @@ def main() -> int:
                 print(f"FAULT {kind}: {type(error).__name__}: {error} ({kept})", file=sys.stderr)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-    for kind, number in counts.items():
-        print(f"{kind:<14} {number:>8,} damaged files, {refused[kind]:>8,} refused with DataError, the others read")
+    for kind, number in sorted(counts.items()):
+        print(f"{kind:<16} {number:>8,} damaged files, {refused[kind]:>8,} refused with DataError, the others read")
     print(f"{sum(counts.values()):,} in {arguments.minutes:g} minutes, seed {arguments.seed}: {num_faults} faults")
     return 1 if num_faults else 0
 

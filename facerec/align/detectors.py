@@ -113,10 +113,9 @@ class OnnxDetector:
         height, width = self._canvas_px(*view.shape[:2])
         canvas = np.zeros((height, width, 3), dtype=np.uint8)
         canvas[: view.shape[0], : view.shape[1]] = view
+        outputs = self.network(self.kind.prepare(canvas))
         try:
-            every = self.kind.decode(
-                self.network(self.kind.prepare(canvas)), self.network.output_names, (height, width)
-            )
+            every = self.kind.decode(outputs, self.network.output_names, (height, width))
         except ModelError as error:
             raise ModelError(f"{self.network.path}: {error}") from None
         sure = np.flatnonzero(every.scores >= self.min_score)

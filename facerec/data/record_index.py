@@ -1,5 +1,6 @@
 """The index (`.idx`) of a record file: lines of key, tab, offset. Large ones are read once, and mapped from then on."""
 
+import mmap
 import os
 import warnings
 from array import array
@@ -181,5 +182,7 @@ def _sorted(path: Path, keys: np.ndarray, offsets: np.ndarray) -> RecordIndex:
 
 
 def _of_stored(stored: np.ndarray) -> RecordIndex:
-    """Of the offsets, the first key and the row that lies last, int64 (N + 2,)."""
+    """Of the offsets, the first key and the row that lies last, int64 (N + 2,); a mapped one is read by the page."""
+    if isinstance(stored.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
+        stored.base.madvise(mmap.MADV_RANDOM)  # by default each random access has hundreds of kB fetched
     return RecordIndex(offsets=stored[:-2], keys=None, first_key=int(stored[-2]), last_row=int(stored[-1]))

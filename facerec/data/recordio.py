@@ -24,8 +24,9 @@ WHOLE, FIRST, MIDDLE, LAST = 0, 1, 2, 3
 _FRAME = struct.Struct("<4sI")
 _HEADER = struct.Struct("<IfQQ")
 _MAX_PART_BYTES = (1 << 29) - 1
-# One read fetches the frame and, for a 112 x 112 JPEG, the whole record with it.
+# What is fetched first of a record whose size the index does not tell: all of it, for a 112 x 112 JPEG.
 _FIRST_READ_BYTES = 16 * 1024
+_MOST_FIRST_READ_BYTES = 1 << 20
 # The start of a frame as one row of an array, as far as the first label of a record that has several.
 _HEAD = np.dtype(
     [("magic", "<u4"), ("part", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "<u8", 2), ("label_0", "<f4")]
@@ -156,7 +157,9 @@ class RecordReader:
 
     def read_to_end(self, row: int) -> tuple[bytes, int]:
         """The record's bytes as `read` gives them, and the first byte of the file after them, where the next begins."""
-        part, data, next_start = self._read_part(row, int(self.offsets[row]))
+        part, data, next_start = self._read_part(
+            row, int(self.offsets[row]), first_read_bytes=self._expected_bytes(row)
+        )
         if part == WHOLE:
             return data, next_start
         pieces, expected = [data], FIRST
@@ -222,11 +225,18 @@ class RecordReader:
             labels[i] = self.record(start + int(i)).labels[0]
         return labels
 
-    def _read_part(self, row: int, start: int) -> tuple[int, bytes, int]:
+    def _expected_bytes(self, row: int) -> int:
+        """Size of a record with its frame, where the record of the next row follows it."""
+        offsets = self._open().entries.offsets
+        row %= len(offsets)
+        size = int(offsets[row + 1] - offsets[row]) if row + 1 < len(offsets) else 0
+        return size if _FRAME.size <= size <= _MOST_FIRST_READ_BYTES else _FIRST_READ_BYTES
+
+    def _read_part(self, row: int, start: int, *, first_read_bytes: int = _FIRST_READ_BYTES) -> tuple[int, bytes, int]:
         """(part flag, bytes, first byte after the part) of the frame that begins at byte `start`."""
         opened = self._open()
         fd = opened.file.fileno()
-        head = os.pread(fd, _FIRST_READ_BYTES, start)
+        head = os.pread(fd, first_read_bytes, start)
         if len(head) < _FRAME.size:
             raise DataError(f"{self.where(row)}: {self._cut_short(start + _FRAME.size)}")
         magic, part_and_length = _FRAME.unpack_from(head)

@@ -94,3 +94,13 @@ def test_line_that_is_no_index_is_counted_from_the_beginning_of_the_file(tmp_pat
     path.write_text(path.read_text().replace("\n17\t", "\n17 x"))
     with pytest.raises(DataError, match=r"a\.idx, line 18 is b'17 x1700'"):
         read_index(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say how a file is mapped")
+def test_mapped_index_is_read_by_the_page(tmp_path, monkeypatch, cache):
+    monkeypatch.setattr(record_index, "CACHED_FROM_BYTES", 1)
+    index = read_index(write(tmp_path, [(1, 0), (2, 70)]))
+    (kept,) = cache.iterdir()
+    mapping = Path("/proc/self/smaps").read_text().split(str(kept))[1]
+    flags = mapping[mapping.index("VmFlags:") :].splitlines()[0].split()
+    assert "rr" in flags and index.offsets.tolist() == [0, 70]  # random read

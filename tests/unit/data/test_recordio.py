@@ -1,5 +1,6 @@
 """RecordIO: what is written is read, InsightFace's bytes are reproduced, and damage is named."""
 
+import os
 import pickle
 import struct
 from itertools import groupby
@@ -77,7 +78,26 @@ def test_parts_of_any_length_are_joined_with_the_magic(tmp_path: Path) -> None:
 
 def test_record_longer_than_the_first_read_is_whole(tmp_path: Path) -> None:
     big = np.random.default_rng(0).bytes(100_003)
-    assert _write(tmp_path, [b"x", big, b"y"]).read(1) == big
+    assert _write(tmp_path, [b"x", big]).read(1) == big  # the last: nothing tells its size
+    larger = big * 12
+    assert _write(tmp_path, [b"x", larger, b"y"]).read(1) == larger  # more than is fetched at once
+
+
+def test_random_reads_fetch_each_record_at_once_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    payloads = [rng.bytes(int(size)) for size in rng.integers(0, 40_000, 300)]
+    reader = _write(tmp_path, payloads)
+    starts = [*reader.offsets.tolist(), reader.size_bytes]
+    fetched: list[tuple[int, int]] = []
+
+    def counted(fd: int, size: int, start: int, pread=os.pread) -> bytes:
+        fetched.append((start, size))
+        return pread(fd, size, start)
+
+    monkeypatch.setattr(os, "pread", counted)
+    rows = rng.integers(0, 299, 1000).tolist()
+    assert [reader.read(row) for row in rows] == [payloads[row] for row in rows]
+    assert fetched == [(starts[row], starts[row + 1] - starts[row]) for row in rows]
 
 
 def test_labels_are_a_number_or_an_array() -> None:
