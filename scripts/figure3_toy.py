@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facerec.data.synthetic import SyntheticFaces
+from facerec.data.synthetic.source import SyntheticFaces
 from facerec.figures.plane import Panel, plane_figure
 from facerec.heads.combined import MarginHead
 from facerec.heads.head import Head

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facerec.data.synthetic import SyntheticFaces
+from facerec.data.synthetic.source import SyntheticFaces
 from facerec.figures.contact_sheet import image_grid
 
 NUM_IDENTITIES, NUM_SAMPLES = 5, 9

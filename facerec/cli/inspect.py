@@ -15,10 +15,10 @@ import facerec
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError
-from facerec.data.findings import Findings
-from facerec.data.inspected_pairs import PairItems
-from facerec.data.inspection import num_images_bins, sampled_rows
-from facerec.data.set_inspection import Inspection, inspect_set
+from facerec.data.inspection.findings import Findings
+from facerec.data.inspection.pairs import PairItems
+from facerec.data.inspection.survey import num_images_bins, sampled_rows
+from facerec.data.inspection.whole_set import Inspection, inspect_set
 
 JSON_FILE, FAULTS_FILE, NOTES_FILE = "dataset.json", "faults.csv", "notes.csv"
 SHEET_FILE, HISTOGRAM_FILE = "contact_sheet.png", "images_per_identity.png"

@@ -10,7 +10,7 @@ import yaml
 
 from facerec.data.augment import Augment
 from facerec.data.sources import RecordSource
-from facerec.data.synthetic import SyntheticFaces
+from facerec.data.synthetic.source import SyntheticFaces
 
 PRESETS = sorted((Path(__file__).resolve().parents[3] / "configs" / "augment").glob("*.yaml"))
 NUM = 120

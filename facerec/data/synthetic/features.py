@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facerec.data.synthetic_head import HeadSurface, Poses
-from facerec.data.synthetic_identity import Identity, Sample
+from facerec.data.synthetic.head import HeadSurface, Poses
+from facerec.data.synthetic.identity import Identity, Sample
 
 SUBPIXEL_BITS = 4
 SUBPIXELS = 1 << SUBPIXEL_BITS  # outlines are int32 in sixteenths of a pixel, as OpenCV draws them

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from facerec.data.synthetic_features import HAIR_ANGLES, HAT_ANGLES, SUBPIXEL_BITS, SUBPIXELS, FaceModel, Parts
-from facerec.data.synthetic_head import Poses
-from facerec.data.synthetic_identity import Colour, Identity, Sample, mix, scaled
-from facerec.data.synthetic_light import HeadLight
+from facerec.data.synthetic.features import HAIR_ANGLES, HAT_ANGLES, SUBPIXEL_BITS, SUBPIXELS, FaceModel, Parts
+from facerec.data.synthetic.head import Poses
+from facerec.data.synthetic.identity import Colour, Identity, Sample, mix, scaled
+from facerec.data.synthetic.light import HeadLight
 
 _SMOOTH = cv2.LINE_AA
 _FAST = cv2.LINE_8  # for edges that something else covers

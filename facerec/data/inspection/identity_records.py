@@ -6,7 +6,7 @@ Letters: N images; I identity records; B = R + 1 boundaries of the R runs of nei
 import numpy as np
 
 from facerec.core.errors import DataError
-from facerec.data.findings import Findings
+from facerec.data.inspection.findings import Findings
 from facerec.data.record_layout import begins_insightface_set
 from facerec.data.recordio import RecordReader
 

@@ -5,7 +5,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from facerec.data.synthetic_identity import Identity, Sample
+from facerec.data.synthetic.identity import Identity, Sample
 
 _LUMINANCE = (0.30, 0.59, 0.11)
 _GREY = 118.0

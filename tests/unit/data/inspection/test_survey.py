@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerec.data.findings import Findings
-from facerec.data.inspection import Survey, equal_items, is_grey, num_images_bins, sampled_rows
+from facerec.data.inspection.findings import Findings
+from facerec.data.inspection.survey import Survey, equal_items, is_grey, num_images_bins, sampled_rows
 from facerec.data.packing import pack_training_set
 from facerec.data.pairs import write_pairs
 from facerec.data.sources import open_source
-from tests.unit.data.inspections import SIZE_PX, inspected, png
+from tests.unit.data.inspection.inspections import SIZE_PX, inspected, png
 
 
 @pytest.fixture

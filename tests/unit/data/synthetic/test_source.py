@@ -9,13 +9,19 @@ import pytest
 
 from facerec.align.similarity import TEMPLATE_112, similarity_transform
 from facerec.core.errors import ConfigError, DataError
-from facerec.data import synthetic
 from facerec.data.decode import decode_rgb
 from facerec.data.pairs import read_pairs
-from facerec.data.synthetic import FIRST_TEST_IDENTITY, PHOTO_PX, SyntheticFaces, SyntheticSource, prepare_synthetic
-from facerec.data.synthetic_features import SUBPIXELS, FaceModel
-from facerec.data.synthetic_head import HeadSurface, Poses
-from facerec.data.synthetic_identity import Identity, Sample
+from facerec.data.synthetic import source
+from facerec.data.synthetic.features import SUBPIXELS, FaceModel
+from facerec.data.synthetic.head import HeadSurface, Poses
+from facerec.data.synthetic.identity import Identity, Sample
+from facerec.data.synthetic.source import (
+    FIRST_TEST_IDENTITY,
+    PHOTO_PX,
+    SyntheticFaces,
+    SyntheticSource,
+    prepare_synthetic,
+)
 
 SMALL_SET = dict(
     num_train_identities=3, images_per_identity=4, num_test_identities=20, num_test_pairs=20, seed=5, progress=False
@@ -144,7 +150,7 @@ def test_test_identities_are_never_trained_on(small_set: Path, monkeypatch: pyte
 
 
 def test_no_fold_shares_an_identity_and_no_image_is_used_twice() -> None:
-    samples, is_same = synthetic._deal_pairs(40, 200, seed=1)
+    samples, is_same = source._deal_pairs(40, 200, seed=1)
     assert len({tuple(row) for row in samples.tolist()}) == 400
     identities = samples[:, 0].reshape(200, 2)
     np.testing.assert_array_equal(identities[:, 0] == identities[:, 1], is_same)
@@ -153,7 +159,7 @@ def test_no_fold_shares_an_identity_and_no_image_is_used_twice() -> None:
 
 
 def test_cache_is_reused(small_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "write_record_set", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr(source, "write_record_set", lambda *_: pytest.fail("drawn again"))
     assert prepare_synthetic(root=small_set.parent, **SMALL_SET) == small_set
 
 
@@ -161,14 +167,14 @@ def test_drawing_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatc
     def failing(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "write_pairs", failing)
+    monkeypatch.setattr(source, "write_pairs", failing)
     with pytest.raises(KeyboardInterrupt):
         prepare_synthetic(root=tmp_path, **SMALL_SET)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_set_that_another_process_finished_first_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    original = synthetic.write_pairs
+    original = source.write_pairs
 
     def write_and_be_overtaken(path: Path, images: list[bytes], is_same: list[bool]) -> None:
         original(path, images, is_same)
@@ -176,7 +182,7 @@ def test_set_that_another_process_finished_first_is_used(monkeypatch: pytest.Mon
         other.mkdir()
         (other / "train.rec").write_text("the other's")
 
-    monkeypatch.setattr(synthetic, "write_pairs", write_and_be_overtaken)
+    monkeypatch.setattr(source, "write_pairs", write_and_be_overtaken)
     folder = prepare_synthetic(root=tmp_path, **SMALL_SET)
     assert (folder / "train.rec").read_text() == "the other's"
     assert list(tmp_path.iterdir()) == [folder]

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facerec.data.findings import Finding, Findings
-from facerec.data.set_inspection import Inspection, inspect_set
+from facerec.data.inspection.findings import Finding, Findings
+from facerec.data.inspection.whole_set import Inspection, inspect_set
 
 SIZE_PX = 24
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from facerec.data.synthetic_identity import Identity, Sample
+from facerec.data.synthetic.identity import Identity, Sample
 
 TOP_Y, BOTTOM_Y, NUM_LEVELS = -1.75, 1.85, 100
 MAX_ANGLE, NUM_ANGLES = 1.9, 64

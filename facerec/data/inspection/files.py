@@ -10,13 +10,13 @@ from facerec.align.photo_table import read_photo_table
 from facerec.core.errors import DataError
 from facerec.data.crop_files import SIZE_PX, read_bytes
 from facerec.data.decode import decode_rgb
-from facerec.data.findings import Findings
 from facerec.data.folder_source import list_folders
-from facerec.data.inspection import Seen, see_image, without
+from facerec.data.inspection.findings import Findings
+from facerec.data.inspection.survey import Seen, see_image, without
 
 
 class FileItems:
-    """Images that are files of their own; see `facerec.data.inspection.Items`.
+    """Images that are files of their own; see `facerec.data.inspection.survey.Items`.
 
     Args:
         kind: what sort of set it is.

@@ -20,12 +20,12 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_record_set
 from facerec.data.sources import RecordSource
-from facerec.data.synthetic_camera import take_photo
-from facerec.data.synthetic_drawing import Painter, paint
-from facerec.data.synthetic_features import FaceModel
-from facerec.data.synthetic_head import HeadSurface
-from facerec.data.synthetic_identity import Identity, Sample
-from facerec.data.synthetic_light import HeadLight
+from facerec.data.synthetic.camera import take_photo
+from facerec.data.synthetic.drawing import Painter, paint
+from facerec.data.synthetic.features import FaceModel
+from facerec.data.synthetic.head import HeadSurface
+from facerec.data.synthetic.identity import Identity, Sample
+from facerec.data.synthetic.light import HeadLight
 
 GENERATOR_VERSION = 1  # part of the cache folder's name: raise it whenever an image changes
 PHOTO_PX = 160

@@ -7,13 +7,13 @@ import numpy as np
 
 from facerec.core.errors import DataError
 from facerec.data.decode import decode_rgb
-from facerec.data.findings import Findings
-from facerec.data.inspection import NO_LABEL, Seen, Survey, see_image, without
+from facerec.data.inspection.findings import Findings
+from facerec.data.inspection.survey import NO_LABEL, Seen, Survey, see_image, without
 from facerec.data.pairs import as_image, as_truth, read_lists
 
 
 class PairItems:
-    """The images of a verification set; see `facerec.data.inspection.Items`.
+    """The images of a verification set; see `facerec.data.inspection.survey.Items`.
 
     The label of an image is 1 in a pair of one person, and 0 in one of two.
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from facerec.core.errors import DataError
 from facerec.data.decode import decode_rgb
-from facerec.data.findings import Findings
 from facerec.data.identity_names import NAMES_FILE, read_identity_names
-from facerec.data.identity_records import check_identity_records
-from facerec.data.inspection import NO_LABEL, Seen, see_image, without
+from facerec.data.inspection.findings import Findings
+from facerec.data.inspection.identity_records import check_identity_records
+from facerec.data.inspection.survey import NO_LABEL, Seen, see_image, without
 from facerec.data.record_index import RecordIndex, read_damaged_index, read_index
 from facerec.data.record_layout import begins_insightface_set, image_rows, read_property
 from facerec.data.recordio import Record, RecordReader, unpack
@@ -22,7 +22,7 @@ _MOST_UNREADABLE = 1000  # in a row, at the end of a file that may be cut short
 
 
 class RecordItems:
-    """The images of `train.rec`; see `facerec.data.inspection.Items`.
+    """The images of `train.rec`; see `facerec.data.inspection.survey.Items`.
 
     Args:
         root: the folder with `train.rec`, `train.idx` and, or not, `property`.

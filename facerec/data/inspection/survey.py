@@ -14,7 +14,7 @@ from tqdm import tqdm
 from facerec.core.errors import DataError
 from facerec.core.threads import in_threads
 from facerec.data.crop_files import check_size
-from facerec.data.findings import Findings
+from facerec.data.inspection.findings import Findings
 
 DIGEST_BYTES = 16
 NO_LABEL = -1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from facerec.data.synthetic_head import (
+from facerec.data.synthetic.head import (
     ANGLE_STEP,
     ANGLES,
     LEVEL_STEP,
@@ -17,7 +17,7 @@ from facerec.data.synthetic_head import (
     Poses,
     bump,
 )
-from facerec.data.synthetic_identity import Sample
+from facerec.data.synthetic.identity import Sample
 
 _CELL_PX = 5.0
 _RIM = np.float32(0.94)  # short of the horizon, where normals turn too fast for cells of this size

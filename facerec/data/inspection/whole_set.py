@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facerec.core.errors import DataError
-from facerec.data.findings import Findings
 from facerec.data.folder_source import FolderSource
-from facerec.data.inspected_files import FolderItems, TableItems
-from facerec.data.inspected_pairs import PairItems
-from facerec.data.inspected_records import RecordItems
-from facerec.data.inspection import Items, Survey, find_duplicates, find_empty_identities, note_grey, survey
+from facerec.data.inspection.files import FolderItems, TableItems
+from facerec.data.inspection.findings import Findings
+from facerec.data.inspection.pairs import PairItems
+from facerec.data.inspection.records import RecordItems
+from facerec.data.inspection.survey import Items, Survey, find_duplicates, find_empty_identities, note_grey, survey
 from facerec.data.list_source import ListSource
 from facerec.data.pairs import file_hash
 from facerec.data.sources import RecordSource, open_source

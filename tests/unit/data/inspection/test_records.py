@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facerec.core.errors import DataError
-from facerec.data.identity_records import _check_against_labels, _check_contiguous
+from facerec.data.inspection.identity_records import _check_against_labels, _check_contiguous
 from facerec.data.record_index import RecordIndex
 from facerec.data.recordio import RecordReader, frame, pack, write_record_set
 from facerec.data.sources import open_source
-from tests.unit.data.inspections import SIZE_PX, Kept, inspected, png
+from tests.unit.data.inspection.inspections import SIZE_PX, Kept, inspected, png
 
 PER_IDENTITY = (3, 2, 1, 2)  # images: rows 1 .. 8, then four identity records
 

@@ -1,0 +1,1 @@
+"""One pass over a set that finds all that is wrong with it."""

@@ -1,0 +1,1 @@
+"""Synthetic faces: identities drawn from a seed, photographed, aligned and packed."""
