@@ -5,6 +5,8 @@ import io
 import cv2
 import numpy as np
 import pytest
+import torch
+import torchvision.io
 from PIL import Image, ImageOps
 
 from facerec.align.photo_reader import decode_rgb, encode_png, read_bytes
@@ -52,6 +54,17 @@ def test_photo_has_the_pixels_that_pillow_gives(image, kind):
     assert np.abs(found.astype(int) - as_pillow_reads(content)).max() <= 1
     if image.mode == "L":
         assert (found == found[:, :, :1]).all()
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_has_the_pixels_of_every_decoder_to_the_bit(subsampling, progressive):
+    noise = Image.fromarray(np.random.default_rng(4).integers(0, 256, (112, 112, 3), dtype=np.uint8))
+    content = encoded(noise, "JPEG", quality=90, subsampling=subsampling, progressive=progressive)
+    found = decode_rgb(content, where="")
+    np.testing.assert_array_equal(found, as_pillow_reads(content))
+    by_torchvision = torchvision.io.decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    np.testing.assert_array_equal(found, by_torchvision.permute(1, 2, 0).numpy())
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
