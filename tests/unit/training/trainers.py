@@ -54,6 +54,7 @@ def build_trainer(run_dir: Path, **parts: Any) -> Trainer:
         global_batch_size=global_batch_size,
         micro_batch_size=take("micro_batch_size", None) or global_batch_size,
         seed=1,
+        order=take("order", None),
         on_corrupt=take("on_corrupt", "error"),
         processes=this_process(),
     )
