@@ -175,6 +175,8 @@ class Cleaner:
                 action=DROP_IDENTITY,
                 to="",
                 score=score[place],
+                path=benchmark,
+                like=int(which[place]),
                 why=f"cosine {best[place]:.2f} between its centre and image {which[place]} of {benchmark}",
             )
 
@@ -266,7 +268,18 @@ class Cleaner:
             why=why,
         )
 
-    def _of_identity(self, identity: int, *, kind: str, action: str, to: str, score: float, why: str) -> Proposal:
+    def _of_identity(
+        self,
+        identity: int,
+        *,
+        kind: str,
+        action: str,
+        to: str,
+        score: float,
+        why: str,
+        path: str = "",
+        like: int | None = None,
+    ) -> Proposal:
         return Proposal(
             kind=kind,
             action=action,
@@ -274,8 +287,8 @@ class Cleaner:
             identity=self.identities[identity],
             to=to,
             score=float(score),
-            path="",
-            like=None,
+            path=path,
+            like=like,
             why=why,
         )
 

@@ -28,8 +28,8 @@ class Proposal:
         to: the name of the identity that an image is moved to (a new one where there is none of that name), or that
             an identity is merged with; for `drop`, the one that the image looks most like; else empty.
         score: 0 .. 1, how sure it is.
-        path: where the image lies.
-        like: the number of the image that a duplicate is like, else None.
+        path: where the image lies; of in_benchmark, the benchmark.
+        like: the number of the image that a duplicate is like; of in_benchmark, of the benchmark's image. Else None.
         why: the figures behind it.
     """
 

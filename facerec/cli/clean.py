@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.arguments import check_arguments, check_keys
-from facerec.cli.clean_pictures import write_pictures
+from facerec.cli.clean_pictures import Benchmark, write_pictures
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
 from facerec.data.packing import PackableSource, pack_training_set
@@ -112,14 +112,18 @@ def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[s
     proposals += cleaner.two_people()
     proposals += cleaner.one_person()
     proposals += cleaner.duplicates(embedded.thumbnails_NP, min_correlation=settings.min_correlation)
-    for path in settings.against:
-        emb_MD = _embedded_benchmark(path, model, batch_size=settings.batch_size)
+    benchmarks = {path: _benchmark(path) for path in settings.against}
+    for path, benchmark in benchmarks.items():
+        emb_MD = _embedded(benchmark, model, batch_size=settings.batch_size)
         proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
     write_proposals(out / PROPOSALS_FILE, proposals)
     print(f"looked at    {len(labels):,} images of {len(np.unique(labels)):,} identities")
     _tell(proposals)
     print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
-    for picture in write_pictures(source, proposals, out, cleaner=cleaner, num_examples=settings.pictures):
+    pictures = write_pictures(
+        source, proposals, out, cleaner=cleaner, num_examples=settings.pictures, benchmarks=benchmarks
+    )
+    for picture in pictures:
         print(f"picture      {picture.resolve()}")
     same = [override for override in overrides if override.startswith(("data.", "out="))]
     print("next         look, edit proposals.csv (delete lines, change actions), then")
@@ -140,27 +144,27 @@ def _apply(source: PackableSource, settings: CleanSettings) -> None:
     print(f"next         {own_command()} train data=on_disk data.root={(out / CLEANED_FOLDER).resolve()}")
 
 
-def _embedded_benchmark(path: str, model: Any, *, batch_size: int) -> np.ndarray:
-    """float32 (M, D), of length 1: all images of a verification file, or of a set."""
-    from facerec.analysis.identity_centres import normalised
-
+def _benchmark(path: str) -> Benchmark:
+    """The images of a verification file, or of a set."""
     location = Path(path).expanduser()
     if not location.exists():
         raise ConfigError(f"against: {location} is not there; expected a .bin file, or a set")
     if location.suffix == ".bin":
         pairs = read_pairs(location)
-        images = (pairs.decode(number) for number in range(len(pairs.images)))
-    else:
-        source = open_source(path)
-        images = (source.image(number) for number in range(len(source)))
-    return normalised(np.concatenate([model.embed(np.stack(batch)) for batch in _batched(images, batch_size)]))
+        return Benchmark(num_images=len(pairs.images), image=pairs.decode)
+    source = open_source(path)
+    return Benchmark(num_images=len(source), image=source.image)
 
 
-def _batched(images: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    from itertools import islice
+def _embedded(benchmark: Benchmark, model: Any, *, batch_size: int) -> np.ndarray:
+    """float32 (M, D), of length 1."""
+    from facerec.analysis.identity_centres import normalised
 
-    while batch := list(islice(images, size)):
-        yield batch
+    parts = []
+    for start in range(0, benchmark.num_images, batch_size):
+        numbers = range(start, min(start + batch_size, benchmark.num_images))
+        parts.append(model.embed(np.stack([benchmark.image(number) for number in numbers])))
+    return normalised(np.concatenate(parts))
 
 
 def _tell(proposals: Sequence[Proposal]) -> None:

@@ -1,6 +1,7 @@
 """The pictures that `facerec clean` leaves beside its proposals: what is doubted, and what it is compared with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,27 @@ COLUMNS = 9
 """Four images on the left, a gap, four on the right; of duplicates, pairs side by side."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """The images that a set is compared with.
+
+    Attributes:
+        num_images: how many.
+        image: number -> uint8 (H, W, 3).
+    """
+
+    num_images: int
+    image: Callable[[int], np.ndarray]
+
+
 def write_pictures(
-    source: Source, proposals: Sequence[Proposal], out: Path, *, cleaner: Cleaner, num_examples: int
+    source: Source,
+    proposals: Sequence[Proposal],
+    out: Path,
+    *,
+    cleaner: Cleaner,
+    num_examples: int,
+    benchmarks: Mapping[str, Benchmark],
 ) -> Iterator[Path]:
     """Writes <kind>.png for each kind that has proposals, the surest first; yields the paths."""
     number_of = {name: number for number, name in enumerate(cleaner.identities)}
@@ -36,8 +56,21 @@ def write_pictures(
             rows.append(_row(one, proposals, cleaner, number_of))
         if rows:
             path = out / f"{kind}.png"
-            contact_sheet(np.concatenate([_images(source, row) for row in rows]), columns=COLUMNS, path=path)
+            sheets = [_sheet(_readable(source, left), _readable(source, right)) for left, right in rows]
+            contact_sheet(np.concatenate(sheets), columns=COLUMNS, path=path)
             yield path
+    occurring = [one for one in proposals if one.kind == "in_benchmark"]
+    occurring = sorted(occurring, key=lambda one: -one.score)[:num_examples]
+    if occurring:
+        sheets = [
+            _sheet(
+                _readable(source, _central(cleaner, number_of[one.identity])),
+                [benchmarks[one.path].image(one.like or 0)],
+            )
+            for one in occurring
+        ]
+        contact_sheet(np.concatenate(sheets), columns=COLUMNS, path=out / "in_benchmark.png")
+        yield out / "in_benchmark.png"
 
 
 def _row(
@@ -61,15 +94,20 @@ def _central(cleaner: Cleaner, identity: int, number: int = 4) -> list[int]:
     return images[np.argsort(-cleaner.places.own_N[images], kind="stable")][:number].tolist()
 
 
-def _images(source: Source, row: tuple[list[int], list[int]]) -> np.ndarray:
+def _readable(source: Source, numbers: Sequence[int]) -> list[np.ndarray]:
+    images = []
+    for number in numbers:
+        try:
+            images.append(source.image(number))
+        except DataError:
+            continue
+    return images
+
+
+def _sheet(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> np.ndarray:
     """uint8 (9, H, W, 3): four on the left, white, four on the right; white where there are fewer."""
-    left, right = row
-    first = source.image(left[0])
-    sheet = np.full((COLUMNS, *first.shape), 255, dtype=np.uint8)
-    for places, images in ((range(4), left), (range(5, 9), right)):
-        for place, image in zip(places, images, strict=False):
-            try:
-                sheet[place] = source.image(image)
-            except DataError:
-                continue
+    sheet = np.full((COLUMNS, *left[0].shape), 255, dtype=np.uint8)
+    for first, images in ((0, left), (5, right)):
+        for place, image in enumerate(images[:4]):
+            sheet[first + place] = image
     return sheet

@@ -97,8 +97,10 @@ def test_a_second_look_embeds_nothing_anew_and_another_threshold_finds_less(crop
     assert code == 0 and "duplicate    0" in printed
     assert (tmp_path / "c" / "embeddings.npy").stat().st_mtime_ns > written  # another set now
     written = (tmp_path / "c" / "embeddings.npy").stat().st_mtime_ns
-    code, printed = command(*look, "pictures=0", f"against=[{crops}]")
+    code, printed = command(*look, "pictures=5", f"against=[{crops}]")
     assert code == 0 and "in_benchmark 12" in printed
+    sheet = cv2.imread(str(tmp_path / "c" / "in_benchmark.png"))
+    assert sheet is not None and sheet.shape[0] > 5 * 112 and sheet.shape[1] > 9 * 112
     assert (tmp_path / "c" / "embeddings.npy").stat().st_mtime_ns == written
 
 

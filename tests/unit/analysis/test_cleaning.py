@@ -95,7 +95,8 @@ def test_people_of_a_benchmark_are_found():
     keep[[7 * 12 + 3, 20 * 12]] = False
     found = list(cleaner_of(emb[keep], labels[keep]).in_benchmark(benchmark, benchmark="lfw.bin"))
     assert {(one.identity, one.action) for one in found} == {("id7", "drop_identity"), ("id20", "drop_identity")}
-    assert "image 80 of lfw.bin" in next(one.why for one in found if one.identity == "id7")
+    of_7 = next(one for one in found if one.identity == "id7")
+    assert "image 80 of lfw.bin" in of_7.why and (of_7.path, of_7.like, of_7.image) == ("lfw.bin", 80, None)
 
 
 def test_copies_of_a_photo_are_dropped_but_for_the_one_that_fits_best():
