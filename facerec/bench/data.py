@@ -1,7 +1,9 @@
 """Times what brings images to the training process: our loader and torchvision's, on the same crops, part by part."""
 
 import io
-from collections.abc import Callable, Iterator
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -21,7 +23,10 @@ from facerec.data.sources import RecordSource
 
 OURS, THEIRS = "facerec", "torchvision"
 _ENDLESS = 1 << 40
+_AHEAD = 3
+"""Batches that a worker has made, or begun, while the other loader was timed."""
 _CPU = torch.device("cpu")
+_Steps = dict[str, Callable[[Any], Any]]
 
 
 class SameCrops:
@@ -73,41 +78,53 @@ def time_loaders(
     with ExitStack() as held:
         our_batches = ours.batches(first_step=0, end_step=_ENDLESS)
         held.callback(our_batches.close)
-        calls = {OURS: _taking(our_batches, num_batches), THEIRS: _taking(iter(theirs), num_batches)}
-        return alternate(calls, rounds=rounds, device=_CPU)
+        streams: dict[str, Iterator[Any]] = {OURS: our_batches, THEIRS: iter(theirs)}
+        return alternate(
+            {name: _taking(stream, num_batches) for name, stream in streams.items()},
+            before={name: _taking(stream, _AHEAD) for name, stream in streams.items()},
+            rounds=rounds,
+            device=_CPU,
+        )
 
 
 def time_parts(
     crops: SameCrops, augment: Augment, *, batch_size: int, rounds: int
-) -> tuple[dict[str, Timing], dict[str, Timing]]:
-    """Seconds per `batch_size` images of the parts of either loader, in this process. Returns ours and theirs."""
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds that a batch spends in the parts of either loader, in this process; ours and theirs.
+
+    Each image goes through all parts before the next one, as in a worker. The medians of alternating rounds.
+    """
     reader = RecordReader(rec=crops.records / "train.rec", idx=crops.records / "train.idx")
     rows = range(1, 1 + min(batch_size, crops.num_images))
-    encoded = [reader.record(row).image for row in rows]
-    decoded = [decode_rgb(image, where="") for image in encoded]
     folder = _image_folder(crops.files)
     to_tensor, normalise = folder.transform.transforms
-    paths = [path for path, _ in folder.samples[: len(rows)]]
-    photos = [folder.loader(path) for path in paths]
-    tensors = [to_tensor(photo) for photo in photos]
-    ours: dict[str, Callable[[], Any]] = {
-        "read": lambda: [reader.record(row) for row in rows],
-        "decode": lambda: [decode_rgb(image, where="") for image in encoded],
-        "augment": lambda: [augment(image, seed=0, position=i) for i, image in enumerate(decoded)],
-        "batch": lambda: torch.from_numpy(np.stack(decoded)),
+    paths = [Path(path) for path, _ in folder.samples[: len(rows)]]
+    ours: _Steps = {
+        "read": lambda row: reader.record(row).image,
+        "decode": lambda encoded: decode_rgb(encoded, where=""),
+        "augment": lambda image: augment(image, seed=0, position=0),
     }
-    theirs: dict[str, Callable[[], Any]] = {
-        "read": lambda: [Path(path).read_bytes() for path in paths],
-        "decode": lambda: [_decoded(image) for image in encoded],
-        "ToTensor": lambda: [to_tensor(photo) for photo in photos],
-        "Normalize": lambda: [normalise(tensor) for tensor in tensors],
-        "batch": lambda: default_collate(tensors),
-    }
-    together = {(name, part): call for name, parts in ((OURS, ours), (THEIRS, theirs)) for part, call in parts.items()}
-    timings = alternate({f"{name} {part}": call for (name, part), call in together.items()}, rounds=rounds, device=_CPU)
-    return tuple(
-        {part: timings[f"{name} {part}"] for part in parts} for name, parts in ((OURS, ours), (THEIRS, theirs))
-    )  # type: ignore[return-value]
+    theirs: _Steps = {"read": Path.read_bytes, "decode": _decoded, "ToTensor": to_tensor, "Normalize": normalise}
+    found: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
+    for _ in range(1 + rounds):
+        found[0].append(_time_steps(ours, rows, batch=lambda images: torch.from_numpy(np.stack(images))))
+        found[1].append(_time_steps(theirs, paths, batch=default_collate))
+    medians = [{part: statistics.median(one[part] for one in kept[1:]) for part in kept[0]} for kept in found]
+    return medians[0], medians[1]
+
+
+def _time_steps(steps: _Steps, values: Iterable[Any], *, batch: Callable[[list[Any]], Any]) -> dict[str, float]:
+    seconds = dict.fromkeys(steps, 0.0)
+    images = []
+    for value in values:
+        for name, step in steps.items():
+            start = time.perf_counter()
+            value = step(value)
+            seconds[name] += time.perf_counter() - start
+        images.append(value)
+    start = time.perf_counter()
+    batch(images)
+    return {**seconds, "batch": time.perf_counter() - start}
 
 
 def _encoded(source: Source, index: int) -> bytes:
@@ -136,8 +153,3 @@ def _taking(batches: Iterator[Any], num_batches: int) -> Callable[[], None]:
             pass
 
     return take
-
-
-def per_image_us(timings: dict[str, Timing], *, num_images: int) -> dict[str, float]:
-    """Microseconds of one image: the medians, over so many images a call."""
-    return {name: 1e6 * timing.median_s / num_images for name, timing in timings.items()}

@@ -24,17 +24,26 @@ class Timing:
     ratio_range: tuple[float, float]
 
 
-def alternate(calls: Mapping[str, Callable[[], None]], *, rounds: int, device: torch.device) -> dict[str, Timing]:
+def alternate(
+    calls: Mapping[str, Callable[[], None]],
+    *,
+    rounds: int,
+    device: torch.device,
+    before: Mapping[str, Callable[[], None]] | None = None,
+) -> dict[str, Timing]:
     """Calls each once per round, in turn, after one round that does not count.
 
     Args:
         calls: by name; the first is what the others are compared with.
         rounds: 1 or more.
         device: waited for after each call.
+        before: by name, what is done before each of its calls, and not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in range(rounds + 1):
         for name, call in calls.items():
+            if before is not None:
+                before[name]()
             _wait(device)
             started = time.perf_counter()
             call()
