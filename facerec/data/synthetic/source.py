@@ -31,6 +31,7 @@ GENERATOR_VERSION = 1  # part of the cache folder's name: raise it whenever an i
 PHOTO_PX = 160
 FIRST_TEST_IDENTITY = 1 << 30  # identities of the test part begin here, whatever the size of the training part
 _NUM_FOLDS = 10
+_FOLDER_PREFIX = "synthetic-"
 _BATCH = 32
 
 
@@ -115,15 +116,16 @@ def prepare_synthetic(
         The folder with `train.rec`, `train.idx`, `property` (InsightFace's layout) and `synthetic_test.bin`.
 
     Raises:
-        ConfigError: numbers that make no set.
+        ConfigError: numbers that make no set; a folder with other files in it, or a file.
         DataError: the cache folder cannot be written.
     """
     _check_sizes(num_train_identities, images_per_identity, num_test_identities, num_test_pairs, seed)
     cache = Path(root).expanduser() if root else cache_folder()
     size = f"{num_train_identities}x{images_per_identity}-test-{num_test_identities}x{num_test_pairs}"
-    folder = cache / f"synthetic-v{GENERATOR_VERSION}-{size}-seed-{seed}"
+    folder = cache / f"{_FOLDER_PREFIX}v{GENERATOR_VERSION}-{size}-seed-{seed}"
     if folder.is_dir():
         return folder
+    _check_is_for_drawing(cache)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed and had this number
@@ -151,6 +153,19 @@ def prepare_synthetic(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _check_is_for_drawing(cache: Path) -> None:
+    """Whoever names a set of their own as data.root wants it read, not written to."""
+    if cache == cache_folder() or not cache.exists():
+        return
+    names = sorted(path.name for path in cache.iterdir()) if cache.is_dir() else [cache.name]
+    others = [name for name in names if not name.startswith(_FOLDER_PREFIX)]
+    if others:
+        raise ConfigError(
+            f"data.root={cache} holds {others[0]}, but data=synthetic draws faces and keeps them in data.root. To "
+            f"train on what is there: data=on_disk data.root={cache}; for the synthetic faces leave data.root out"
+        )
 
 
 def _check_sizes(num_train: int, per_identity: int, num_test: int, num_pairs: int, seed: int) -> None:

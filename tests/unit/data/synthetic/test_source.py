@@ -188,10 +188,21 @@ def test_set_that_another_process_finished_first_is_used(monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_cache_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+def test_cache_folder_that_is_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").write_text("")
+    monkeypatch.setenv("FACEREC_CACHE", str(tmp_path / "cache"))
     with pytest.raises(DataError, match="FACEREC_CACHE"):
-        prepare_synthetic(root=tmp_path / "cache", **SMALL_SET)
+        prepare_synthetic(root=None, **SMALL_SET)
+
+
+@pytest.mark.parametrize("name", ["faces", "faces/train.rec"])
+def test_nothing_is_drawn_into_a_folder_of_other_files(name: str, tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "train.rec").write_text("own")
+    says = rf"data\.root=.*{name} holds train\.rec, .* To train on what is there: data=on_disk data\.root=.*{name};"
+    with pytest.raises(ConfigError, match=says):
+        prepare_synthetic(root=tmp_path / name, **SMALL_SET)
+    assert [path.name for path in (tmp_path / "faces").iterdir()] == ["train.rec"]
 
 
 @pytest.mark.parametrize(
