@@ -163,8 +163,8 @@ def _check_is_for_drawing(cache: Path) -> None:
     others = [name for name in names if not name.startswith(_FOLDER_PREFIX)]
     if others:
         raise ConfigError(
-            f"data.root={cache} holds {others[0]}, but data=synthetic draws faces and keeps them in data.root. To "
-            f"train on what is there: data=on_disk data.root={cache}; for the synthetic faces leave data.root out"
+            f"data.root={cache} holds other files, such as {others[0]}, but data=synthetic draws faces and keeps them "
+            f"in data.root. To train on what is there: data=on_disk data.root={cache}; for the synthetic faces leave data.root out"
         )
 
 
