@@ -21,7 +21,6 @@ from facerec.core.run_log import LOGGER
 from facerec.heads.centres import ClassCentres
 from facerec.heads.chunked import chunked
 from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines
-from facerec.heads.initial_loss import initial_loss
 from facerec.heads.row_optimizer import RowOptimizer
 from facerec.heads.sampling import drawn_classes
 from facerec.heads.shards import combined, gathered, shard_of
@@ -309,15 +308,6 @@ class Head(nn.Module):
             cos_B = target_cosines(replace(given, emb_BD=unit_BD, normalise=True, bias_C=None))
             cos_B = self.processes.own_part(cos_B) if self.is_sharded else cos_B
         return HeadOutput(loss=losses_B.mean(), target_cos_B=cos_B.clamp(-1, 1), sample_losses_B=losses_B.detach())
-
-    def expected_initial_loss(self) -> float:
-        """The loss of random embeddings under random centres, as things stand: see `initial_loss`."""
-        was_training = self.training
-        self.eval()
-        try:
-            return initial_loss(self)
-        finally:
-            self.train(was_training)
 
     def _engine_input(
         self, emb_BD: torch.Tensor, norm_B: torch.Tensor, labels_B: torch.Tensor, scale: float | torch.Tensor

@@ -1,23 +1,30 @@
 """The loss that an untrained network has under any head, so that a user can tell normal from stuck."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from facerec.heads.head import Head
+from facerec.heads.head import Head
 
 NUM_ANGLES = 20_000
 
 
 @torch.no_grad()
-def initial_loss(head: "Head") -> float:
-    """The expected loss of random embeddings of length sqrt(D) under random centres, for many classes.
+def initial_loss(head: Head) -> float:
+    """The expected loss of random embeddings of length sqrt(D) under random centres, for many classes, as things stand.
 
     The angle between random directions in D dimensions has a density proportional to sin(theta)^(D - 2), over which
     the head's own psi and g are integrated. For ArcFace that is near s sin(m) + ln C + s^2 / (2D).
     """
+    was_training = head.training
+    head.eval()
+    try:
+        return _of_random_embeddings(head)
+    finally:
+        head.train(was_training)
+
+
+def _of_random_embeddings(head: Head) -> float:
     dim, num_sub = head.centres.embedding_dim, head.centres.num_sub_centres
     angle = (torch.arange(NUM_ANGLES, dtype=torch.float64) + 0.5) * (math.pi / NUM_ANGLES)
     density = ((dim - 2) * angle.sin().log()).softmax(dim=0)

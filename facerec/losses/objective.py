@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError
+from facerec.heads.initial_loss import initial_loss
 from facerec.losses.term import Term, TermInputs
 
 
@@ -84,7 +85,7 @@ class Objective(nn.Module):
 
     def expected_initial_loss(self) -> float | None:
         """The loss of the head, without the terms, for an untrained network; None without a head."""
-        return None if self.head is None else self.head.expected_initial_loss()
+        return None if self.head is None else initial_loss(self.head)
 
     def forward(self, emb_BD: torch.Tensor, labels_B: torch.Tensor, images: torch.Tensor) -> ObjectiveOutput:
         """A micro-batch's loss. Raises what the head and the terms raise.

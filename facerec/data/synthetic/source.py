@@ -164,7 +164,8 @@ def _check_is_for_drawing(cache: Path) -> None:
     if others:
         raise ConfigError(
             f"data.root={cache} holds other files, such as {others[0]}, but data=synthetic draws faces and keeps them "
-            f"in data.root. To train on what is there: data=on_disk data.root={cache}; for the synthetic faces leave data.root out"
+            f"in data.root. To train on what is there: data=on_disk data.root={cache}; for the synthetic faces leave "
+            "data.root out"
         )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from facerec.core.errors import ConfigError, DataError, TrainingError
 from facerec.core.run_log import read_metrics
+from facerec.heads.initial_loss import initial_loss
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.freezing import Freezing
 from facerec.training.optimizer import SGD, AdamW
@@ -87,7 +88,7 @@ def test_first_loss_is_logged_beside_the_expected_one(make_trainer, caplog):
     trainer = make_trainer(num_steps=1)
     with caplog.at_level(logging.INFO, logger="facerec"):
         trainer.fit()
-    expected = trainer.objective.head.expected_initial_loss()
+    expected = initial_loss(trainer.objective.head)
     first = read_metrics(trainer.run_log.metrics_path)[0]["train/loss"]
     assert f"first loss {first:.2f}; an untrained head is expected at {expected:.2f}" in caplog.text
 

@@ -199,7 +199,7 @@ def test_cache_folder_that_is_a_file_is_named(tmp_path: Path, monkeypatch: pytes
 def test_nothing_is_drawn_into_a_folder_of_other_files(name: str, tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces" / "train.rec").write_text("own")
-    says = rf"data\.root=.*{name} holds other files, such as train\.rec, .* To train on what is there: data=on_disk data\.root=.*{name};"
+    says = rf"data\.root=.*{name} holds other files, such as train\.rec, .*: data=on_disk data\.root=.*{name}; "
     with pytest.raises(ConfigError, match=says):
         prepare_synthetic(root=tmp_path / name, **SMALL_SET)
     assert [path.name for path in (tmp_path / "faces").iterdir()] == ["train.rec"]
