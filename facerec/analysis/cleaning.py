@@ -183,7 +183,8 @@ class Cleaner:
     def duplicates(self, thumbnails_NP: np.ndarray, *, min_correlation: float) -> Iterator[Proposal]:
         """Images that show the same photo as another, mirrored or not: all but the first are dropped.
 
-        Compared are the images of each identity, and each image with those of the identity it is nearest to otherwise.
+        Compared are the images of each identity, and each image with those of the identity it is nearest to otherwise;
+        equal thumbnails are found wherever they are.
 
         Args:
             thumbnails_NP: (N, P), of mean 0 and length 1, of square grey images.
@@ -205,6 +206,8 @@ class Cleaner:
                 correlation = np.maximum(rows @ thumbs.T, rows @ mirrored.T)
                 for row, column in np.argwhere(correlation >= min_correlation).tolist():
                     self._note_duplicate(found, int(images[row]), int(own[column]), float(correlation[row, column]))
+        for first, second in _equal_rows(thumbnails_NP):
+            self._note_duplicate(found, first, second, 1.0)
         for image in sorted(found, key=lambda image: -found[image][1]):
             other, correlation = found[image]
             yield self._of_image(
@@ -224,8 +227,8 @@ class Cleaner:
         if self.labels[first] == self.labels[second]:
             stays, goes = min(first, second), max(first, second)
         else:
-            gaps = self.places.own_N - self.places.other_N
-            stays, goes = (first, second) if gaps[first] >= gaps[second] else (second, first)
+            gap_of = {image: self.places.own_N[image] - self.places.other_N[image] for image in (first, second)}
+            stays, goes = (first, second) if gap_of[first] >= gap_of[second] else (second, first)
         if goes not in found or found[goes][1] < correlation:
             found[goes] = (stays, correlation)
 
@@ -291,6 +294,17 @@ class Cleaner:
             like=like,
             why=why,
         )
+
+
+def _equal_rows(rows_NP: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Each row that equals an earlier one, after the first of them; rows of zeros are left out."""
+    digests = np.fromiter((hash(row.tobytes()) for row in rows_NP), dtype=np.int64, count=len(rows_NP))
+    order = np.argsort(digests, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0]))
+    for group in np.split(order, starts[1:]):
+        first = rows_NP[group[0]]
+        if len(group) > 1 and first.any():
+            yield from ((int(group[0]), int(other)) for other in group[1:] if np.array_equal(rows_NP[other], first))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,9 @@ def posterior_wrong(observed: np.ndarray, wrong: np.ndarray, *, usual: np.ndarra
     Two normal distributions: the wrong ones, whose mean and deviation are those of `wrong`, a sample of them made on
     purpose; and the usual ones, whose deviation is the distance from their 16th percentile to their median: the side
     that faces the wrong ones, so that hard but right cases widen it. Expectation maximisation finds the share of the
-    wrong ones and leaves them out of these percentiles. Beyond the mean of the wrong ones the answer is 1, beyond the
-    median of the usual ones 0, whatever the tails of the two say.
+    wrong ones and leaves them out of these percentiles. Beyond the mean of the wrong ones the answer stays what it is
+    there, beyond the median of the usual ones it is 0, whatever the tails of the two say. Two means that are less than
+    two deviations apart, where a mixture of two normal distributions has but one hill, are not told apart.
 
     Args:
         observed: float (N,), most of them usual unless `usual` is given.
@@ -33,17 +34,17 @@ def posterior_wrong(observed: np.ndarray, wrong: np.ndarray, *, usual: np.ndarra
         else:
             low, centre = np.quantile(sign * usual, (0.16, 0.5)).tolist()
         spread = max(centre - low, 1e-6)
-        if centre - centre_wrong < min(spread, spread_wrong):
-            return np.zeros(len(observed))
-        log_usual = -0.5 * ((values - centre) / spread) ** 2 - np.log(spread)
-        log_wrong = -0.5 * ((values - centre_wrong) / spread_wrong) ** 2 - np.log(spread_wrong)
+        between = np.maximum(values, centre_wrong)
+        log_usual = -0.5 * ((between - centre) / spread) ** 2 - np.log(spread)
+        log_wrong = -0.5 * ((between - centre_wrong) / spread_wrong) ** 2 - np.log(spread_wrong)
         log_odds = np.log(share / (1 - share)) + log_wrong - log_usual
         posterior = 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
-        posterior[values <= centre_wrong] = 1.0
         posterior[values >= centre] = 0.0
         before, share = share, float(np.clip(posterior.mean(), 1e-6, 0.999))
         if abs(share - before) < 1e-9:
             break
+    if centre - centre_wrong < 2 * np.sqrt((spread**2 + spread_wrong**2) / 2):
+        return np.zeros(len(observed))
     return posterior
 
 

@@ -1,5 +1,6 @@
 """`facerec clean`: proposals for a cleaner set, from the embeddings of its images; and the set that follows."""
 
+import json
 import os
 import shlex
 from collections import Counter
@@ -16,13 +17,16 @@ from facerec.analysis.proposals import Proposal, applied, read_proposals, write_
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.clean_pictures import Benchmark, write_pictures
 from facerec.cli.summary import own_command
+from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
 from facerec.data.packing import PackableSource, pack_training_set
-from facerec.data.pairs import read_pairs
+from facerec.data.pairs import file_hash, read_pairs
 from facerec.data.relabelled import RelabelledSource
 from facerec.data.sources import open_source
 
-PROPOSALS_FILE, CLEANED_FOLDER = "proposals.csv", "cleaned"
+PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
+MUCH = 0.1
+"""The share of a set that is proposed, above which a user is warned."""
 KINDS = {
     "unreadable": "images that cannot be read",
     "mislabelled": "images that look like another identity",
@@ -90,6 +94,8 @@ def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[s
     if len(np.unique(labels)) < 2:
         raise DataError("the set has one identity; there is nothing to compare it with")
     out, num_threads = Path(settings.out).expanduser(), _num_threads(settings)
+    _check_not_edited(out)
+    benchmarks = {path: _benchmark(path) for path in settings.against}
     model = Model.open(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
     weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
     embedded = embed_set(
@@ -112,11 +118,15 @@ def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[s
     proposals += cleaner.two_people()
     proposals += cleaner.one_person()
     proposals += cleaner.duplicates(embedded.thumbnails_NP, min_correlation=settings.min_correlation)
-    benchmarks = {path: _benchmark(path) for path in settings.against}
     for path, benchmark in benchmarks.items():
         emb_MD = _embedded(benchmark, model, batch_size=settings.batch_size)
         proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
     write_proposals(out / PROPOSALS_FILE, proposals)
+    about = {"set": source.fingerprint(), "proposals": file_hash(out / PROPOSALS_FILE)}
+    with atomic_file(out / ABOUT_FILE) as file:
+        file.write(json.dumps(about).encode())
+    for kind in KINDS:  # of an earlier look
+        (out / f"{kind}.png").unlink(missing_ok=True)
     print(f"looked at    {len(labels):,} images of {len(np.unique(labels)):,} identities")
     _tell(proposals)
     print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
@@ -126,6 +136,11 @@ def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[s
     for picture in pictures:
         print(f"picture      {picture.resolve()}")
     same = [override for override in overrides if override.startswith(("data.", "out="))]
+    num_images = len({one.image for one in proposals if one.image is not None})
+    if num_images > MUCH * len(labels):
+        print(
+            f"note         {num_images / len(labels):.0%} of the images; if that is not so, a better model finds fewer"
+        )
     print("next         look, edit proposals.csv (delete lines, change actions), then")
     print(f"             {own_command()} clean {shlex.join(same)} apply=true")
 
@@ -133,6 +148,11 @@ def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[s
 def _apply(source: PackableSource, settings: CleanSettings) -> None:
     out = Path(settings.out).expanduser()
     proposals = read_proposals(out / PROPOSALS_FILE)
+    if _about(out).get("set") != source.fingerprint():
+        raise DataError(
+            f"{out / PROPOSALS_FILE} was not written for this set as it is: it is another one, or images have come, "
+            "gone or changed since. Its numbers would name other images: look again, into another folder"
+        )
     samples, labels, names = applied(proposals, source.labels, source.identities)
     if not len(samples):
         raise DataError(f"{out / PROPOSALS_FILE} leaves no image; nothing was written")
@@ -142,6 +162,23 @@ def _apply(source: PackableSource, settings: CleanSettings) -> None:
     print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
     print(f"{after:,} identities ({before:,} before)")
     print(f"next         {own_command()} train data=on_disk data.root={(out / CLEANED_FOLDER).resolve()}")
+
+
+def _about(out: Path) -> dict[str, str]:
+    """Of which set the proposals in a folder are, and their hash as they were written; empty where none were."""
+    try:
+        return dict(json.loads((out / ABOUT_FILE).read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _check_not_edited(out: Path) -> None:
+    path = out / PROPOSALS_FILE
+    if path.exists() and _about(out).get("proposals") != file_hash(path):
+        raise ConfigError(
+            f"{path} has been edited; looking again would replace it. Apply it first (apply=true), rename it, or "
+            "choose another out"
+        )
 
 
 def _benchmark(path: str) -> Benchmark:

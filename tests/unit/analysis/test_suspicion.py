@@ -29,10 +29,10 @@ def test_posterior_is_bayes_s(share, sign):
     assert is_wrong[flagged].mean() > 0.95 and flagged[is_wrong].mean() > 0.85
 
 
-def test_beyond_both_means_it_is_certain():
+def test_beyond_both_means_it_is_as_certain_as_at_them():
     observed, wrong, _ = drawn(1000, 10)
-    posterior = posterior_wrong(np.concatenate([observed, [-5.0, 5.0]]), wrong)
-    assert posterior[-2:].tolist() == [1.0, 0.0]
+    posterior = posterior_wrong(np.concatenate([observed, [-5.0, wrong.mean(), 5.0]]), wrong)
+    assert posterior[-3] == posterior[-2] > 0.999 and posterior[-1] == 0.0
 
 
 def test_nothing_is_found_where_nothing_is_wrong():
@@ -43,6 +43,7 @@ def test_nothing_is_found_where_nothing_is_wrong():
 def test_nothing_is_said_where_the_two_cannot_be_told_apart():
     rng = np.random.default_rng(2)
     assert posterior_wrong(rng.normal(0.3, 0.1, 500), rng.normal(0.28, 0.1, 500)).tolist() == [0.0] * 500
+    assert posterior_wrong(rng.normal(0.3, 0.1, 500), rng.normal(0.13, 0.1, 500)).tolist() == [0.0] * 500
 
 
 def test_hard_but_right_cases_widen_the_usual_side_that_counts():
