@@ -18,12 +18,16 @@ from facerec.align.crops import align_crop
 from facerec.align.faces import CHOICES, Detector, Faces, choose_face
 from facerec.align.journal import Entry, Journal
 from facerec.align.photo_reader import decode_rgb, encode_jpeg, encode_png, read_bytes
+from facerec.align.similarity import misfit_px
 from facerec.align.wanted_faces import WantedFaces, crop_names
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.string_table import StringTable
 from facerec.core.threads import in_threads
 
+JOURNAL_FILE = "journal.jsonl"
+MOST_MISFIT_PX = 14.0
+"""See `misfit_px`: a face whose landmarks fit the template worse is rejected."""
 SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE = "align.json", "landmarks.csv", "report.csv"
 OWN_FOLDER = ".align"  # of the journal, the lock and half-written crops
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
@@ -116,7 +120,7 @@ def align_photos(
         raise ConfigError("choose=nearest_box needs boxes; give boxes=<a file>, or choose largest or central")
     settings = json.loads(json.dumps({"photos": os.path.abspath(wanted.base), **vars(crops), **(described or {})}))
     with _own_folder(out, settings) as folder, _opencv_in_one_thread():
-        journal = Journal(folder / "journal.jsonl")
+        journal = Journal(folder / JOURNAL_FILE)
         names = crop_names(wanted, suffix=FORMATS[crops.image_format])
         todo = _to_do(wanted, names, journal, out)
         worker = _Worker(wanted, names, out, detector, crops)
@@ -206,9 +210,13 @@ class _Worker:
     def _written(self, entry: Entry, photo: np.ndarray) -> Entry:
         points = np.array(entry.landmarks, dtype=np.float64).reshape(5, 2)
         try:
+            misfit = misfit_px(points)
             crop = align_crop(photo, points, size_px=self.crops.size_px)
         except DataError as error:
             return replace(entry, reason="bad_landmarks", detail=str(error))
+        if misfit > MOST_MISFIT_PX:
+            detail = f"{misfit:.0f} px from the template on average, once aligned: no face, or points in another order"
+            return replace(entry, reason="bad_landmarks", detail=detail)
         is_png = self.crops.image_format == "png"
         content = encode_png(crop) if is_png else encode_jpeg(crop, quality=self.crops.jpeg_quality)
         path = self.out / entry.crop
@@ -314,10 +322,21 @@ def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         for key in sorted(stored.keys() | settings.keys())
         if stored.get(key) != settings.get(key)
     ]
-    if changes:
+    if changes and not any(path.is_dir() and path.name != OWN_FOLDER for path in out.iterdir()):
+        for path in (out / SUMMARY_FILE, out / LANDMARKS_FILE, out / REPORT_FILE, out / OWN_FOLDER / JOURNAL_FILE):
+            path.unlink(missing_ok=True)  # of nothing but rejected photos
+    elif changes:
         raise ConfigError(
             f"out={out} has crops that were made otherwise ({'; '.join(changes)}); give another folder, or delete it"
         )
+
+
+def is_unfinished(out: Path) -> bool:
+    """Whether a folder is one into which `align_photos` has begun to write, and has not finished."""
+    try:
+        return json.loads((out / SUMMARY_FILE).read_text())["counts"] is None
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _write_summary(out: Path, settings: Mapping[str, Any], counts: AlignmentCounts | None) -> None:

@@ -160,7 +160,12 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.num_rejected.items())
         print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
     if counts.num_aligned and settings.size == (112, 112):
-        print(f"next         {own_command()} pack data.root={out} split.val_identities=0.1 pairs=auto out=<folder>")
+        if counts.num_identities == 1 and settings.photos is not None:
+            print(
+                f"note         one identity: each folder in {settings.photos} is one; are they a folder further down?"
+            )
+        print(f"next         {own_command()} inspect data.root={out} out=<folder>, then")
+        print(f"             {own_command()} pack data.root={out} split.val_identities=0.2 pairs=auto out=<folder>")
 
 
 def _quiet_opencv() -> None:

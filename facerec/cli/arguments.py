@@ -9,6 +9,7 @@ whoever chooses a `_target_` chooses what runs.
 import functools
 import importlib
 import inspect
+import shlex
 import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -213,7 +214,8 @@ def _misfit_message(key: str, misfit: Misfit) -> str:
         given = f"{key}={value} is {'a mapping' if isinstance(value, Mapping) else 'a list'}"
     else:
         given = f"{key}={value} is {'a whole number' if isinstance(value, int) else 'a number with a fraction'}"
-    return f"{given}; expected {misfit.expected}"
+    like = f": {shlex.quote(f'{key}=[{value}]')}" if isinstance(value, str) and "a list" in misfit.expected else ""
+    return f"{given}; expected {misfit.expected}{like}"
 
 
 def _name(constructor: Callable[..., Any]) -> str:

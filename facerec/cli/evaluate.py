@@ -1,6 +1,7 @@
 """`facerec evaluate`: scores a model, and what knows no faces beside it, on verification sets."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,9 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     run_dir = Path(settings.model).expanduser()
     if (run_dir / "overrides.json").exists():
         print(where_it_lies(run_dir, model.path))
-        print(f"next         {own_command()} train -m experiment=demo head.m2=0.3,0.5 seed=1,2")
+        given = json.loads((run_dir / "overrides.json").read_text())
+        same = shlex.join(one for one in given if not one.startswith(("run_dir=", "seed=")))
+        print(f"next         {own_command()} train -m {same} seed=1,2,3")
     return 0
 
 

@@ -406,4 +406,5 @@ def _print_end(run_dir: Path, checkpoint: Path, metrics: dict[str, float]) -> No
     if table := benchmark_table(metrics):
         print(f"\n{table}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
-    print(f"next         {own_command()} evaluate model={run_dir.resolve()} baselines=true")
+    sets = "" if table else " 'sets=[<a .bin>]'"
+    print(f"next         {own_command()} evaluate model={run_dir.resolve()}{sets} baselines=true")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from facerec.align.alignment import SUMMARY_FILE, is_unfinished
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable, as_int64
 from facerec.data.crop_files import IMAGE_SUFFIXES, SIZE_PX, check_size, read_bytes, read_image, size_of
@@ -126,9 +127,15 @@ def list_folders(root: Path, *, on_fault: Callable[[Path, str], None] | None = N
         on_fault: told a folder, and what is wrong with it, in place of raising. It stays an identity without an image.
 
     Raises:
-        DataError: there is no identity folder; or one cannot be listed, or has no image.
+        DataError: there is no identity folder; or one cannot be listed, or has no image; or the crops in them are of
+            an alignment that has not finished.
     """
     identities, labels, files = _visible(root, folders=True), array("q"), StringTable()
+    if is_unfinished(root):
+        path, says = root / SUMMARY_FILE, "facerec align has not finished here; the same command goes on"
+        if on_fault is None:
+            raise DataError(f"{path}: {says}. To use the crops that are there, delete this file")
+        on_fault(path, says)
     if not identities:
         raise DataError(
             f"{root}: no folder in it. Expected one folder of aligned face crops per identity, or "
@@ -138,10 +145,11 @@ def list_folders(root: Path, *, on_fault: Callable[[Path, str], None] | None = N
         try:
             names = [n for n in _visible(root / identity, folders=False) if n.lower().endswith(IMAGE_SUFFIXES)]
             if not names:
-                raise DataError(
-                    f"{root / identity}: no image in it ({', '.join(IMAGE_SUFFIXES)}). Every folder in "
-                    f"{root} is an identity: remove this one, or give it images"
-                )
+                inner = _visible(root / identity, folders=True)
+                mend = f"Every folder in {root} is an identity: remove this one, or give it images"
+                if inner:
+                    mend = f"It has folders: if these are the identities, give {root / identity} as data.root"
+                raise DataError(f"{root / identity}: no image in it ({', '.join(IMAGE_SUFFIXES)}). {mend}")
         except DataError as error:
             if on_fault is None:
                 raise

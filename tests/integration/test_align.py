@@ -135,6 +135,14 @@ def test_set_without_any_face_is_an_error_with_a_report(photos, command, tmp_pat
     )
     assert code == 2 and "no crop: all 4 were rejected; see" in printed and "4 no_face" in printed
     assert len((tmp_path / "crops" / "report.csv").read_text().splitlines()) == 5
+    # with other settings it may go into the same folder, which holds no crop
+    code, printed = command("align", "photos=photos", "detector.weights=yunet.onnx", "out=crops", *OVERRIDES)
+    assert code == 0 and "3 of 4 faces, in" in printed
+
+
+def test_folder_around_the_folder_of_the_people_is_noted(photos, command, tmp_path):
+    code, printed = command("align", "photos=.", "detector.weights=yunet.onnx", f"out={tmp_path}_crops", *OVERRIDES)
+    assert code == 0 and "one identity: each folder in" in printed
 
 
 def test_same_command_with_another_setting_is_refused(photos, command, tmp_path):

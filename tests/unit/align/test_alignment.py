@@ -163,10 +163,15 @@ def test_landmarks_of_a_list_that_fit_no_face_or_no_photo_are_rejected(photos, t
     header = "path,identity," + ",".join(f"{axis}{n}" for n in range(1, 6) for axis in "xy")
     good, same = ",".join(map(str, POINTS.ravel())), ",".join(["5"] * 10)
     lines = [f"Ann/1.png,A,{good}", f"Ann/1.png,B,{good}", f"Ann/2.png,A,{same}", f"nowhere.png,A,{good}"]
+    far = ",".join([*map(str, POINTS.ravel()[:9]), "999999"])
+    swapped = ",".join(map(str, POINTS[[1, 0, 2, 3, 4]].ravel()))
+    lines += [f"Ann/2.png,A,{bad}" for bad in (far, swapped, "1,2,3,4,5,6,7,8,9,10")]
     (tmp_path / "list.csv").write_text("\n".join([header, *lines]) + "\n")
     wanted = faces_in_list(read_face_list(tmp_path / "list.csv"), base=photos)
     counts = align_photos(wanted, out=tmp_path / "out", crops=CropSettings(size_px=(112, 96)))
-    assert counts.num_rejected == {"bad_landmarks": 1, "missing": 1} and counts.num_aligned == 2
+    assert counts.num_rejected == {"bad_landmarks": 4, "missing": 1} and counts.num_aligned == 2
+    details = [row["detail"] for row in rows(tmp_path / "out" / "report.csv") if row["reason"] == "bad_landmarks"]
+    assert sum("px from the template on average, once aligned" in detail for detail in details) == 3
     crop = decode_rgb((tmp_path / "out" / "B" / "1.jpg").read_bytes(), where="")  # two people in one photo
     assert crop.shape == (112, 96, 3)
     assert (tmp_path / "out" / "A" / "1.jpg").read_bytes() == (tmp_path / "out" / "B" / "1.jpg").read_bytes()
@@ -216,6 +221,8 @@ def test_interrupted_anywhere_it_ends_as_if_it_never_had_been(num_threads, photo
         for _ in range(2):  # twice, so that one resumes an interrupted one
             with pytest.raises(Killed):
                 align(out, dying, batch_size=1)
+            with pytest.raises(DataError, match="has not finished here; the same command goes on"):
+                len(open_source(str(out)))
         detector = OwnDetector()
         counts = align(out, detector, batch_size=2)
         assert sum(detector.batches) == 7 - counts.num_done_before
