@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import facerec
 from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError
 from facerec.data.inspection.findings import Findings
@@ -91,9 +92,19 @@ def _settings(config: DictConfig) -> tuple[InspectSettings, SheetSettings]:
 
 
 def _check_place(out: Path, root: Path) -> None:
+    """A report goes into a folder of its own, over an earlier one, or beside a train.rec."""
     is_folders = root.is_dir() and not (root / "train.rec").exists()
-    if is_folders and root.resolve() in out.resolve().parents:
+    if is_folders and root.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")
+    if out.is_dir() and out.resolve() != root.resolve() and any(out.iterdir()) and not _is_report(out):
+        raise ConfigError(f"out={out} has files in it that are not of facerec inspect; give a new or an empty folder")
+
+
+def _is_report(out: Path) -> bool:
+    try:
+        return "fingerprint_of_images" in json.loads((out / JSON_FILE).read_text())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 @contextmanager
@@ -173,6 +184,9 @@ def _tell(about: dict[str, Any], faults: Findings) -> None:
         print(f"  {finding}")
     if len(faults) > len(faults.first):
         print(f"  ... and {len(faults) - len(faults.first)} more")
+    if faults.counts["size"] > 0.9 * about["num_images"]:
+        print("next         if these are photos that are not aligned yet:")
+        print(f"             {own_command()} align photos={about['root']} detector.weights=<an .onnx> out=<folder>")
 
 
 def _bars(bins: Sequence[tuple[int, int, int]]) -> str:

@@ -120,3 +120,31 @@ def test_report_is_not_written_among_the_identities(faces, command, tmp_path):
     code, printed = command("inspect", f"data.root={tmp_path / 'crops'}", f"out={tmp_path / 'crops' / 'report'}")
     assert code == 2 and "where every folder is an identity" in printed
     assert [path.name for path in (tmp_path / "crops").iterdir()] == ["Ann"]
+
+
+def folders_of(root: Path, *, size_px: int) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        path = root / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (size_px, size_px, 3), dtype=np.uint8))
+    return root
+
+
+def test_files_of_others_are_not_written_over(tmp_path, command):
+    crops = folders_of(tmp_path / "crops", size_px=112)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "dataset.json").write_text('"my own"')
+    code, printed = command("inspect", f"data.root={crops}", f"out={tmp_path / 'mine'}")
+    assert code == 2 and "has files in it that are not of facerec inspect" in printed
+    assert (tmp_path / "mine" / "dataset.json").read_text() == '"my own"'
+    code, printed = command("inspect", f"data.root={crops}", f"out={crops}")
+    assert code == 2 and "where every folder is an identity" in printed
+    for _ in range(2):  # the second time over the first report
+        assert command("inspect", f"data.root={crops}", f"out={tmp_path / 'report'}")[0] == 0
+
+
+def test_photos_that_are_not_aligned_are_recognised(tmp_path, command):
+    photos = folders_of(tmp_path / "photos", size_px=130)
+    code, printed = command("inspect", f"data.root={photos}")
+    assert code == 1 and f"align photos={photos} detector.weights=<an .onnx>" in printed
