@@ -38,14 +38,21 @@ def write_pictures(
     num_examples: int,
     benchmarks: Mapping[str, Benchmark],
 ) -> Iterator[Path]:
-    """Writes <kind>.png for each kind that has proposals, the surest first; yields the paths."""
+    """Writes <kind>.png for each kind that has proposals, the surest first; yields the paths.
+
+    Above each row stands its line in the file of proposals, whose first line is the header.
+    """
+    line_of = {id(one): line for line, one in enumerate(proposals, start=2)}
     number_of = {name: number for number, name in enumerate(cleaner.identities)}
     duplicates = [one for one in proposals if one.kind == "duplicate"][: 4 * num_examples]
     if duplicates:
         images = np.stack([source.image(number) for one in duplicates for number in (one.image or 0, one.like or 0)])
-        contact_sheet(images, columns=8, path=out / "duplicate.png")
+        lines = [f"line {line_of[id(one)]}, {one.identity}" for one in duplicates]
+        titles = [";   ".join(lines[start : start + 4]) for start in range(0, len(lines), 4)]
+        contact_sheet(images, columns=8, path=out / "duplicate.png", row_titles=titles)
         yield out / "duplicate.png"
     for kind in ("mislabelled", "two_people", "one_person"):
+        shown: list[Proposal] = []
         rows: list[tuple[list[int], list[int]]] = []
         seen: set[int | str | None] = set()
         for one in proposals:
@@ -53,11 +60,13 @@ def write_pictures(
             if one.kind != kind or about in seen or len(rows) >= num_examples:
                 continue
             seen.add(about)
+            shown.append(one)
             rows.append(_row(one, proposals, cleaner, number_of))
         if rows:
             path = out / f"{kind}.png"
             sheets = [_sheet(_readable(source, left), _readable(source, right)) for left, right in rows]
-            contact_sheet(np.concatenate(sheets), columns=COLUMNS, path=path)
+            titles = [f"line {line_of[id(one)]}: {_title(one)}; score {one.score:.2f}" for one in shown]
+            contact_sheet(np.concatenate(sheets), columns=COLUMNS, path=path, row_titles=titles)
             yield path
     occurring = [one for one in proposals if one.kind == "in_benchmark"]
     occurring = sorted(occurring, key=lambda one: -one.score)[:num_examples]
@@ -69,8 +78,19 @@ def write_pictures(
             )
             for one in occurring
         ]
-        contact_sheet(np.concatenate(sheets), columns=COLUMNS, path=out / "in_benchmark.png")
+        titles = [f"line {line_of[id(one)]}: {_title(one)}; score {one.score:.2f}" for one in occurring]
+        contact_sheet(np.concatenate(sheets), columns=COLUMNS, path=out / "in_benchmark.png", row_titles=titles)
         yield out / "in_benchmark.png"
+
+
+def _title(one: Proposal) -> str:
+    """What stands on the left, and what on the right."""
+    return {
+        "mislabelled": f"the image, and {one.identity} | {one.to}",
+        "two_people": f"{one.identity} | its images that stand apart, and the lines after this one",
+        "one_person": f"{one.identity} | {one.to}",
+        "in_benchmark": f"{one.identity} | image {one.like} of {one.path}",
+    }[one.kind]
 
 
 def _row(

@@ -232,7 +232,7 @@ def _write(out: Path, about: dict[str, Any], images: list[list[np.ndarray]]) -> 
         columns = max(map(len, images))
         blank = np.full_like(images[0][0], WHITE)
         cells = [row[i] if i < len(row) else blank for row in images for i in range(columns)]
-        contact_sheet(np.stack(cells), columns=columns, path=out / SHEET_FILE)
+        contact_sheet(np.stack(cells), columns=columns, path=out / SHEET_FILE, row_titles=about["contact_sheet"])
         files.append(SHEET_FILE)
     if "images_per_identity" in about:
         from facerec.figures.histogram import images_per_identity

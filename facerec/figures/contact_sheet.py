@@ -1,5 +1,6 @@
 """Many images on one sheet, row by row."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from facerec.core.errors import DataError
 
 _GAP_PX = 2
 _PAPER = 255
+_TITLE_PX, _FONT_PX = 20, 13
 
 
 def image_grid(images: np.ndarray, *, columns: int) -> np.ndarray:
@@ -38,11 +40,33 @@ def image_grid(images: np.ndarray, *, columns: int) -> np.ndarray:
     return sheet[:-_GAP_PX, :-_GAP_PX]
 
 
-def contact_sheet(images: np.ndarray, *, columns: int, path: Path) -> None:
-    """Writes `image_grid` of the images as a PNG file; its folder is made if absent."""
+def contact_sheet(images: np.ndarray, *, columns: int, path: Path, row_titles: Sequence[str] = ()) -> None:
+    """Writes `image_grid` of the images as a PNG file; its folder is made if absent.
+
+    Args:
+        images, columns: as `image_grid` takes them.
+        path: of the file.
+        row_titles: for each row, what stands above it; or none.
+    """
     import cv2
 
-    encoded = cv2.imencode(".png", image_grid(images, columns=columns)[:, :, ::-1])[1]
+    sheet = image_grid(images, columns=columns)
+    if row_titles:
+        row_px = images.shape[1] + _GAP_PX
+        rows = [sheet[number * row_px : (number + 1) * row_px] for number in range(len(row_titles))]
+        titled = (part for row, title in zip(rows, row_titles, strict=True) for part in (_title(title, sheet), row))
+        sheet = np.concatenate(list(titled))
+    encoded = cv2.imencode(".png", sheet[:, :, ::-1])[1]
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(encoded.tobytes())
+
+
+def _title(text: str, sheet: np.ndarray) -> np.ndarray:
+    """uint8 (20, W, 3): the text on white, as wide as the sheet."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    strip = Image.new("RGB", (sheet.shape[1], _TITLE_PX), (_PAPER,) * 3)
+    shown = text.encode("utf-8", "replace").decode()  # names of files may be no UTF-8
+    ImageDraw.Draw(strip).text((2, 2), shown, fill=(0, 0, 0), font=ImageFont.load_default(size=_FONT_PX))
+    return np.asarray(strip)

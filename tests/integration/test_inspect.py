@@ -38,7 +38,7 @@ def test_right_set_ends_with_0_and_is_described(faces, command, tmp_path):
     assert len(about["contact_sheet"]) == 2
     sheet = cv2.imread(str(tmp_path / "report" / "contact_sheet.png"))
     columns = max(PER_IDENTITY[int(name)] for name in about["contact_sheet"])
-    assert sheet.shape == (2 * 34 - 2, columns * 26 - 2, 3)
+    assert sheet.shape == (2 * (20 + 34) - 2, columns * 26 - 2, 3)
     for row, name in enumerate(about["contact_sheet"]):  # one identity a row, then white
         for column in range(columns):
             cell = sheet[34 * row : 34 * row + 32, 26 * column : 26 * column + 24]
@@ -83,9 +83,9 @@ def test_verification_set(command, tmp_path):
     about = json.loads((tmp_path / "report" / "dataset.json").read_text())
     assert about["contact_sheet"][0] == "positive pairs 0, 2" and about["contact_sheet"][5] == "negative pairs 1, 3"
     sheet = cv2.imread(str(tmp_path / "report" / "contact_sheet.png"))
-    assert sheet.shape == (10 * 34 - 2, 4 * 26 - 2, 3)
+    assert sheet.shape == (10 * (20 + 34) - 2, 4 * 26 - 2, 3)  # each row with its title
     shown = cv2.imdecode(np.frombuffer(png(5), np.uint8), cv2.IMREAD_COLOR)  # of pair 2, at the end of the first row
-    np.testing.assert_array_equal(sheet[:32, 3 * 26 :], shown)
+    np.testing.assert_array_equal(sheet[20:52, 3 * 26 :], shown)
     assert command("inspect", f"data.root={tmp_path / 'own.bin'}", "num_folds=20")[0] == 1
 
 

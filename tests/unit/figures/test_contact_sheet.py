@@ -32,6 +32,16 @@ def test_written_file_holds_the_same_rgb_pixels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read[:, :, ::-1], image_grid(IMAGES, columns=2))
 
 
+def test_titles_stand_above_the_rows(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (5, 40, 60, 3), dtype=np.uint8)
+    contact_sheet(images, columns=3, path=tmp_path / "sheet.png", row_titles=["Zoë", "\udcff name"])
+    read, grid = cv2.imread(str(tmp_path / "sheet.png"))[:, :, ::-1], image_grid(images, columns=3)
+    assert read.shape == (grid.shape[0] + 2 * 20, grid.shape[1], 3)
+    np.testing.assert_array_equal(np.concatenate([read[20:62], read[82:]]), grid)
+    for strip in (read[:20], read[62:82]):
+        assert (strip.min(axis=2) < 128).sum() > 20 and (strip[:, 100:] == 255).all()
+
+
 def test_images_of_another_kind_are_refused() -> None:
     for images, columns in ((IMAGES.astype(float), 2), (IMAGES[0], 2), (IMAGES[:0], 2), (IMAGES, 0)):
         with pytest.raises(DataError, match="expected uint8"):
