@@ -41,7 +41,7 @@ def test_right_set_ends_with_0_and_is_described(faces, command, tmp_path):
     assert sheet.shape == (2 * (20 + 34) - 2, columns * 26 - 2, 3)
     for row, name in enumerate(about["contact_sheet"]):  # one identity a row, then white
         for column in range(columns):
-            cell = sheet[34 * row : 34 * row + 32, 26 * column : 26 * column + 24]
+            cell = sheet[54 * row + 20 : 54 * row + 52, 26 * column : 26 * column + 24]
             shown = cv2.imdecode(np.frombuffer(png(10 * int(name) + column), np.uint8), cv2.IMREAD_COLOR)
             np.testing.assert_array_equal(cell, shown if column < PER_IDENTITY[int(name)] else 255)
     assert cv2.imread(str(tmp_path / "report" / "images_per_identity.png")).shape[2] == 3
