@@ -123,6 +123,8 @@ def align_photos(
         journal = Journal(folder / JOURNAL_FILE)
         names = crop_names(wanted, suffix=FORMATS[crops.image_format])
         todo = _to_do(wanted, names, journal, out)
+        if len(todo):
+            _write_summary(out, settings, None)  # until it is done
         worker = _Worker(wanted, names, out, detector, crops)
         batches = (todo[start : start + batch_size] for start in range(0, len(todo), batch_size))
         on_progress(len(wanted) - len(todo))
@@ -166,6 +168,9 @@ class _Worker:
         for number, photo in photos.items():
             if entries[number].reason is None:
                 entries[number] = self._written(entries[number], photo)
+        for entry in entries.values():
+            if entry.reason is not None:  # a crop of the photo as it was
+                (self.out / entry.crop).unlink(missing_ok=True)
         return list(entries.values())
 
     def _read(self, number: int) -> tuple[Entry, np.ndarray | None]:
@@ -292,7 +297,11 @@ def _own_folder(out: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
     """`out/.align`, for this process alone, once `out` is known to be new or of the same settings."""
     from filelock import FileLock, Timeout
 
-    if out.exists() and not (out / SUMMARY_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if (
+        out.exists()
+        and not (out / SUMMARY_FILE).is_file()
+        and (not out.is_dir() or any(path.name != OWN_FOLDER for path in out.iterdir()))
+    ):
         raise DataError(f"{out} is there already, and not of facerec align; give a new or an empty folder")
     folder = out / OWN_FOLDER
     try:

@@ -6,6 +6,7 @@ Letters: N images, C identities, D embedding dimensions.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 
@@ -84,13 +85,17 @@ class Cleaner:
         The wrong cases are pairs of identities, joined. A group whose images have no more in common with each other
         than half of what is usual is no person, but images with wrong labels.
         """
+        taken = set(self.identities)
         for group in self._second_people:
+            name = self.identities[group.identity]
+            new = next(one for one in (f"{name}_{number}" for number in count(2)) if one not in taken)
+            taken.add(new)
             for image in group.images.tolist():
                 yield self._of_image(
                     image,
                     kind="two_people",
                     action=MOVE,
-                    to=f"{self.identities[group.identity]}_2",
+                    to=new,
                     score=group.score,
                     why=f"{len(group.images)} of {self.counts[group.identity]} images stand apart: cosine "
                     f"{group.cosine:.2f} between the centres",
@@ -206,8 +211,10 @@ class Cleaner:
                 correlation = np.maximum(rows @ thumbs.T, rows @ mirrored.T)
                 for row, column in np.argwhere(correlation >= min_correlation).tolist():
                     self._note_duplicate(found, int(images[row]), int(own[column]), float(correlation[row, column]))
-        for first, second in _equal_rows(thumbnails_NP):
-            self._note_duplicate(found, first, second, 1.0)
+        for copies in _equal_rows(thumbnails_NP):
+            best = max(copies, key=self._fit)
+            for image in copies:
+                self._note_duplicate(found, image, best, 1.0)
         for image in sorted(found, key=lambda image: -found[image][1]):
             other, correlation = found[image]
             yield self._of_image(
@@ -221,16 +228,16 @@ class Cleaner:
             )
 
     def _note_duplicate(self, found: dict[int, tuple[int, float]], first: int, second: int, correlation: float) -> None:
-        """Of two images the one stays that fits its identity better; within one identity, the first."""
+        """Of two images the one stays that fits its identity better, or the first: of several, the best one stays."""
         if first == second:
             return
-        if self.labels[first] == self.labels[second]:
-            stays, goes = min(first, second), max(first, second)
-        else:
-            gap_of = {image: self.places.own_N[image] - self.places.other_N[image] for image in (first, second)}
-            stays, goes = (first, second) if gap_of[first] >= gap_of[second] else (second, first)
+        goes, stays = sorted((first, second), key=self._fit)
         if goes not in found or found[goes][1] < correlation:
             found[goes] = (stays, correlation)
+
+    def _fit(self, image: int) -> tuple[float, int]:
+        """Larger for the one of several copies that stays."""
+        return float(self.places.own_N[image] - self.places.other_N[image]), -image
 
     def _readable(self) -> np.ndarray:
         """bool (N,)."""
@@ -296,15 +303,15 @@ class Cleaner:
         )
 
 
-def _equal_rows(rows_NP: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Each row that equals an earlier one, after the first of them; rows of zeros are left out."""
+def _equal_rows(rows_NP: np.ndarray) -> Iterator[list[int]]:
+    """The numbers of rows that equal each other, for each group of two or more; rows of zeros are left out."""
     digests = np.fromiter((hash(row.tobytes()) for row in rows_NP), dtype=np.int64, count=len(rows_NP))
     order = np.argsort(digests, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0]))
     for group in np.split(order, starts[1:]):
         first = rows_NP[group[0]]
         if len(group) > 1 and first.any():
-            yield from ((int(group[0]), int(other)) for other in group[1:] if np.array_equal(rows_NP[other], first))
+            yield [number for number in group.tolist() if np.array_equal(rows_NP[number], first)]
 
 
 @dataclass(frozen=True, kw_only=True)

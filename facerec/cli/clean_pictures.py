@@ -126,7 +126,8 @@ def _readable(source: Source, numbers: Sequence[int]) -> list[np.ndarray]:
 
 def _sheet(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> np.ndarray:
     """uint8 (9, H, W, 3): four on the left, white, four on the right; white where there are fewer."""
-    sheet = np.full((COLUMNS, *left[0].shape), 255, dtype=np.uint8)
+    shape = next((image.shape for image in (*left, *right)), (112, 112, 3))
+    sheet = np.full((COLUMNS, *shape), 255, dtype=np.uint8)
     for first, images in ((0, left), (5, right)):
         for place, image in enumerate(images[:4]):
             sheet[first + place] = image

@@ -5,6 +5,7 @@ This file and what it imports at its head see neither Hydra nor torch, so that h
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Exit codes: 0, what the verb says, and those of `exit_code`.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
     if "FACEREC_GRID_PROCESS" in os.environ:
         from facerec.sweeping.trial_process import end_with_grid
 

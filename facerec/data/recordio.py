@@ -235,8 +235,7 @@ class RecordReader:
     def _read_part(self, row: int, start: int, *, first_read_bytes: int = _FIRST_READ_BYTES) -> tuple[int, bytes, int]:
         """(part flag, bytes, first byte after the part) of the frame that begins at byte `start`."""
         opened = self._open()
-        fd = opened.file.fileno()
-        head = os.pread(fd, first_read_bytes, start)
+        head = self._pread(first_read_bytes, start, row)
         if len(head) < _FRAME.size:
             raise DataError(f"{self.where(row)}: {self._cut_short(start + _FRAME.size)}")
         magic, part_and_length = _FRAME.unpack_from(head)
@@ -246,10 +245,16 @@ class RecordReader:
         end = start + _FRAME.size + length
         data = head[_FRAME.size : _FRAME.size + length]
         if len(data) < length and end <= opened.status.st_size:
-            data += os.pread(fd, length - len(data), start + len(head))
+            data += self._pread(length - len(data), start + len(head), row)
         if len(data) < length:
             raise DataError(f"{self.where(row)}: {self._cut_short(end)}")
         return part, data, end + -length % 4
+
+    def _pread(self, size: int, start: int, row: int) -> bytes:
+        try:
+            return os.pread(self._open().file.fileno(), size, start)
+        except OSError as error:  # of the disk, or of a place that no file can have
+            raise DataError(f"{self.where(row)}: byte {start} cannot be read ({error.strerror})") from None
 
     def _cut_short(self, needed_bytes: int) -> str:
         return (

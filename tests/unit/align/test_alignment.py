@@ -258,6 +258,18 @@ def test_what_has_changed_is_done_anew_and_nothing_else(photos, tmp_path):
         assert "Zoe/2" not in (tmp_path / "out" / "landmarks.csv").read_text()
     (tmp_path / "out" / "Zoe" / "2.jpg").unlink()
     assert align() == (0, {})
+    assert (tmp_path / "out" / "Bob" / "4.jpg").exists()
+    (photos / "Bob" / "4.png").write_bytes(b"no image")  # the crop of what it was would be one of the set
+    assert align() == (0, {"unreadable": 1}) and not (tmp_path / "out" / "Bob" / "4.jpg").exists()
+    cv2.imwrite(str(photos / "Bob" / "5.png"), pixels(23) | 1)
+
+    def dying(_: list[np.ndarray]) -> list[Faces]:
+        raise Killed
+
+    with pytest.raises(Killed):
+        align_photos(faces_in_folder(photos), out=tmp_path / "out", detector=dying)
+    with pytest.raises(DataError, match="has not finished here"):  # though it once had
+        len(open_source(str(tmp_path / "out")))
 
 
 def test_folder_of_something_else_is_not_touched(photos, tmp_path):

@@ -129,3 +129,22 @@ def test_large_identities_are_split_alike():
     labels = np.where(truth == 42, 0, truth)
     found = list(cleaner_of(emb, labels).two_people())
     assert {one.image for one in found} == set(np.flatnonzero(truth == 42).tolist())
+
+
+def test_one_copy_of_every_photo_stays():
+    emb, labels = clusters([8] * 10)
+    thumbnails = np.random.default_rng(7).normal(size=(80, 256)).astype(np.float32)
+    thumbnails = normalised(thumbnails - thumbnails.mean(axis=1, keepdims=True))
+    copies = [0, 1, 8, 9, 17]  # in three identities, and each fits its own otherwise
+    thumbnails[copies] = thumbnails[0]
+    found = {one.image for one in cleaner_of(emb, labels).duplicates(thumbnails, min_correlation=0.97)}
+    assert found < set(copies) and len(found) == 4
+
+
+def test_second_person_gets_a_name_that_nobody_has():
+    emb, labels = clusters([24] * 40)
+    emb[12:24] = emb[24:36]  # id0 is two people
+    names = [f"id{label}" for label in range(40)]
+    names[7:9] = ["id0_2", "id0_3"]
+    cleaner = Cleaner(emb_ND=emb, labels=labels, identities=names, name=str)
+    assert {one.to for one in cleaner.two_people() if one.identity == "id0"} == {"id0_4"}

@@ -248,3 +248,20 @@ def test_offset_that_no_file_can_have_is_named(tmp_path: Path) -> None:
         reader = RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx")
         with pytest.raises(DataError, match="begins at byte 9223372036854775807 and ends later"):
             reader.read(0)
+
+
+def test_record_that_the_disk_does_not_give_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = _write(tmp_path, [b"one", b"two"])
+    start = int(reader.offsets[1])
+
+    def failing(fd: int, size: int, offset: int, pread=os.pread) -> bytes:
+        if offset == start:
+            raise OSError(5, "Input/output error")
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+    assert reader.read(0) == b"one"
+    with pytest.raises(
+        DataError, match=rf"record 1 \(byte {start}\): byte {start} cannot be read \(Input/output error\)"
+    ):
+        reader.read(1)
