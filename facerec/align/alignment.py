@@ -168,9 +168,9 @@ class _Worker:
         for number, photo in photos.items():
             if entries[number].reason is None:
                 entries[number] = self._written(entries[number], photo)
-        for entry in entries.values():
-            if entry.reason is not None:  # a crop of the photo as it was
-                (self.out / entry.crop).unlink(missing_ok=True)
+            if entries[number].reason is not None:
+                # The crop of the photo as it was. Of one that cannot be read now it stays: a disk may be away.
+                (self.out / entries[number].crop).unlink(missing_ok=True)
         return list(entries.values())
 
     def _read(self, number: int) -> tuple[Entry, np.ndarray | None]:

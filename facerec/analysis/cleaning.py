@@ -186,7 +186,7 @@ class Cleaner:
             )
 
     def duplicates(self, thumbnails_NP: np.ndarray, *, min_correlation: float) -> Iterator[Proposal]:
-        """Images that show the same photo as another, mirrored or not: all but the first are dropped.
+        """Images that show the same photo as another, mirrored or not: all but the one that fits best go.
 
         Compared are the images of each identity, and each image with those of the identity it is nearest to otherwise;
         equal thumbnails are found wherever they are.

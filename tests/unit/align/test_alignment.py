@@ -259,8 +259,12 @@ def test_what_has_changed_is_done_anew_and_nothing_else(photos, tmp_path):
     (tmp_path / "out" / "Zoe" / "2.jpg").unlink()
     assert align() == (0, {})
     assert (tmp_path / "out" / "Bob" / "4.jpg").exists()
-    (photos / "Bob" / "4.png").write_bytes(b"no image")  # the crop of what it was would be one of the set
-    assert align() == (0, {"unreadable": 1}) and not (tmp_path / "out" / "Bob" / "4.jpg").exists()
+    (photos / "Bob" / "4.png").write_bytes(b"no image")  # a disk may fail for a while: the crop stays, and is told
+    assert align() == (0, {"unreadable": 1}) and (tmp_path / "out" / "Bob" / "4.jpg").exists()
+    black = pixels(1)
+    black[0, 0] = 0
+    cv2.imwrite(str(photos / "Bob" / "4.png"), black)  # no face in it: the crop of what it was would be one of the set
+    assert align() == (1, {"no_face": 1}) and not (tmp_path / "out" / "Bob" / "4.jpg").exists()
     cv2.imwrite(str(photos / "Bob" / "5.png"), pixels(23) | 1)
 
     def dying(_: list[np.ndarray]) -> list[Faces]:
