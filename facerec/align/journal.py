@@ -82,12 +82,17 @@ class Journal:
                     yield None
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Adds entries at the end; they are on disk when this returns."""
-        with self.path.open("ab") as file:
-            for entry in entries:
-                line = json.dumps({key: value for key, value in asdict(entry).items() if value is not None}) + "\n"
-                file.write(line.encode())
-                self._offsets[entry.crop] = self._end
-                self._end += len(line)
-            file.flush()
-            os.fsync(file.fileno())
+        """Adds entries at the end; they are on disk when this returns. Raises DataError where it cannot be written."""
+        try:
+            with self.path.open("ab") as file:
+                for entry in entries:
+                    line = json.dumps({key: value for key, value in asdict(entry).items() if value is not None}) + "\n"
+                    file.write(line.encode())
+                    self._offsets[entry.crop] = self._end
+                    self._end += len(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: cannot be written ({error.strerror}). The same command goes on from here once it can"
+            ) from None

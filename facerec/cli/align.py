@@ -1,7 +1,6 @@
 """`facerec align`: photos into crops, by landmarks from a file or a detector."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from facerec.align.detectors import open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.wanted_faces import WantedFaces, faces_in_folder, faces_in_list
 from facerec.cli.arguments import check_arguments, check_keys
-from facerec.cli.overrides import key_of, parse_overrides
+from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.threads import num_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             detector=detector,
             crops=crops,
             described=described,
-            num_threads=settings.num_threads or os.cpu_count() or 1,
+            num_threads=settings.num_threads or num_cores(),
             batch_size=settings.batch_size,
             on_progress=bar.update,
         )
@@ -84,10 +84,7 @@ def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, 
     check_keys(config, {"detector", *AlignSettings.__dataclass_fields__})
     values: Any = OmegaConf.to_container(config)
     detector = values.pop("detector")
-    settings = AlignSettings(**check_arguments(AlignSettings, values, section=""))
-    for key in ("num_threads", "batch_size"):
-        if (number := getattr(settings, key)) is not None and number < 1:
-            raise ConfigError(f"{key}={number}; expected 1 or more")
+    settings = read_settings(AlignSettings, values, lowest={"num_threads": 1, "batch_size": 1})
     has_weights = detector["weights"] is not None
     if (settings.landmarks is not None) == has_weights:
         raise ConfigError(
@@ -96,24 +93,19 @@ def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, 
         )
     if settings.photos is None and settings.landmarks is None and settings.identities is None:
         raise ConfigError("photos is not set; give photos=<a folder with a folder of photos per identity>")
-    _refuse_unread(settings, {key_of(override): override.input_line for override in parse_overrides(overrides)})
+    _refuse_unread(settings, overrides)
     return settings, check_arguments(open_detector, detector, section="detector") if has_weights else {}
 
 
-def _refuse_unread(settings: AlignSettings, given: dict[str, str | None]) -> None:
+def _refuse_unread(settings: AlignSettings, overrides: list[str]) -> None:
     """What the other keys leave without a meaning."""
-    of_detector = {
-        key for key in given if key.split(".")[0] in ("detector", "choose", "boxes") and key != "detector.weights"
-    }
-    if settings.landmarks is not None and of_detector:
-        key = min(of_detector)
-        raise ConfigError(f"{given[key]}: landmarks={settings.landmarks} needs no detector; leave {key} out")
+    if settings.landmarks is not None:
+        why = f"landmarks={settings.landmarks} needs no detector"
+        refuse_unread(overrides, ["detector", "choose", "boxes"], why=why)
     if settings.boxes is not None and settings.choose != "nearest_box":
-        raise ConfigError(
-            f"boxes={settings.boxes} is read with choose=nearest_box only; choose that, or leave boxes out"
-        )
-    if settings.format == "png" and "jpeg_quality" in given:
-        raise ConfigError(f"{given['jpeg_quality']}: format=png has no quality; leave jpeg_quality out")
+        refuse_unread(overrides, ["boxes"], why="it is read with choose=nearest_box only")
+    if settings.format == "png":
+        refuse_unread(overrides, ["jpeg_quality"], why="format=png has no quality")
 
 
 def _wanted(settings: AlignSettings) -> WantedFaces:
@@ -129,10 +121,7 @@ def _wanted(settings: AlignSettings) -> WantedFaces:
         assert identities is not None
         return faces_in_list(identities, base=settings.photos or settings.identities.parent, boxes=boxes)
     assert settings.photos is not None
-    if settings.photos.resolve() in (settings.out.resolve(), *settings.out.resolve().parents):
-        raise ConfigError(
-            f"out={settings.out} lies in photos={settings.photos}, where it would be an identity; move it"
-        )
+    check_not_inside(settings.out, [settings.photos])
     return faces_in_folder(settings.photos, boxes=boxes)
 
 

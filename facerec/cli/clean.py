@@ -1,7 +1,6 @@
 """`facerec clean`: proposals for a cleaner set, from the embeddings of its images; and the set that follows."""
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +15,11 @@ from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.clean_pictures import Benchmark, write_pictures
+from facerec.cli.set_verbs import check_not_inside, made_folder, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.threads import num_cores
 from facerec.data.packing import PackableSource, pack_training_set
 from facerec.data.pairs import file_hash, read_pairs
 from facerec.data.relabelled import RelabelledSource
@@ -56,44 +57,45 @@ class CleanSettings:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Looks, or applies, and prints what came of it. Returns the exit code."""
-    settings = _settings(config)
+    settings = _settings(config, overrides)
     values: Any = OmegaConf.to_container(config.data)
     source = open_source(**check_arguments(open_source, values, section="data"))
+    out = Path(settings.out).expanduser()
+    check_not_inside(out, values["root"] if isinstance(values["root"], list) else [values["root"]])
     if settings.apply:
-        _apply(source, settings)
+        _apply(source, out, settings)
     else:
-        _look(source, settings, overrides)
+        with made_folder(out):
+            _look(source, out, settings, overrides)
     return 0
 
 
-def _settings(config: DictConfig) -> CleanSettings:
+def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
     check_keys(config, {"data", *CleanSettings.__dataclass_fields__})
     check_keys(config.data, {"root", "merge"}, section="data")
     values: Any = OmegaConf.to_container(config)
-    top = {key: values[key] for key in CleanSettings.__dataclass_fields__}
-    settings = CleanSettings(**check_arguments(CleanSettings, top, section=""))
+    lowest = {"batch_size": 1, "num_threads": 1, "pictures": 0, "seed": 0}
+    settings = read_settings(CleanSettings, values, lowest=lowest)
     for key in ("min_score", "min_correlation"):
         if not 0 < getattr(settings, key) <= 1:
             raise ConfigError(f"{key}={getattr(settings, key)}; expected a number above 0, up to 1")
-    if (
-        settings.batch_size < 1
-        or settings.pictures < 0
-        or (settings.num_threads is not None and settings.num_threads < 1)
-    ):
-        raise ConfigError("batch_size and num_threads are whole numbers from 1, pictures from 0")
-    if settings.model is None and not settings.apply:
+    if settings.apply:
+        unread = CleanSettings.__dataclass_fields__.keys() - {"out", "apply", "num_threads"}
+        why = f"apply=true writes what {Path(settings.out) / PROPOSALS_FILE} says; that was for looking"
+        refuse_unread(overrides, unread, why=why)
+    elif settings.model is None:
         raise ConfigError("model is not given; looking needs one: model=runs/..., or a .pt of InsightFace")
     return settings
 
 
-def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[str]) -> None:
+def _look(source: PackableSource, out: Path, settings: CleanSettings, overrides: Sequence[str]) -> None:
     from facerec.evaluation.embed_set import digest_of_weights, embed_set
     from facerec.evaluation.model import Model
 
     labels = source.labels
     if len(np.unique(labels)) < 2:
         raise DataError("the set has one identity; there is nothing to compare it with")
-    out, num_threads = Path(settings.out).expanduser(), _num_threads(settings)
+    num_threads = settings.num_threads or num_cores()
     _check_not_edited(out)
     benchmarks = {path: _benchmark(path) for path in settings.against}
     model = Model.open(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
@@ -121,10 +123,7 @@ def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[s
     for path, benchmark in benchmarks.items():
         emb_MD = _embedded(benchmark, model, batch_size=settings.batch_size)
         proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
-    write_proposals(out / PROPOSALS_FILE, proposals)
-    about = {"set": source.fingerprint(), "proposals": file_hash(out / PROPOSALS_FILE)}
-    with atomic_file(out / ABOUT_FILE) as file:
-        file.write(json.dumps(about).encode())
+    _write(out, proposals, source)
     for kind in KINDS:  # of an earlier look
         (out / f"{kind}.png").unlink(missing_ok=True)
     print(f"looked at    {len(labels):,} images of {len(np.unique(labels)):,} identities")
@@ -145,8 +144,18 @@ def _look(source: PackableSource, settings: CleanSettings, overrides: Sequence[s
     print(f"             {own_command()} clean {shlex.join(same)} apply=true")
 
 
-def _apply(source: PackableSource, settings: CleanSettings) -> None:
-    out = Path(settings.out).expanduser()
+def _write(out: Path, proposals: Sequence[Proposal], source: PackableSource) -> None:
+    """Proposals, and what they are about; never the ones of one look beside what another was about."""
+    path, new = out / PROPOSALS_FILE, out / f"{PROPOSALS_FILE}.new"
+    write_proposals(new, proposals)
+    about = {"set": source.fingerprint(), "proposals": file_hash(new)}
+    path.unlink(missing_ok=True)
+    with atomic_file(out / ABOUT_FILE) as file:
+        file.write(json.dumps(about).encode())
+    new.rename(path)
+
+
+def _apply(source: PackableSource, out: Path, settings: CleanSettings) -> None:
     proposals = read_proposals(out / PROPOSALS_FILE)
     if _about(out).get("set") != source.fingerprint():
         raise DataError(
@@ -157,7 +166,8 @@ def _apply(source: PackableSource, settings: CleanSettings) -> None:
     if not len(samples):
         raise DataError(f"{out / PROPOSALS_FILE} leaves no image; nothing was written")
     cleaned = RelabelledSource(source=source, labels=labels, identities=names)
-    pack_training_set(cleaned, out / CLEANED_FOLDER, samples=samples, num_threads=_num_threads(settings))
+    num_threads = settings.num_threads or num_cores()
+    pack_training_set(cleaned, out / CLEANED_FOLDER, samples=samples, num_threads=num_threads)
     before, after = len(np.unique(source.labels)), len(np.unique(labels[samples]))
     print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
     print(f"{after:,} identities ({before:,} before)")
@@ -209,7 +219,3 @@ def _tell(proposals: Sequence[Proposal]) -> None:
     for kind, meaning in KINDS.items():
         if counts[kind] or kind != "unreadable":
             print(f"{kind:<12} {counts[kind]:,} {meaning}")
-
-
-def _num_threads(settings: CleanSettings) -> int:
-    return settings.num_threads or os.cpu_count() or 1

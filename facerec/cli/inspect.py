@@ -1,9 +1,8 @@
 """`facerec inspect`: checks all of a data set, prints what it is and what is wrong with it, and draws it."""
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 import facerec
-from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.arguments import check_keys
+from facerec.cli.set_verbs import check_not_inside, made_folder, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError
+from facerec.core.threads import num_cores
 from facerec.data.inspection.findings import Findings
 from facerec.data.inspection.pairs import PairItems
 from facerec.data.inspection.survey import num_images_bins, sampled_rows
@@ -48,7 +49,7 @@ class SheetSettings:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Inspects, prints and writes. Returns the exit code: 1 where there are faults."""
-    settings, sheet = _settings(config)
+    settings, sheet = _settings(config, overrides)
     root = str(config.data.root)
     out = None if settings.out is None else Path(settings.out).expanduser()
     if out is not None:
@@ -56,11 +57,11 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     faults, notes = Findings(), Findings()
     with ExitStack() as written:
         if out is not None:
-            written.enter_context(_left_as_it_was(out))
+            written.enter_context(made_folder(out))
         written.enter_context(faults.written_to(out and out / FAULTS_FILE))
         written.enter_context(notes.written_to(out and out / NOTES_FILE))
         inspection = inspect_set(
-            root, faults, notes, num_threads=settings.num_threads or os.cpu_count() or 1, num_folds=settings.num_folds
+            root, faults, notes, num_threads=settings.num_threads or num_cores(), num_folds=settings.num_folds
         )
     about = _described(root, inspection, faults, notes)
     _tell(about, faults)
@@ -70,32 +71,23 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     return FAULTS_FOUND if len(faults) else 0
 
 
-def _settings(config: DictConfig) -> tuple[InspectSettings, SheetSettings]:
+def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[InspectSettings, SheetSettings]:
     check_keys(config, {"data", "sheet", *InspectSettings.__dataclass_fields__})
     check_keys(config.data, {"root"}, section="data")
     values: Any = OmegaConf.to_container(config)
     if not isinstance(values["data"]["root"], str):
         raise ConfigError(f"data.root={values['data']['root']}; expected one path, of one set")
-    top = {key: values[key] for key in InspectSettings.__dataclass_fields__}
-    settings = InspectSettings(**check_arguments(InspectSettings, top, section=""))
-    sheet = SheetSettings(**check_arguments(SheetSettings, values["sheet"], section="sheet"))
-    if settings.num_threads is not None and settings.num_threads < 1:
-        raise ConfigError(f"num_threads={settings.num_threads}; expected 1 or more, or null for one per core")
-    if settings.num_folds < 2:
-        raise ConfigError(f"num_folds={settings.num_folds}; expected 2 or more")
-    for name in ("num_identities", "images_per_identity"):
-        if getattr(sheet, name) < 1:
-            raise ConfigError(f"sheet.{name}={getattr(sheet, name)}; expected 1 or more")
-    if sheet.seed < 0:
-        raise ConfigError(f"sheet.seed={sheet.seed}; expected 0 or more")
+    settings = read_settings(InspectSettings, values, lowest={"num_folds": 2, "num_threads": 1})
+    lowest = {"num_identities": 1, "images_per_identity": 1, "seed": 0}
+    sheet = read_settings(SheetSettings, values["sheet"], section="sheet", lowest=lowest)
+    if settings.out is None:
+        refuse_unread(overrides, ["sheet"], why="the contact sheet is drawn with out=<a folder> only")
     return settings, sheet
 
 
 def _check_place(out: Path, root: Path) -> None:
     """A report goes into a folder of its own, over an earlier one, or beside a train.rec."""
-    is_folders = root.is_dir() and not (root / "train.rec").exists()
-    if is_folders and root.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")
+    check_not_inside(out, [root])
     if out.is_dir() and out.resolve() != root.resolve() and any(out.iterdir()) and not _is_report(out):
         raise ConfigError(f"out={out} has files in it that are not of facerec inspect; give a new or an empty folder")
 
@@ -105,23 +97,6 @@ def _is_report(out: Path) -> bool:
         return "fingerprint_of_images" in json.loads((out / JSON_FILE).read_text())
     except (OSError, ValueError, TypeError):
         return False
-
-
-@contextmanager
-def _left_as_it_was(out: Path) -> Iterator[None]:
-    """Makes the folder, before an hour's work; takes it back where an error ends that."""
-    is_new = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"out={out}: cannot be made a folder ({error.strerror})") from None
-    try:
-        yield
-    except BaseException:
-        if is_new:
-            with suppress(OSError):  # another has written into it
-                out.rmdir()
-        raise
 
 
 def _described(root: str, inspection: Inspection, faults: Findings, notes: Findings) -> dict[str, Any]:

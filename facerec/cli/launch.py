@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.cli.main import USER_ERROR, started_with_others
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, LostProcessError
+from facerec.core.threads import num_cores
 from facerec.training.stop_signal import STOP_FILE, StopSignal
 
 CONFIG_FILE, TASK_FILE = "config.yaml", "task.json"
@@ -140,8 +141,7 @@ def _write_task(
     folder: Path, config: DictConfig, overrides: list[str], run_dir: Path, *, num_processes: int, stop_file: Path
 ) -> None:
     """What the processes read at their start."""
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    num_threads = max(1, num_cores // num_processes)  # unless trainer.num_threads says otherwise
+    num_threads = max(1, num_cores() // num_processes)  # unless trainer.num_threads says otherwise
     task = {
         "launcher": os.getpid(),
         "environment": {STOP_FILE: str(stop_file), "OMP_NUM_THREADS": str(num_threads)},

@@ -4,6 +4,7 @@ This file and what it imports at its head see neither Hydra nor torch, so that h
 """
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -15,6 +16,10 @@ from facerec.cli.verbs import VERBS
 from facerec.core.errors import ConfigError, FacerecError, LostProcessError, OtherProcessError
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+OF_THE_DISK = {
+    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def exit_code(work: Callable[[], int]) -> int:
     """What `work` returns; after an error that it raises for the user, which is printed without a traceback, another.
 
-    2 for an error that the user can mend, 1 where another process of the training has gone, 130 after Ctrl-C. Other
-    exceptions are mistakes in facerec and keep their traceback.
+    2 for an error that the user can mend, also one of the disk, 1 where another process of the training has gone, 130
+    after Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
     """
     try:
         return work()
@@ -47,6 +52,11 @@ def exit_code(work: Callable[[], int]) -> int:
     except FacerecError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED if isinstance(error, LostProcessError) else USER_ERROR
+    except OSError as error:
+        if error.errno not in OF_THE_DISK or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

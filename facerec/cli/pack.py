@@ -1,6 +1,5 @@
 """`facerec pack`: face crops into a training set, and pairs of them into a verification set."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -10,16 +9,25 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.set_verbs import check_not_inside, made_folder, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.threads import num_cores
 from facerec.data.joined_source import JoinedSource
-from facerec.data.packing import PackableSource, pack_pairs, pack_training_set, readable_samples, write_rejected
+from facerec.data.packing import (
+    VAL_FILE,
+    PackableSource,
+    pack_pairs,
+    pack_training_set,
+    readable_samples,
+    write_rejected,
+)
 from facerec.data.pair_choice import choose_identities, choose_pairs
 from facerec.data.pair_lists import read_pair_list
 from facerec.data.sources import AnySource, RecordSource, open_source
 from facerec.evaluation.nearest import nearest_others
 
-VAL_FILE, REJECTED_FILE = "val.bin", "rejected.csv"
+REJECTED_FILE = "rejected.csv"
 BATCH_SIZE = 128
 MOST_NAMED = 10
 
@@ -55,30 +63,22 @@ class AutoPairs:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Packs, and prints what lies where. Returns the exit code."""
-    settings, split, auto = _settings(config)
+    settings, split, auto = _settings(config, overrides)
     values: Any = OmegaConf.to_container(config.data)
     source = open_source(**check_arguments(open_source, values, section="data"))
     out = Path(settings.out).expanduser()
-    num_threads = settings.num_threads or os.cpu_count() or 1
+    num_threads = settings.num_threads or num_cores()
     if settings.pairs not in (None, "auto"):
         pairs, is_same = _listed_pairs(source, Path(str(settings.pairs)).expanduser(), out)
         pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
         _tell_pairs(out, source.labels[pairs], is_same)
         return 0
-    if (out / "train.rec").exists():  # before an hour's work
-        raise DataError(f"{out / 'train.rec'} is there already; delete it, or write to another folder")
-    samples = np.arange(len(source))
-    rejected: list[tuple[str, str]] = []
-    if settings.on_corrupt == "skip":
-        samples, rejected = readable_samples(source, num_threads=num_threads)
-    if split.val_identities is not None:
-        labels = source.labels[samples]
-        is_val = np.isin(labels, choose_identities(labels, split.val_identities, seed=settings.seed))
-        samples, val = samples[~is_val], samples[is_val]
-        pairs, is_same = _drawn_pairs(source, val, auto, seed=settings.seed)
-        pack_pairs(source, out / VAL_FILE, pairs=pairs, is_same=is_same, num_threads=num_threads)
-        _tell_pairs(out / VAL_FILE, source.labels[pairs], is_same)
-    pack_training_set(source, out, samples=samples, num_threads=num_threads, layout=settings.layout)
+    check_not_inside(out, config.data.root if isinstance(source, JoinedSource) else [config.data.root])
+    for path in (out / "train.rec", out / VAL_FILE):  # before an hour's work
+        if path.exists():
+            raise DataError(f"{path} is there already; delete it, or write to another folder")
+    with made_folder(out):
+        samples, rejected = _pack_set(source, out, settings, split, auto)
     num_identities = len(np.unique(source.labels[samples]))
     print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
     if rejected:
@@ -88,25 +88,52 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     return 0
 
 
-def _settings(config: DictConfig) -> tuple[PackSettings, SplitSettings, AutoPairs]:
+def _pack_set(
+    source: AnySource, out: Path, settings: PackSettings, split: SplitSettings, auto: AutoPairs
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Writes the training set, and its pairs. Returns int64 (n,), which samples it has, and those left out, and why."""
+    num_threads = settings.num_threads or num_cores()
+    samples, val_pairs = np.arange(len(source)), None
+    rejected: list[tuple[str, str]] = []
+    if settings.on_corrupt == "skip":
+        samples, rejected = readable_samples(source, num_threads=num_threads)
+    if split.val_identities is not None:
+        labels = source.labels[samples]
+        is_val = np.isin(labels, choose_identities(labels, split.val_identities, seed=settings.seed))
+        samples, val = samples[~is_val], samples[is_val]
+        val_pairs = _drawn_pairs(source, val, auto, seed=settings.seed)
+    pack_training_set(
+        source, out, samples=samples, num_threads=num_threads, layout=settings.layout, val_pairs=val_pairs
+    )
+    if val_pairs is not None:
+        _tell_pairs(out / VAL_FILE, source.labels[val_pairs[0]], val_pairs[1])
+    return samples, rejected
+
+
+def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[PackSettings, SplitSettings, AutoPairs]:
     check_keys(config, {"data", "split", "auto_pairs", *PackSettings.__dataclass_fields__})
     check_keys(config.data, {"root", "merge"}, section="data")
     values: Any = OmegaConf.to_container(config)
-    top = {key: values[key] for key in PackSettings.__dataclass_fields__}
-    settings = PackSettings(**check_arguments(PackSettings, top, section=""))
-    split = SplitSettings(**check_arguments(SplitSettings, values["split"], section="split"))
-    auto = AutoPairs(**check_arguments(AutoPairs, values["auto_pairs"], section="auto_pairs"))
+    settings = read_settings(PackSettings, values, lowest={"seed": 0, "num_threads": 1})
+    split = read_settings(SplitSettings, values["split"], section="split")
+    lowest = {"num_positive": 1, "num_negative": 1}
+    auto = read_settings(AutoPairs, values["auto_pairs"], section="auto_pairs", lowest=lowest)
     if settings.on_corrupt not in ("error", "skip"):
         raise ConfigError(f"on_corrupt={settings.on_corrupt}; expected error or skip")
     if settings.layout not in ("insightface", "im2rec"):
         raise ConfigError(f"layout={settings.layout}; expected insightface or im2rec")
-    if settings.num_threads is not None and settings.num_threads < 1:
-        raise ConfigError(f"num_threads={settings.num_threads}; expected 1 or more, or null for one per core")
     if (settings.pairs == "auto") != (split.val_identities is not None):
         raise ConfigError(
             "pairs=auto and split.val_identities=... go together: pairs of people that are trained on say nothing. "
             "Give both, or neither"
         )
+    if settings.pairs is None:
+        refuse_unread(overrides, ["seed", "auto_pairs"], why="there are no pairs to draw without pairs=auto")
+    elif settings.pairs != "auto":
+        unread = ["seed", "auto_pairs", "layout", "on_corrupt"]
+        refuse_unread(overrides, unread, why=f"pairs={settings.pairs} writes these pairs and no training set")
+    elif auto.hard_negatives is None:
+        refuse_unread(overrides, ["auto_pairs.device"], why="there is no model without auto_pairs.hard_negatives")
     return settings, split, auto
 
 

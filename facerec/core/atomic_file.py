@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +11,8 @@ from typing import BinaryIO
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Opens `<path>.partial-<process id>` for writing; renames it to `path` when the block ends without an error.
 
-    An error inside the block removes the partial file and leaves `path` as it was.
+    An error inside the block removes the partial file and leaves `path` as it was; an OSError that names no file, as of
+    a disk that is full, then names `path`.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
@@ -20,6 +21,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(partial)):
+            error.filename = str(path)
         raise

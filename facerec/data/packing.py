@@ -1,6 +1,7 @@
 """Packs a set into InsightFace's record layout, and pairs of it into a verification file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,10 @@ from facerec.core.errors import DataError
 from facerec.core.protocols import Source
 from facerec.core.threads import in_threads
 from facerec.data.identity_names import NAMES_COLUMNS, NAMES_FILE
-from facerec.data.pairs import write_pairs
+from facerec.data.pairs import dump_pairs, write_pairs
 from facerec.data.recordio import write_record_set
+
+VAL_FILE = "val.bin"
 
 
 class PackableSource(Source, Protocol):
@@ -36,9 +39,17 @@ class PackableSource(Source, Protocol):
 
 
 def pack_training_set(
-    source: PackableSource, out: Path, *, samples: np.ndarray, num_threads: int, layout: str = "insightface"
+    source: PackableSource,
+    out: Path,
+    *,
+    samples: np.ndarray,
+    num_threads: int,
+    layout: str = "insightface",
+    val_pairs: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
     """Writes `train.rec`, `train.idx`, `property`, `train.lst` and `identities.csv`, a few images in memory at a time.
+
+    `train.rec` appears last: where it is, all is.
 
     Identities are numbered anew, in the order of their labels, without gaps. `train.lst` has a line per image, as
     InsightFace has it: 1 (it is aligned), where it came from, label. Images go into the file byte for byte.
@@ -49,6 +60,7 @@ def pack_training_set(
         samples: int64 (n,), which of them.
         num_threads: that read and decode.
         layout: of the record file, see `write_record_set`.
+        val_pairs: int64 (P, 2) and bool (P,): pairs of samples for `val.bin`, see `pack_pairs`.
 
     Raises:
         DataError: `out` holds a set already, there is no sample, or one is no crop.
@@ -59,21 +71,31 @@ def pack_training_set(
     height_px, width_px = source.size_px
     identities = source.identities
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_file(out / "train.lst") as listed, atomic_file(out / NAMES_FILE) as names:
-        names.write(csv_row(*NAMES_COLUMNS))
 
-        def crops_of(label: int, crops: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
-            number = 0
-            for index, crop in crops:
-                yield crop
-                listed.write(f"1\t{source.name(index)}\t{new_label[label]}\n".encode("utf-8", "surrogateescape"))
-                number += 1
-            names.write(csv_row(new_label[label], identities[label], number))
+    def by_identity() -> Generator[Iterator[bytes]]:
+        with ExitStack() as whole:  # ends before write_record_set does
+            if val_pairs is not None:
+                pairs, is_same = val_pairs
+                val_file = whole.enter_context(atomic_file(out / VAL_FILE))
+                dump_pairs(val_file, _crops_of_pairs(source, pairs, num_threads=num_threads), is_same.tolist())
+            listed = whole.enter_context(atomic_file(out / "train.lst"))
+            names = whole.enter_context(atomic_file(out / NAMES_FILE))
+            names.write(csv_row(*NAMES_COLUMNS))
 
-        crops = in_threads(lambda index: (index, source.encoded(index)), samples.tolist(), num_threads=num_threads)
-        groups = groupby(crops, key=lambda crop: int(labels[crop[0]]))
-        by_identity = (crops_of(label, group) for label, group in groups)
-        write_record_set(out, by_identity, height_px=height_px, width_px=width_px, layout=layout)
+            def crops_of(label: int, crops: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+                number = 0
+                for index, crop in crops:
+                    yield crop
+                    listed.write(f"1\t{source.name(index)}\t{new_label[label]}\n".encode("utf-8", "surrogateescape"))
+                    number += 1
+                names.write(csv_row(new_label[label], identities[label], number))
+
+            crops = in_threads(lambda index: (index, source.encoded(index)), samples.tolist(), num_threads=num_threads)
+            groups = groupby(crops, key=lambda crop: int(labels[crop[0]]))
+            yield from (crops_of(label, group) for label, group in groups)
+
+    with closing(by_identity()) as images:
+        write_record_set(out, images, height_px=height_px, width_px=width_px, layout=layout)
 
 
 def pack_pairs(source: PackableSource, path: Path, *, pairs: np.ndarray, is_same: np.ndarray, num_threads: int) -> None:
@@ -91,9 +113,13 @@ def pack_pairs(source: PackableSource, path: Path, *, pairs: np.ndarray, is_same
     """
     if path.exists():
         raise DataError(f"{path} is there already; delete it, or write to another file")
+    write_pairs(path, _crops_of_pairs(source, pairs, num_threads=num_threads), is_same.tolist())
+
+
+def _crops_of_pairs(source: PackableSource, pairs: np.ndarray, *, num_threads: int) -> list[bytes]:
     samples, places = np.unique(pairs, return_inverse=True)
     images = list(in_threads(source.encoded, samples.tolist(), num_threads=num_threads))
-    write_pairs(path, [images[place] for place in places.reshape(-1).tolist()], is_same.tolist())
+    return [images[place] for place in places.reshape(-1).tolist()]
 
 
 def readable_samples(source: PackableSource, *, num_threads: int) -> tuple[np.ndarray, list[tuple[str, str]]]:

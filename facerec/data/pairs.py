@@ -87,7 +87,12 @@ def write_pairs(path: Path, images: Sequence[bytes], is_same: Sequence[bool]) ->
         raise DataError(f"{path}: {len(images)} images for {len(is_same)} pairs; expected two images for each")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
-        pickle.dump(([bytes(image) for image in images], [bool(same) for same in is_same]), file, protocol=4)
+        dump_pairs(file, images, is_same)
+
+
+def dump_pairs(file: BinaryIO, images: Sequence[bytes], is_same: Sequence[bool]) -> None:
+    """The content of a verification file; see `write_pairs`."""
+    pickle.dump(([bytes(image) for image in images], [bool(same) for same in is_same]), file, protocol=4)
 
 
 def file_hash(path: Path) -> str:

@@ -125,8 +125,12 @@ def test_a_second_look_embeds_nothing_anew_and_another_threshold_finds_less(crop
         (["apply=true"], "proposals.csv: cannot be read (No such file or directory); look for proposals first"),
         (["model=nowhere"], "nowhere"),
         (["model=x", "min_score=0"], "min_score=0"),
-        (["model=x", "batch_size=0"], "whole numbers from 1"),
+        (["model=x", "batch_size=0"], "batch_size=0; expected 1 or more"),
         (["model=x", "modle=y"], "modle"),
+        (["model=x", "seed=-1"], "seed=-1; expected 0 or more"),
+        (["apply=true", "min_score=0.9"], "proposals.csv says; that was for looking; leave min_score out"),
+        (["apply=true", "model=x"], "leave model out"),
+        (["apply=true", "against=[a.bin]"], "leave against out"),
     ],
 )
 def test_what_cannot_work_is_refused(overrides, says, command, tmp_path):
@@ -137,3 +141,12 @@ def test_what_cannot_work_is_refused(overrides, says, command, tmp_path):
         (tmp_path / "crops" / name).write_bytes(crop)
     code, printed = command("clean", f"data.root={tmp_path / 'crops'}", f"out={tmp_path / 'out'}", *overrides)
     assert code == 2 and says in printed and "Traceback" not in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_place_that_cannot_be_is_refused(crops, command, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out, says in {tmp_path / "file": "cannot be made a folder", crops / "c": "every folder is an identity"}.items():
+        code, printed = command("clean", f"data.root={crops}", f"out={out}", "model=x")
+        assert code == 2 and says in printed and "Traceback" not in printed
+    assert (tmp_path / "file").read_text() == "mine" and not (crops / "c").exists()

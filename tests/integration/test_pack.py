@@ -1,6 +1,9 @@
 """`facerec pack`: from own crops to a set that trains and evaluates, and what it refuses."""
 
 import csv
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -92,6 +95,11 @@ def test_what_is_no_crop_is_left_out_where_asked_and_listed(crops, pack, tmp_pat
         (["pairs=nowhere.txt"], "pairs=nowhere.txt makes a verification set; give it a name such as lfw.bin"),
         (["on_corrupt=ignore"], "on_corrupt=ignore; expected error or skip"),
         (["num_threads=0"], "num_threads=0; expected 1 or more"),
+        (["seed=-1"], "seed=-1; expected 0 or more"),
+        (["seed=1"], "seed=1: there are no pairs to draw without pairs=auto; leave seed out"),
+        (["pairs=l.csv", "out=x.bin", "on_corrupt=skip"], "no training set; leave on_corrupt out"),
+        (["pairs=l.csv", "out=x.bin", "auto_pairs.num_positive=9"], "leave auto_pairs.num_positive out"),
+        (["split.val_identities=2", "pairs=auto", "auto_pairs.device=cpu"], "leave auto_pairs.device out"),
         (["split.val_identity=3"], "val_identity"),
         (["data.root=/nowhere"], "/nowhere: there is no such folder"),
     ],
@@ -100,6 +108,47 @@ def test_what_cannot_work_is_refused(given, message, crops, pack, tmp_path):
     code, printed = pack(*given)
     assert code == 2 and message in printed and "Traceback" not in printed and printed.count("error: ") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_place_that_cannot_be_is_refused(crops, pack, tmp_path):
+    code, printed = pack(f"out={crops / 'packed'}")
+    assert code == 2 and f"lies in {crops}, where every folder is an identity" in printed
+    assert not (crops / "packed").exists()
+    (tmp_path / "file").write_text("mine")
+    for out in ("file", "file/inside"):
+        code, printed = pack(f"out={tmp_path / out}")
+        assert code == 2 and f"{tmp_path / out}: cannot be made a folder" in printed and "Traceback" not in printed
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_failure_leaves_nothing_that_blocks_a_repetition(crops, pack, tmp_path):
+    spoilt = crops / "P 11" / "P 11_0005.jpg"
+    whole = spoilt.read_bytes()
+    spoilt.write_bytes(b"no image")
+    given = ["split.val_identities=0.25", "pairs=auto", "seed=1"]
+    code, printed = pack(*given)
+    assert code == 2 and "P 11_0005.jpg: 8 bytes that do not decode" in printed
+    assert not (tmp_path / "out").exists()
+    spoilt.write_bytes(whole)
+    assert pack(*given)[0] == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "train.rec", "train.idx", "property", "train.lst", "identities.csv", "val.bin",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("num_bytes", [1_000, 20_000, 100_000])
+def test_disk_that_is_full_is_one_error_and_leaves_nothing(num_bytes, crops, tmp_path):
+    out = tmp_path / "out"
+    overrides = [f"data.root={crops}", f"out={out}", "split.val_identities=2", "pairs=auto"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "facerec", "pack", *overrides],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, num_bytes)),
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert ended.stderr.count("error: ") == 1 and f"error: {out}/" in ended.stderr and "File too large" in ended.stderr
+    assert not out.exists()
 
 
 def test_pairs_of_images_that_are_not_there_are_named(crops, pack, tmp_path):

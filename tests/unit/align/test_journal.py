@@ -1,5 +1,7 @@
 """What a killed process has noted is there for the next one."""
 
+import resource
+
 import pytest
 
 from facerec.align.journal import Entry, Journal
@@ -45,3 +47,18 @@ def test_damaged_line_is_refused(tmp_path):
         (tmp_path / "j").write_text(line + "\n")
         with pytest.raises(DataError, match="damaged at byte 0; delete it"):
             Journal(tmp_path / "j")
+
+
+def test_disk_that_is_full_is_an_error_and_what_was_written_stays(tmp_path):
+    journal = Journal(tmp_path / "j")
+    journal.append(ENTRIES)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "j").stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"j: cannot be written \(File too large\). The same"):
+            journal.append(
+                [Entry(crop="Ann/3.jpg", photo="Ann/3.jpg", reason="missing", detail="there is no such file")]
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(Journal(tmp_path / "j").read([*(entry.crop for entry in ENTRIES), "Ann/3.jpg"])) == [*ENTRIES, None]

@@ -1,5 +1,7 @@
 """A file is whole or absent."""
 
+import errno
+
 import pytest
 
 from facerec.core.atomic_file import atomic_file
@@ -24,3 +26,15 @@ def test_error_leaves_the_older_file_and_nothing_else(error, tmp_path):
         raise error
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_error_of_the_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError) as raised, atomic_file(tmp_path / "result.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "result.json")
+    with pytest.raises(FileNotFoundError) as raised, atomic_file(tmp_path / "nowhere" / "result.json"):
+        pass
+    assert raised.value.filename == str(tmp_path / "nowhere" / "result.json")
+    with pytest.raises(OSError) as raised, atomic_file(tmp_path / "result.json"):
+        raise OSError(errno.EIO, "Input/output error", "elsewhere")
+    assert raised.value.filename == "elsewhere"

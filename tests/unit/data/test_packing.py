@@ -1,5 +1,6 @@
 """What is packed comes back to the byte, from folders, tables and packed sets."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -55,6 +56,21 @@ def test_real_set_packs_to_the_same_files(real_data, tmp_path):
     pack_training_set(source, tmp_path / "set", samples=np.arange(len(source)), num_threads=2)
     for name in ("train.rec", "train.idx", "property"):
         assert (tmp_path / "set" / name).read_bytes() == (real_data / "celeba_wild" / name).read_bytes(), name
+
+
+def test_record_file_appears_when_all_else_is_there(folders, tmp_path, monkeypatch):
+    appeared, replace = [], os.replace
+
+    def noted(source, target):
+        appeared.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    source, val_pairs = open_source(str(folders)), (np.array([[8, 9], [0, 8]]), np.array([True, False]))
+    pack_training_set(source, tmp_path / "set", samples=np.arange(8), num_threads=1, val_pairs=val_pairs)
+    assert appeared[-1] == "train.rec"
+    assert set(appeared[:-1]) == {"train.idx", "property", "train.lst", "identities.csv", "val.bin"}
+    assert read_pairs(tmp_path / "set" / "val.bin").images[2:] == [source.encoded(0), source.encoded(8)]
 
 
 def test_pairs_come_back_in_their_order(folders, tmp_path):

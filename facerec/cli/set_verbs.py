@@ -1,0 +1,84 @@
+"""What the verbs over data sets (align, pack, inspect, clean) do alike: read their keys, and look where they write."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from facerec.cli.arguments import check_arguments
+from facerec.cli.overrides import key_of, parse_overrides
+from facerec.core.errors import ConfigError
+
+Settings = TypeVar("Settings")
+
+
+def read_settings(
+    settings: type[Settings], values: Mapping[str, Any], *, section: str = "", lowest: Mapping[str, int] | None = None
+) -> Settings:
+    """The keys that are fields of a dataclass, out of a section that may have others.
+
+    Args:
+        settings: the dataclass.
+        values: the section.
+        section: its name, for messages.
+        lowest: the smallest value of whole numbers, by key; null passes.
+
+    Raises:
+        ConfigError: a value does not fit its annotation, or is below the lowest.
+    """
+    own = {key: values[key] for key in settings.__dataclass_fields__}  # type: ignore[attr-defined]
+    read = settings(**check_arguments(settings, own, section=section))
+    for key, least in (lowest or {}).items():
+        if (value := getattr(read, key)) is not None and value < least:
+            raise ConfigError(f"{section and section + '.'}{key}={value}; expected {least} or more")
+    return read
+
+
+def refuse_unread(overrides: Sequence[str], unread: Collection[str], *, why: str) -> None:
+    """Refuses keys of the command line that have no meaning beside the others.
+
+    Args:
+        overrides: of the command line.
+        unread: the keys, or sections.
+        why: the reason, for the message.
+
+    Raises:
+        ConfigError: names the first of them.
+    """
+    for override in parse_overrides(overrides):
+        key = key_of(override)
+        if key in unread or key.split(".")[0] in unread:
+            raise ConfigError(f"{override.input_line}: {why}; leave {key} out")
+
+
+def check_not_inside(out: Path, roots: Iterable[str | Path]) -> None:
+    """Refuses a place in a folder of identity folders, which would be an identity from then on.
+
+    Raises:
+        ConfigError: names both.
+    """
+    for root in (Path(one).expanduser() for one in roots):
+        is_folders = root.is_dir() and not (root / "train.rec").exists()
+        if is_folders and root.resolve() in (out.resolve(), *out.resolve().parents):
+            raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")
+
+
+@contextmanager
+def made_folder(out: Path) -> Iterator[None]:
+    """Makes the folder, before an hour's work; takes it back where an error ends that and it is still empty.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    is_new = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out={out}: cannot be made a folder ({error.strerror})") from None
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                out.rmdir()
+        raise
