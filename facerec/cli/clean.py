@@ -23,7 +23,7 @@ from facerec.core.threads import num_cores
 from facerec.data.packing import PackableSource, pack_training_set
 from facerec.data.pairs import file_hash, read_pairs
 from facerec.data.relabelled import RelabelledSource
-from facerec.data.sources import open_source
+from facerec.data.sources import AnySource, open_source
 
 PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
 MUCH = 0.1
@@ -155,7 +155,7 @@ def _write(out: Path, proposals: Sequence[Proposal], source: PackableSource) -> 
     new.rename(path)
 
 
-def _apply(source: PackableSource, out: Path, settings: CleanSettings) -> None:
+def _apply(source: AnySource, out: Path, settings: CleanSettings) -> None:
     proposals = read_proposals(out / PROPOSALS_FILE)
     if _about(out).get("set") != source.fingerprint():
         raise DataError(
@@ -171,7 +171,10 @@ def _apply(source: PackableSource, out: Path, settings: CleanSettings) -> None:
     before, after = len(np.unique(source.labels)), len(np.unique(labels[samples]))
     print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
     print(f"{after:,} identities ({before:,} before)")
-    print(f"next         {own_command()} train data=on_disk data.root={(out / CLEANED_FOLDER).resolve()}")
+    train = ["train", "data=on_disk", f"data.root={(out / CLEANED_FOLDER).resolve()}"]
+    if benchmarks := source.benchmarks():  # they stay where they are
+        train.append(f"eval.sets=[{','.join(str(path.resolve()) for path in benchmarks)}]")
+    print(f"next         {own_command()} {shlex.join(train)}")
 
 
 def _about(out: Path) -> dict[str, str]:

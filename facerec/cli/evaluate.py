@@ -17,8 +17,9 @@ from facerec.core.protocols import Embedder
 from facerec.data.pairs import read_pairs
 from facerec.evaluation.baselines import ColourHistogram, PixelPCA
 from facerec.evaluation.embed import NetworkEmbedder
+from facerec.evaluation.embed_set import digest_of_weights
 from facerec.evaluation.model import Model
-from facerec.evaluation.verification import VerificationBenchmark
+from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.networks.embedding_net import build_network
 
 MAX_IMAGES_FOR_PCA = 4000
@@ -56,9 +57,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             results.setdefault(str(path), {})[name] = figures
     print(text_table(VERIFICATION_COLUMNS, rows))
     out = _out_path(settings, model)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(out) as file:
-        file.write(json.dumps({"model": str(model.path), "sets": results}, indent=1).encode())
+    _write(out, model, results, num_folds=settings.num_folds)
     print(f"\nfigures      {out.resolve()}")
     run_dir = Path(settings.model).expanduser()
     if (run_dir / "overrides.json").exists():
@@ -74,16 +73,21 @@ def _paths(sets: list[str] | None, model: Model) -> list[Path]:
         sets = model.card.get("trained_on", {}).get("benchmarks", [])
         if not sets:
             raise ConfigError("sets is not given, and the model names no benchmarks: give sets=[lfw.bin,...]")
-    paths = []
-    for name in sets:
-        path = Path(name).expanduser()
-        if not path.exists():
-            raise ConfigError(f"sets: {path} is not there; expected a .bin file, or a folder of them")
-        found = sorted(path.glob("*.bin")) if path.is_dir() else [path]
-        if not found:
-            raise ConfigError(f"sets: the folder {path} holds no .bin file")
-        paths += found
-    return paths
+    return verification_files(sets, key="sets")
+
+
+def _write(out: Path, model: Model, results: dict[str, dict[str, dict[str, float]]], *, num_folds: int) -> None:
+    """The figures, with those of other sets that the file has of the same weights."""
+    weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
+    about = {"model": str(model.path), "weights": weights, "num_folds": num_folds}
+    try:
+        before = json.loads(out.read_text())
+        kept = before["sets"] if before.items() >= about.items() else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        kept = {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out) as file:
+        file.write(json.dumps(about | {"sets": kept | results}, indent=1).encode())
 
 
 def _embedders(model: Model, path: Path, settings: EvaluateSettings) -> dict[str, Embedder]:

@@ -52,6 +52,9 @@ def exit_code(work: Callable[[], int]) -> int:
     except FacerecError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED if isinstance(error, LostProcessError) else USER_ERROR
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except OSError as error:
         if error.errno not in OF_THE_DISK or error.filename is None:
             raise

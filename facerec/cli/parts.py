@@ -13,7 +13,7 @@ from facerec.core.protocols import Source
 from facerec.core.run_log import LOGGER
 from facerec.core.seeding import torch_seed_of
 from facerec.data.sources import FirstSamples
-from facerec.evaluation.verification import VerificationBenchmark
+from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.heads.head import Head
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, described, join
@@ -101,14 +101,11 @@ def open_benchmarks(sets: list[str] | None, source: Source, *, num_folds: int) -
         ConfigError: one is not there, or two have one name.
         DataError: one cannot be read, or has too few pairs for the folds.
     """
-    paths = [Path(path).expanduser() for path in sets] if sets is not None else None
+    paths = verification_files(sets, key="eval.sets") if sets is not None else None
     if paths is None:
         paths = source.benchmarks() if hasattr(source, "benchmarks") else []
         if not paths:
             LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
-    for path in paths:
-        if not path.is_file():
-            raise ConfigError(f"eval.sets: {path} is not there; expected a verification file (.bin)")
     benchmarks = [VerificationBenchmark(path=str(path), num_folds=num_folds) for path in paths]
     paths_by_name: dict[str, Path] = {}
     for benchmark in benchmarks:

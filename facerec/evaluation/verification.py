@@ -52,6 +52,29 @@ class FoldResult:
         return float(1 - self.thresholds_K.mean() / 2)
 
 
+def verification_files(sets: Sequence[str], *, key: str) -> list[Path]:
+    """The `.bin` files that are named, and those in the folders that are.
+
+    Args:
+        sets: files and folders.
+        key: where they are named, for messages.
+
+    Raises:
+        ConfigError: one is not there, holds no `.bin` file, or is a training set.
+    """
+    found = []
+    for path in (Path(name).expanduser() for name in sets):
+        if not path.exists():
+            raise ConfigError(f"{key}: {path} is not there; expected a verification file (.bin), or a folder of them")
+        files = sorted(path.glob("*.bin")) if path.is_dir() else [path]
+        is_training_set = path.suffix in (".rec", ".idx") or (path / "train.rec").exists()
+        if not files or (is_training_set and not path.is_dir()):
+            what = "is a training set" if is_training_set else "holds no .bin file"
+            raise ConfigError(f"{key}: {path} {what}; expected a verification file (.bin), or a folder of them")
+        found += files
+    return found
+
+
 def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_folds: int = 10) -> FoldResult:
     """Accuracy fold by fold, each at the threshold that is best on the others (the lowest of equals).
 

@@ -58,7 +58,8 @@ class TrainerSettings:
     def __post_init__(self) -> None:
         if (self.num_epochs is None) == (self.num_steps is None):
             raise ConfigError(
-                f"trainer.num_epochs={self.num_epochs}, trainer.num_steps={self.num_steps}; set exactly one of the two"
+                f"trainer.num_epochs={self.num_epochs}, trainer.num_steps={self.num_steps}; set exactly one of the two,"
+                " the other to null"
             )
         positive = ("num_epochs", "num_steps", "micro_batch_size", "clip_grad_norm", "num_threads", "class_mean_images")
         for name in positive:

@@ -1,5 +1,6 @@
 """What a user does wrong, or a disk: a named error, exit code 2, no traceback; it says which file, record or key."""
 
+import json
 import os
 import pickle
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -195,12 +197,31 @@ def test_benchmarks_that_cannot_be_scored_are_refused_before_the_first_step(face
     first, second = benchmark(tmp_path / "cfp_fp.bin", 20), benchmark(tmp_path / "other" / "cfp_fp.bin", 20)
     for sets, says in (
         (f"{tmp_path}/absent.bin", f"eval.sets: {tmp_path}/absent.bin is not there"),
+        (faces, f"eval.sets: {faces} is a training set; expected a verification file (.bin), or a folder of them"),
         (truncated, f"{truncated}: is not a verification file, or is damaged or cut short"),
         (small, f"{small}: 12 pairs (6 of one person, 6 of two) in 10 contiguous folds"),
         (f"{first},{second}", f"eval.sets: {first} and {second} would both be logged as eval/cfp_fp"),
     ):
         assert train(faces, f"eval.sets=[{sets}]").startswith(says)
         assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_figures_of_other_sets_stay_until_the_model_is_another_one(faces, tmp_path, command):
+    def evaluated(model: Path, *sets: Path) -> dict[str, Any]:
+        given = ",".join(map(str, sets))
+        code, printed = command("evaluate", f"model={model}", f"sets=[{given}]", "device=cpu", f"out={out}")
+        assert code == 0, printed
+        return json.loads(out.read_text())["sets"]
+
+    earlier, later = trained_run(faces, tmp_path / "run")
+    first, second = benchmark(tmp_path / "sets" / "first.bin", 20), benchmark(tmp_path / "sets" / "second.bin", 20)
+    out = tmp_path / "deep" / "figures.json"
+    one = evaluated(later, first)
+    assert evaluated(later, second)[str(first)] == one[str(first)]
+    assert evaluated(earlier, second).keys() == {str(second)}
+    assert evaluated(earlier, first.parent).keys() == {str(first), str(second)}  # a folder: all in it
+    out.write_text("[]")
+    assert evaluated(earlier, first).keys() == {str(first)}
 
 
 # --- checkpoints and models -------------------------------------------------------------------------------------------

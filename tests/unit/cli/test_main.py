@@ -1,5 +1,6 @@
 """The console script: exit codes, messages, help."""
 
+import errno
 import subprocess
 import sys
 import types
@@ -129,3 +130,23 @@ def test_every_verb_has_its_configuration(capsys):
     for name in VERBS:
         assert exit_code(name, "--help") == 0
         assert f"Usage: facerec {name}" in capsys.readouterr().out
+
+
+def test_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m facerec train --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert ended.stdout == "Usage: facerec train [KEY=VALUE ...] [OPTIONS]\n" and not ended.stderr
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied", "/there/x.bin"), None])
+def test_error_of_the_disk_is_one_line_and_others_keep_their_traceback(error, verb, capsys):
+    def run(config, overrides):
+        raise error or FileNotFoundError(errno.ENOENT, "No such file or directory", "/there/x.bin")
+
+    verb.run = run
+    if error:
+        assert exit_code("train") == 2
+        assert capsys.readouterr().err == "error: /there/x.bin: Permission denied\n"
+    else:
+        with pytest.raises(FileNotFoundError):
+            main(["train"])
