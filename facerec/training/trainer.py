@@ -196,7 +196,8 @@ class Trainer:
                     stopped_by = next(signal for signal in signals if signal is not None)
                     LOGGER.warning("%s: stopped after step %d of %d", stopped_by, step, num_steps)
         except FacerecError:
-            with suppress(FacerecError):  # a checkpoint of an earlier step is still worth having
+            # A checkpoint of an earlier step is still worth having; the process that has the error may be gone already.
+            with suppress(FacerecError, RuntimeError):
                 self.checkpoints.wait()
             raise
         except RuntimeError as error:
