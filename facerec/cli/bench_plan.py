@@ -12,7 +12,7 @@ from facerec.cli.arguments import build, check_arguments
 from facerec.cli.launch import LaunchSettings
 from facerec.cli.parts import build_network
 from facerec.cli.summary import text_table
-from facerec.cli.train import DataSettings
+from facerec.cli.train_settings import DataSettings
 from facerec.core.errors import ConfigError
 from facerec.training.settings import TrainerSettings
 
