@@ -12,6 +12,8 @@ from facerec.data.shuffle import BlockShuffle, GlobalShuffle, Shuffle
 
 SAMPLING = ("images", "square_root", "identities")
 SHUFFLES = ("global", "blocks")
+MOST_SHUFFLED_ANEW = 1024
+"""Images of an identity, up to which a shuffle of them is made each time that one is drawn."""
 
 
 class Sampler(Protocol):
@@ -210,16 +212,32 @@ class _ImagesOfIdentities:
         counts = np.bincount(labels)
         self.counts = counts[counts > 0]
         self._starts = np.cumsum(self.counts) - self.counts
+        self._large: dict[int, tuple[int, np.ndarray]] = {}  # identity: number of a shuffle, and the shuffle
 
     def at(self, identities: np.ndarray, shuffles: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         """int64 (V, K): for each of V identities and numbers of a shuffle (V,), its samples at the ranks (V, K)."""
+        found = np.empty(ranks.shape, dtype=np.int64)
+        is_large = self.counts[identities] > MOST_SHUFFLED_ANEW
+        for visit in np.flatnonzero(is_large).tolist():
+            found[visit] = self._shuffled(int(identities[visit]), int(shuffles[visit]))[ranks[visit]]
+        identities, shuffles, ranks = identities[~is_large], shuffles[~is_large], ranks[~is_large]
         counts = self.counts[identities]
         # all images of these identities, one identity after the other, each in the order of its shuffle
         visit_of = np.repeat(np.arange(len(identities)), counts)
         firsts = np.cumsum(counts) - counts
         samples = self._samples[self._starts[identities][visit_of] + np.arange(len(visit_of)) - firsts[visit_of]]
         shuffled = samples[np.lexsort((_words(self._key, shuffles[visit_of], samples), visit_of))]
-        return shuffled[firsts[:, None] + ranks]
+        found[~is_large] = shuffled[firsts[:, None] + ranks]
+        return found
+
+    def _shuffled(self, identity: int, shuffle: int) -> np.ndarray:
+        """int64 (n,): all samples of a large identity. The latest shuffle is kept: it serves n visits."""
+        kept = self._large.get(identity)
+        if kept is None or kept[0] != shuffle:
+            samples = self._samples[self._starts[identity] :][: self.counts[identity]]
+            kept = (shuffle, samples[np.argsort(_words(self._key, np.array([shuffle]), samples), kind="stable")])
+            self._large[identity] = kept
+        return kept[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,3 +118,13 @@ def test_orders_that_are_none_are_refused(order, says):
 
 
 PINNED = [[4, 0, 11, 2, 3, 5, 10], [0, 6, 1, 0, 12, 8, 9], [0, 4, 0, 8, 9, 1, 13]]
+
+
+@pytest.mark.parametrize("sampling", ["square_root", "identities"])
+def test_kept_shuffles_of_large_identities_are_those_made_anew(sampling, monkeypatch):
+    labels = labels_of()
+    steps = [*range(40), 3, 25, 0]  # in any order
+    anew = [sampler_of(labels, sampling=sampling).indices(step).tolist() for step in steps]
+    monkeypatch.setattr("facerec.data.sampler.MOST_SHUFFLED_ANEW", 8)
+    sampler = sampler_of(labels, sampling=sampling)
+    assert [sampler.indices(step).tolist() for step in steps] == anew
