@@ -188,16 +188,17 @@ def _boxes_of(paths: StringTable, boxes: FaceList | None) -> np.ndarray | None:
     if boxes is None:
         return None
     assert boxes.boxes is not None
-    by_path = _by_path(boxes, [tuple(box) for box in boxes.boxes.tolist()])
+    hint = ". For several faces of a photo, list them in identities=, each with its box"
+    by_path = _by_path(boxes, [tuple(box) for box in boxes.boxes.tolist()], hint=hint)
     unknown = (math.nan,) * 4
     return np.array([by_path.get(path, unknown) for path in paths], dtype=np.float64).reshape(-1, 4)
 
 
-def _by_path(faces: FaceList, values: list[Value]) -> dict[str, Value]:
+def _by_path(faces: FaceList, values: list[Value], *, hint: str = "") -> dict[str, Value]:
     found: dict[str, Value] = {}
     for path, value in zip(faces.paths, values, strict=True):
-        if found.setdefault(path, value) != value:
-            raise DataError(f"{path} has two lines, with {found[path]} and {value}; expected one")
+        if str(found.setdefault(path, value)) != str(value):  # as text, in which nan is nan
+            raise DataError(f"{path} has two lines, with {found[path]} and {value}; expected one{hint}")
     return found
 
 

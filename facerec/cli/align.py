@@ -121,7 +121,7 @@ def _wanted(settings: AlignSettings) -> WantedFaces:
         assert identities is not None
         return faces_in_list(identities, base=settings.photos or settings.identities.parent, boxes=boxes)
     assert settings.photos is not None
-    check_not_inside(settings.out, [settings.photos])
+    check_not_inside(settings.out, settings.photos)
     return faces_in_folder(settings.photos, boxes=boxes)
 
 

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
-from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.arguments import check_keys
 from facerec.cli.clean_pictures import Benchmark, write_pictures
-from facerec.cli.set_verbs import check_not_inside, made_folder, read_settings, refuse_unread
+from facerec.cli.set_verbs import check_not_inside, made_folder, open_set, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
@@ -58,10 +58,9 @@ class CleanSettings:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Looks, or applies, and prints what came of it. Returns the exit code."""
     settings = _settings(config, overrides)
-    values: Any = OmegaConf.to_container(config.data)
-    source = open_source(**check_arguments(open_source, values, section="data"))
+    source = open_set(config)
     out = Path(settings.out).expanduser()
-    check_not_inside(out, values["root"] if isinstance(values["root"], list) else [values["root"]])
+    check_not_inside(out, config.data.root)
     if settings.apply:
         _apply(source, out, settings)
     else:

@@ -64,7 +64,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             root, faults, notes, num_threads=settings.num_threads or num_cores(), num_folds=settings.num_folds
         )
     about = _described(root, inspection, faults, notes)
-    _tell(about, faults)
+    _tell(about, faults, notes)
     if out is not None:
         rows, images = _sheet(inspection, sheet)
         _write(out, about | {"contact_sheet": rows}, images)
@@ -87,7 +87,7 @@ def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[InspectSett
 
 def _check_place(out: Path, root: Path) -> None:
     """A report goes into a folder of its own, over an earlier one, or beside a train.rec."""
-    check_not_inside(out, [root])
+    check_not_inside(out, root)
     if out.is_dir() and out.resolve() != root.resolve() and any(out.iterdir()) and not _is_report(out):
         raise ConfigError(f"out={out} has files in it that are not of facerec inspect; give a new or an empty folder")
 
@@ -133,7 +133,7 @@ def _described(root: str, inspection: Inspection, faults: Findings, notes: Findi
     }
 
 
-def _tell(about: dict[str, Any], faults: Findings) -> None:
+def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
     height_px, width_px = about["size_px"]
     print(f"set          {about['root']}: {about['kind']}")
     whole = f"{about['num_images']} of {height_px} x {width_px} pixels"
@@ -146,6 +146,9 @@ def _tell(about: dict[str, Any], faults: Findings) -> None:
         print(f"             {unusable} of them cannot be used")
     if grey := about["num_greyscale"]:
         print(f"greyscale    {grey} images")
+    if passed_over := about["notes"].get("passed over"):
+        first = next(note for note in notes.first if note.kind == "passed over")
+        print(f"passed over  {passed_over} files and folders are not read, such as {first}")
     if repeated := about["notes"].get("repeated pair"):
         print(f"repeated     {repeated} pairs that an earlier one equals")
     if per := about.get("images_per_identity"):
@@ -158,7 +161,7 @@ def _tell(about: dict[str, Any], faults: Findings) -> None:
     for finding in faults.first:
         print(f"  {finding}")
     if len(faults) > len(faults.first):
-        print(f"  ... and {len(faults) - len(faults.first)} more")
+        print(f"  ... and {len(faults) - len(faults.first)} more; out=<a folder> has all of them in {FAULTS_FILE}")
     if faults.counts["size"] > 0.9 * about["num_images"]:
         print("next         if these are photos that are not aligned yet:")
         print(f"             {own_command()} align photos={about['root']} detector.weights=<an .onnx> out=<folder>")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.cli.arguments import check_arguments, check_keys
-from facerec.cli.set_verbs import check_not_inside, made_folder, read_settings, refuse_unread
+from facerec.cli.arguments import check_keys
+from facerec.cli.set_verbs import check_not_inside, made_folder, open_set, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.threads import num_cores
@@ -24,7 +24,7 @@ from facerec.data.packing import (
 )
 from facerec.data.pair_choice import choose_identities, choose_pairs
 from facerec.data.pair_lists import read_pair_list
-from facerec.data.sources import AnySource, RecordSource, open_source
+from facerec.data.sources import AnySource, RecordSource
 from facerec.evaluation.nearest import nearest_others
 
 REJECTED_FILE = "rejected.csv"
@@ -64,8 +64,7 @@ class AutoPairs:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Packs, and prints what lies where. Returns the exit code."""
     settings, split, auto = _settings(config, overrides)
-    values: Any = OmegaConf.to_container(config.data)
-    source = open_source(**check_arguments(open_source, values, section="data"))
+    source = open_set(config)
     out = Path(settings.out).expanduser()
     num_threads = settings.num_threads or num_cores()
     if settings.pairs not in (None, "auto"):
@@ -73,7 +72,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
         _tell_pairs(out, source.labels[pairs], is_same)
         return 0
-    check_not_inside(out, config.data.root if isinstance(source, JoinedSource) else [config.data.root])
+    check_not_inside(out, config.data.root)
     for path in (out / "train.rec", out / VAL_FILE):  # before an hour's work
         if path.exists():
             raise DataError(f"{path} is there already; delete it, or write to another folder")
@@ -176,7 +175,11 @@ def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray,
     for index in range(len(source)):
         relative = PurePath(source.relative_path(index))
         for name in wanted.intersection((relative.as_posix(), relative.with_suffix("").as_posix())):
-            found[name] = index
+            if (other := found.setdefault(name, index)) != index:
+                raise DataError(
+                    f"{path}: {name} may be {source.relative_path(other)} or {relative}; rename one of them, or give a "
+                    "CSV (path1, path2, is_same) that has the suffixes"
+                )
     if missing := sorted(wanted - found.keys()):
         raise DataError(
             f"{path}: {len(missing)} of its {len(wanted)} images are not below {source.root}: "

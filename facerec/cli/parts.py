@@ -56,6 +56,8 @@ def open_data(config: DictConfig) -> tuple[Source, str]:
     """
     source = build(config.data.source)
     expectation(config).check(source, config.data.root)
+    for note in source.notes() if hasattr(source, "notes") else ():
+        LOGGER.warning(note)
     fingerprint = source.fingerprint()
     if config.data.first_samples is not None:
         source = FirstSamples(source=source, num_samples=config.data.first_samples)

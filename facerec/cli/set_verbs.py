@@ -1,13 +1,17 @@
 """What the verbs over data sets (align, pack, inspect, clean) do alike: read their keys, and look where they write."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from omegaconf import DictConfig, OmegaConf
+
 from facerec.cli.arguments import check_arguments
 from facerec.cli.overrides import key_of, parse_overrides
 from facerec.core.errors import ConfigError
+from facerec.data.list_source import ListSource
+from facerec.data.sources import AnySource, open_source
 
 Settings = TypeVar("Settings")
 
@@ -34,6 +38,15 @@ def read_settings(
     return read
 
 
+def open_set(config: DictConfig) -> AnySource:
+    """The set of section `data`, with its notes printed. Raises as `open_source`."""
+    values: Any = OmegaConf.to_container(config.data)
+    source = open_source(**check_arguments(open_source, values, section="data"))
+    for note in source.notes() if not isinstance(source, ListSource) else ():
+        print(f"note         {note}")
+    return source
+
+
 def refuse_unread(overrides: Sequence[str], unread: Collection[str], *, why: str) -> None:
     """Refuses keys of the command line that have no meaning beside the others.
 
@@ -51,13 +64,13 @@ def refuse_unread(overrides: Sequence[str], unread: Collection[str], *, why: str
             raise ConfigError(f"{override.input_line}: {why}; leave {key} out")
 
 
-def check_not_inside(out: Path, roots: Iterable[str | Path]) -> None:
-    """Refuses a place in a folder of identity folders, which would be an identity from then on.
+def check_not_inside(out: Path, roots: str | Path | Sequence[str]) -> None:
+    """Refuses a place in a folder of identity folders, or one of several, which would be an identity from then on.
 
     Raises:
         ConfigError: names both.
     """
-    for root in (Path(one).expanduser() for one in roots):
+    for root in (Path(one).expanduser() for one in ([roots] if isinstance(roots, str | Path) else roots)):
         is_folders = root.is_dir() and not (root / "train.rec").exists()
         if is_folders and root.resolve() in (out.resolve(), *out.resolve().parents):
             raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")

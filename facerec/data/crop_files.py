@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
-from facerec.align.photo_reader import decode_rgb, read_bytes
+from facerec.align.photo_reader import PHOTO_SUFFIXES, decode_rgb, read_bytes
 from facerec.core.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+IMAGE_SUFFIXES = PHOTO_SUFFIXES
 SIZE_PX = (112, 112)
 """Height and width of a crop."""
 

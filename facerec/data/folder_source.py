@@ -20,7 +20,7 @@ from facerec.data.decode import decode_rgb
 class FolderSource:
     """One folder per identity; labels follow the sorted names of the folders, samples the sorted names of the images.
 
-    Files beside the identity folders, and names that begin with a dot, are passed over.
+    What lies elsewhere, or has the suffix of no image, is passed over, see `notes`; names that begin with a dot, too.
 
     Args:
         root: the folder. It is listed on first use, once. A pickled source is the path alone.
@@ -89,6 +89,14 @@ class FolderSource:
         """The verification files beside the identity folders, by name."""
         return sorted(self.root.glob("*.bin"))
 
+    def notes(self) -> list[str]:
+        """What a user should know of the set: that something in it is not read."""
+        listed = self._listed()
+        if not listed.num_passed_over:
+            return []
+        number = f"{listed.num_passed_over} files and folders" if listed.num_passed_over > 1 else "one file or folder"
+        return [f"{self.root}: {number} passed over, as {listed.first_passed_over}; facerec inspect out=... lists them"]
+
     def fingerprint(self) -> str:
         """SHA-256 over the names and sizes of all images, relative to the root; not over the pixels."""
         digest = hashlib.sha256()
@@ -112,25 +120,47 @@ class Listing:
         identities: the names of the folders, sorted.
         labels: int64 (N,): which of them.
         files: names in them, sorted within each.
+        num_passed_over: how many files and folders are not read, but for those beside the identity folders that are no
+            images.
+        first_passed_over: the first of them, and why.
     """
 
     identities: list[str]
     labels: np.ndarray
     files: StringTable
+    num_passed_over: int
+    first_passed_over: str
 
 
-def list_folders(root: Path, *, on_fault: Callable[[Path, str], None] | None = None) -> Listing:
+def list_folders(
+    root: Path,
+    *,
+    on_fault: Callable[[Path, str], None] | None = None,
+    on_passed_over: Callable[[Path, str], None] | None = None,
+) -> Listing:
     """Lists one folder per identity, and the images in each.
 
     Args:
         root: the folder around them.
         on_fault: told a folder, and what is wrong with it, in place of raising. It stays an identity without an image.
+        on_passed_over: told a file or folder that is not read, and why.
 
     Raises:
         DataError: there is no identity folder; or one cannot be listed, or has no image; or the crops in them are of
             an alignment that has not finished.
     """
-    identities, labels, files = _visible(root, folders=True), array("q"), StringTable()
+    (identities, beside), labels, files = _entries(root), array("q"), StringTable()
+    num_passed_over, first_passed_over = 0, ""
+
+    def pass_over(path: Path, why: str) -> None:
+        nonlocal num_passed_over, first_passed_over
+        num_passed_over += 1
+        first_passed_over = first_passed_over or f"{path}: {why}"
+        if on_passed_over is not None:
+            on_passed_over(path, why)
+
+    for name in filter(_is_image, beside):
+        pass_over(root / name, "an image beside the folders of the identities")
     if is_unfinished(root):
         path, says = root / SUMMARY_FILE, "facerec align has not finished here; the same command goes on"
         if on_fault is None:
@@ -142,30 +172,43 @@ def list_folders(root: Path, *, on_fault: Callable[[Path, str], None] | None = N
             "train.rec, train.idx and property (InsightFace's layout)"
         )
     for label, identity in enumerate(identities):
+        folder = root / identity
         try:
-            names = [n for n in _visible(root / identity, folders=False) if n.lower().endswith(IMAGE_SUFFIXES)]
+            inner, found = _entries(folder)
+            names = list(filter(_is_image, found))
             if not names:
-                inner = _visible(root / identity, folders=True)
                 mend = f"Every folder in {root} is an identity: remove this one, or give it images"
                 if inner:
-                    mend = f"It has folders: if these are the identities, give {root / identity} as data.root"
-                raise DataError(f"{root / identity}: no image in it ({', '.join(IMAGE_SUFFIXES)}). {mend}")
+                    mend = f"It has folders: if these are the identities, give {folder} as data.root"
+                raise DataError(f"{folder}: no image in it ({', '.join(IMAGE_SUFFIXES)}). {mend}")
         except DataError as error:
             if on_fault is None:
                 raise
-            on_fault(root / identity, str(error).removeprefix(f"{root / identity}: "))
+            on_fault(folder, str(error).removeprefix(f"{folder}: "))
             continue
+        for name in inner:
+            pass_over(folder / name, "a folder in that of an identity")
+        for name in found:
+            if not _is_image(name):
+                pass_over(folder / name, f"its name does not end with {', '.join(IMAGE_SUFFIXES)}")
         for name in names:
             files.append(name)
             labels.append(label)
-    return Listing(identities, as_int64(labels), files)
+    return Listing(identities, as_int64(labels), files, num_passed_over, first_passed_over)
 
 
-def _visible(folder: Path, *, folders: bool) -> list[str]:
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of its folders, and those of its files, sorted; but for hidden ones."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(
-                entry.name for entry in entries if entry.is_dir() == folders and not entry.name.startswith(".")
-            )
+            names: tuple[list[str], list[str]] = ([], [])
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    names[not entry.is_dir()].append(entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None
+    return sorted(names[0]), sorted(names[1])

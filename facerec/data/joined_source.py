@@ -121,6 +121,10 @@ class JoinedSource:
                 others.append(path)
         return [path for name in sorted(found) for path in found[name]]
 
+    def notes(self) -> list[str]:
+        """Those of all sets."""
+        return [note for part in self.parts if hasattr(part, "notes") for note in part.notes()]
+
     def fingerprint(self) -> str:
         """SHA-256 over those of the sets, in their order, and over how their identities were joined."""
         digest = hashlib.sha256(self.merge.encode())

@@ -197,7 +197,10 @@ class RecordReader:
             os.posix_fadvise(opened.file.fileno(), start, end - start, os.POSIX_FADV_WILLNEED)
 
     def first_labels(self, start_row: int, stop_row: int) -> np.ndarray:
-        """float32 (stop_row - start_row,): the first or only label of every record, read without the images."""
+        """float32 (stop_row - start_row,): the first or only label of every record, read without the images.
+
+        NaN of a record that is damaged, or that the disk does not give.
+        """
         labels = np.empty(stop_row - start_row, dtype=np.float32)
         for start in range(start_row, stop_row, _HEADS_PER_READ):
             stop = min(start + _HEADS_PER_READ, stop_row)
@@ -211,18 +214,16 @@ class RecordReader:
             # On a cold disk one long read is far cheaper than thousands of short ones.
             span = int(offsets.max() - offsets.min()) + _HEAD.itemsize
             os.posix_fadvise(fd, int(offsets.min()), span, os.POSIX_FADV_WILLNEED)
-        size = _HEAD.itemsize
-        heads = np.frombuffer(
-            b"".join([os.pread(fd, size, offset).ljust(size, b"\0") for offset in offsets.tolist()]), dtype=_HEAD
-        )
-        damaged = np.flatnonzero(heads["magic"] != np.frombuffer(MAGIC, dtype="<u4")[0])
-        if len(damaged):
-            raise DataError(self._no_magic(start + int(damaged[0]), int(offsets[damaged[0]])))
+        heads = np.frombuffer(b"".join([_head_at(fd, offset) for offset in offsets.tolist()]), dtype=_HEAD)
         labels = np.where(heads["flag"] > 0, heads["label_0"], heads["label"])
+        labels[heads["magic"] != np.frombuffer(MAGIC, dtype="<u4")[0]] = np.nan
         part_bytes = (heads["part"] & _MAX_PART_BYTES).astype(np.int64)
         # A header that is cut by the magic, or that lies about its size: the slow way reads it, or refuses it.
         for i in np.flatnonzero(part_bytes < _HEADER.size + 4 * heads["flag"].astype(np.int64)):
-            labels[i] = self.record(start + int(i)).labels[0]
+            try:
+                labels[i] = self.record(start + int(i)).labels[0]
+            except DataError:
+                labels[i] = np.nan
         return labels
 
     def _expected_bytes(self, row: int) -> int:
@@ -298,6 +299,14 @@ class _Opened(NamedTuple):
     file: io.FileIO
     entries: RecordIndex
     status: os.stat_result
+
+
+def _head_at(fd: int, offset: int) -> bytes:
+    """The first bytes of a record; zeros where there are none."""
+    try:
+        return os.pread(fd, _HEAD.itemsize, offset).ljust(_HEAD.itemsize, b"\0")
+    except OSError:  # of the disk
+        return bytes(_HEAD.itemsize)
 
 
 def write_record_set(

@@ -18,7 +18,7 @@ from facerec.data.identity_names import NAMES_FILE, read_identity_names
 from facerec.data.joined_source import JoinedSource
 from facerec.data.list_source import ListSource
 from facerec.data.record_index import is_large
-from facerec.data.record_layout import image_rows, read_property
+from facerec.data.record_layout import image_rows, read_property, settle_lost_labels
 from facerec.data.recordio import RecordReader, unpack
 
 AnySource: TypeAlias = "RecordSource | FolderSource | ListSource | JoinedSource"
@@ -78,6 +78,7 @@ class RecordSource:
         self._labels: np.ndarray | None = None
         self._num_classes: int | None = None
         self._names: list[str] | None = None
+        self._damaged: list[int] = []  # rows of records that were seen to be, as labels were read
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layout": None, "_labels": None, "_num_classes": None, "_names": None}
@@ -109,7 +110,10 @@ class RecordSource:
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 (N,). Read once, from the headers of all records; those of a large set are mapped from then on."""
+        """int64 (N,). Read once, from the headers of all records; those of a large set are mapped from then on.
+
+        That of a record that cannot be read is told by its identity's record, in InsightFace's layout.
+        """
         if self._labels is None:
             self._labels = self._read_labels()
         return self._labels
@@ -134,6 +138,17 @@ class RecordSource:
     def benchmarks(self) -> list[Path]:
         """The verification files beside `train.rec`, by name."""
         return sorted(self.root.glob("*.bin"))
+
+    def notes(self) -> list[str]:
+        """What a user should know of the set: records without a header that can be read."""
+        _ = self.labels
+        if not self._damaged:
+            return []
+        rest = f", and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
+        return [
+            f"{self._reader.where(self._damaged[0])}{rest}: cannot be read; an identity's record tells the label. "
+            "facerec inspect says more, on_corrupt=skip goes on without"
+        ]
 
     def fingerprint(self) -> str:
         """SHA-256 over the index, the labels, the size of `train.rec` and `property`; not over the pixels."""
@@ -176,8 +191,10 @@ class RecordSource:
             mapped = mapped_array(kept_at)
             if mapped is not None and len(mapped) == rows.num_images:
                 return mapped
-        labels = self._checked(self._reader.first_labels(rows.first_image, rows.first_image + rows.num_images))
-        kept = None if kept_at is None else kept_array(kept_at, labels)
+        values = self._reader.first_labels(rows.first_image, rows.first_image + rows.num_images)
+        self._damaged = settle_lost_labels(self._reader, values, first_image=rows.first_image)
+        labels = self._checked(values)
+        kept = None if kept_at is None or self._damaged else kept_array(kept_at, labels)
         return labels if kept is None else kept
 
     def _checked(self, values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import csv
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,15 @@ def test_list_as_lfw_has_it_becomes_a_verification_set(crops, pack, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_list_whose_name_two_files_have_is_refused(crops, pack, tmp_path):
+    shutil.copy(crops / "P 3" / "P 3_0002.jpg", crops / "P 3" / "P 3_0001.png")
+    (tmp_path / "pairs.txt").write_text("1\t1\nP 3\t1\t5\nP 3\t2\tP 11\t4\n")
+    code, printed = pack(f"pairs={tmp_path / 'pairs.txt'}", f"out={tmp_path / 'own.bin'}")
+    assert code == 2 and "P 3/P 3_0001 may be P 3/P 3_0001.jpg or P 3/P 3_0001.png; rename one" in printed
+    (tmp_path / "own.csv").write_text("path1,path2,is_same\nP 3/P 3_0001.png,P 3/P 3_0001.jpg,0\n")
+    assert pack(f"pairs={tmp_path / 'own.csv'}", f"out={tmp_path / 'own.bin'}")[0] == 0
+
+
 def test_what_is_no_crop_is_left_out_where_asked_and_listed(crops, pack, tmp_path):
     (crops / "P 0" / "P 0_0002.jpg").write_bytes(b"no image")
     code, printed = pack()
@@ -119,6 +129,16 @@ def test_place_that_cannot_be_is_refused(crops, pack, tmp_path):
         code, printed = pack(f"out={tmp_path / out}")
         assert code == 2 and f"{tmp_path / out}: cannot be made a folder" in printed and "Traceback" not in printed
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_is_passed_over_is_told(crops, pack, command, tmp_path):
+    shutil.copytree(crops / "P 1", crops / "P 0" / "more")
+    code, printed = pack()
+    assert code == 0 and "60 images of 12 identities" in printed
+    assert printed.count("note ") == 1 and f"one file or folder passed over, as {crops}/P 0/more: a folder" in printed
+    code, printed = command("inspect", f"data.root={crops}", f"out={tmp_path / 'report'}")
+    assert code == 0 and f"passed over  1 files and folders are not read, such as {crops}/P 0/more: a fold" in printed
+    assert (tmp_path / "report" / "notes.csv").read_text().splitlines()[1].startswith(f"passed over,{crops}/P 0/more,")
 
 
 def test_failure_leaves_nothing_that_blocks_a_repetition(crops, pack, tmp_path):

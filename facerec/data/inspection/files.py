@@ -78,8 +78,12 @@ class FileItems:
 class FolderItems(FileItems):
     """One folder per identity. Raises DataError where there is none."""
 
-    def __init__(self, *, root: Path, faults: Findings) -> None:
-        self._listing = list_folders(root, on_fault=lambda folder, what: faults.add("empty identity", folder, "", what))
+    def __init__(self, *, root: Path, faults: Findings, notes: Findings) -> None:
+        self._listing = list_folders(
+            root,
+            on_fault=lambda folder, what: faults.add("empty identity", folder, "", what),
+            on_passed_over=lambda path, why: notes.add("passed over", path, "", why),
+        )
         self._root = root
         super().__init__(
             kind="folders, one for each identity", labels=self._listing.labels, identities=self._listing.identities

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from facerec.core.atomic_file import atomic_file
 
-NUM_KEPT = 10
+NUM_KEPT = 3
+"""Of each kind: one fault can have thousands of consequences, and another be among them."""
 
 
 class Finding(NamedTuple):
@@ -37,7 +38,7 @@ class Findings:
 
     Attributes:
         counts: how many there are of each kind.
-        first: the first few.
+        first: the first few of each kind.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class Findings:
         """Counts one, and writes it where `written_to` is on."""
         finding = Finding(kind, str(file), record, what)
         self.counts[kind] += 1
-        if len(self.first) < NUM_KEPT:
+        if self.counts[kind] <= NUM_KEPT:
             self.first.append(finding)
         if self._rows is not None:
             self._rows.writerow(finding)

@@ -51,7 +51,7 @@ def inspect_set(root: str, faults: Findings, notes: Findings, *, num_threads: in
         pairs.check_pairs(found, faults, notes, num_folds=num_folds)
         note_grey(pairs, found, notes)
         return Inspection(items=pairs, found=found, fingerprint=file_hash(path))
-    items = _open_items(root, faults)
+    items = _open_items(root, faults, notes)
     found = survey(items, faults, num_threads=num_threads)
     find_duplicates(items, found, faults)
     find_empty_identities(items, found, faults)
@@ -63,11 +63,11 @@ def inspect_set(root: str, faults: Findings, notes: Findings, *, num_threads: in
     return Inspection(items=items, found=found, fingerprint=fingerprint)
 
 
-def _open_items(root: str, faults: Findings) -> Items:
+def _open_items(root: str, faults: Findings, notes: Findings) -> Items:
     source = open_source(root)
     if isinstance(source, RecordSource):
         return RecordItems(root=source.root, faults=faults)
     if isinstance(source, ListSource):
         return TableItems(path=source.root, faults=faults)
     assert isinstance(source, FolderSource)  # one path is never several sets
-    return FolderItems(root=source.root, faults=faults)
+    return FolderItems(root=source.root, faults=faults, notes=notes)

@@ -90,6 +90,11 @@ def test_lists_that_contradict_are_refused():
         faces_in_list(listed(["1.jpg"], ["Ann"]), base=Path(), identities=listed(["1.jpg"], ["Bob"]))
     with pytest.raises(DataError, match=r"1\.jpg has two lines, with Ann and Bob"):
         faces_in_list(listed(["1.jpg"]), base=Path(), identities=listed(["1.jpg"] * 2, ["Ann", "Bob"]))
+    boxes = listed(["1.jpg"] * 2, boxes=np.array([[1.0, 2, 3, 4], [5, 6, 7, 8]]))
+    with pytest.raises(DataError, match=r"two lines, with \(1.0, 2.0, 3.0, 4.0\) and .*list them in identities=, each"):
+        faces_in_list(listed(["1.jpg"], ["Ann"]), base=Path(), boxes=boxes)
+    empty = listed(["1.jpg"] * 2, boxes=np.full((2, 4), np.nan))
+    assert np.isnan(faces_in_list(listed(["1.jpg"], ["Ann"]), base=Path(), boxes=empty).boxes).all()
     with pytest.raises(DataError, match=r"none of the 1 photos listed has an identity \(the first is 1.jpg\)"):
         faces_in_list(listed(["1.jpg"]), base=Path())
 

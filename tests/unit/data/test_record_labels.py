@@ -1,11 +1,14 @@
 """Labels of large record files are read once, and mapped until a file changes; names come from identities.csv."""
 
+import errno
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from facerec.core.errors import DataError
 from facerec.data import record_index
@@ -70,6 +73,62 @@ def test_labels_of_another_number_are_not_taken(large, tmp_path):
     with open(kept, "wb") as file:
         np.save(file, np.array([0, 0]))
     assert opened(large).labels.tolist() == [0, 0, 1, 2]
+
+
+def spoil(root: Path, rows: list[int]) -> None:
+    """Damages the frames of records."""
+    offsets = RecordReader(rec=root / "train.rec", idx=root / "train.idx").offsets
+    with open(root / "train.rec", "r+b") as file:
+        for row in rows:
+            file.seek(offsets[row])
+            file.write(b"\0\0\0\0")
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), counts=st.lists(st.integers(1, 6), min_size=1, max_size=6))
+def test_identity_records_tell_the_labels_of_damaged_records(data, counts, tmp_path_factory):
+    root = tmp_path_factory.mktemp("set")
+    write_record_set(root, [[b"x"] * count for count in counts])
+    expected = np.repeat(np.arange(len(counts)), counts)
+    lost = data.draw(st.lists(st.integers(1, len(expected)), unique=True, min_size=1))
+    about = data.draw(st.lists(st.integers(len(expected) + 1, len(expected) + len(counts)), unique=True, max_size=2))
+    spoil(root, lost + about)
+    try:
+        labels = opened(root).labels
+    except DataError as error:  # where an identity's record is damaged as well, or all images are
+        assert about or len(lost) == len(expected)
+        assert "no record begins" in str(error)
+    else:
+        assert labels.tolist() == expected.tolist()
+
+
+def test_damaged_record_is_one_image_that_cannot_be_read(large, tmp_path, monkeypatch):
+    whole = opened(large).fingerprint()
+    spoil(large, [2])  # a second time, so that the labels are read anew
+    source = opened(large)
+    assert source.labels.tolist() == [0, 0, 1, 2] and source.fingerprint() == whole
+    (note,) = source.notes()
+    assert note.startswith(f"{large}/train.rec, record 2 (byte ") and "identity's record tells the label" in note
+    with pytest.raises(DataError, match=r"record 2 .*no record begins"):
+        source.image(1)
+    assert len(opened(large).notes()) == 1  # again, with the labels of the whole set in the cache
+    pread = os.pread
+
+    def of_a_bad_disk(fd, size, offset):
+        if offset == source._reader.offsets[3]:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr(os, "pread", of_a_bad_disk)
+    (large / "train.rec").touch()
+    assert "record 2 (byte " in opened(large).notes()[0] and ", and 1 more: cannot" in opened(large).notes()[0]
+
+
+def test_damaged_record_of_im2rec_s_layout_is_named(tmp_path):
+    write_record_set(tmp_path / "set", [[b"x"] * 3, [b"y"]], layout="im2rec")
+    spoil(tmp_path / "set", [1])
+    with pytest.raises(DataError, match=r"record 1 \(byte .*no record begins"):
+        _ = opened(tmp_path / "set").labels
 
 
 @pytest.fixture

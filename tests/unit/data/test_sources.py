@@ -207,6 +207,33 @@ def test_folder_that_is_no_set_is_named(tmp_path: Path) -> None:
         len(open_source(str(tmp_path / "lone")))
 
 
+def test_what_folders_hold_besides_is_counted_and_every_format_of_images_is_read(tmp_path: Path) -> None:
+    _write_folders(tmp_path / "faces")
+    whole = FolderSource(root=str(tmp_path / "faces"))
+    ann = tmp_path / "faces" / "Ann"
+    for name in ("../report.csv", "../val.bin", ".hidden", "../.hidden.jpg"):
+        (ann / name).touch()
+    assert whole.notes() == []
+    pixels = cv2.imdecode(np.frombuffer(_png(5), np.uint8), cv2.IMREAD_COLOR)
+    for name in ("5.tif", "6.jp2", "7.JPE", "8.gif"):
+        assert cv2.imwrite(str(ann / name), pixels)
+    source = FolderSource(root=str(tmp_path / "faces"))
+    assert len(source) == len(whole) + 4 and source.notes() == []
+    (index,) = (number for number in range(len(source)) if source.name(number).endswith("5.tif"))
+    np.testing.assert_array_equal(source.image(index), pixels[:, :, ::-1])
+    (ann / "2019").mkdir()
+    (ann / "2019" / "9.png").write_bytes(_png(9))
+    (ann / "Thumbs.db").touch()
+    (tmp_path / "faces" / "loose.PNG").write_bytes(_png(9))
+    source = FolderSource(root=str(tmp_path / "faces"))
+    assert len(source) == len(whole) + 4
+    first = f"{tmp_path}/faces/loose.PNG: an image beside the folders of the identities"
+    says = f"{tmp_path}/faces: 3 files and folders passed over, as {first}; facerec inspect out=... lists them"
+    assert source.notes() == [says]
+    _write_folders(tmp_path / "others")
+    assert open_source([str(tmp_path / "others"), str(tmp_path / "faces")]).notes() == [says]
+
+
 def test_index_that_does_not_fit_the_set_is_named(tmp_path: Path) -> None:
     write_record_set(tmp_path, [[_png(0), _png(1)], [_png(2)]])
     lines = (tmp_path / "train.idx").read_text().splitlines(keepends=True)

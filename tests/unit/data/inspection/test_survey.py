@@ -58,6 +58,20 @@ def test_faults_of_folders(folders):
     assert inspection.fingerprint is None
 
 
+def test_what_is_passed_over_is_noted(folders):
+    (folders / "Ann" / "2019" / "deep").mkdir(parents=True)
+    (folders / "Bob" / "Thumbs.db").touch()
+    (folders / "loose.jpg").touch()
+    (folders / "report.csv").touch()
+    _, faults, notes = inspected(folders)
+    assert faults == []
+    assert [(note.kind, note.file, note.what[:30]) for note in notes.all] == [
+        ("passed over", str(folders / "loose.jpg"), "an image beside the folders of"),
+        ("passed over", str(folders / "Ann" / "2019"), "a folder in that of an identit"),
+        ("passed over", str(folders / "Bob" / "Thumbs.db"), "its name does not end with .jp"),
+    ]
+
+
 def test_faults_of_tables(folders):
     table = folders / "list.csv"
     table.write_text("path,identity\nAnn/0.png,Ann\n,Ann\nAnn/1.png,\nnone.png,Bob\nBob/2.png,Bob\nBob/2.png,Bob\n")
@@ -182,7 +196,7 @@ def test_findings_are_written_as_they_come_and_only_the_first_are_kept(tmp_path)
             findings.add("odd" if number % 3 else "even", "a, b.rec", f"record {number}", 'says "no"')
     lines = (tmp_path / "faults.csv").read_text().splitlines()
     assert lines[:2] == ["kind,file,record,what", 'even,"a, b.rec",record 0,"says ""no"""'] and len(lines) == 31
-    assert (len(findings), findings.counts["even"], len(findings.first)) == (30, 10, 10)
+    assert (len(findings), findings.counts["even"], len(findings.first)) == (30, 10, 6)
     assert str(findings.first[1]) == 'a, b.rec, record 1: says "no"'
     with pytest.raises(KeyboardInterrupt), findings.written_to(tmp_path / "faults.csv"):
         raise KeyboardInterrupt
