@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.align.alignment import LANDMARKS_FILE, REPORT_FILE, AlignmentCounts, CropSettings, align_photos
 from facerec.align.detectors import open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
-from facerec.align.wanted_faces import WantedFaces, faces_in_folder, faces_in_list
+from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, faces_in_folder, faces_in_list
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread
 from facerec.cli.summary import own_command
@@ -49,6 +49,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     _quiet_opencv()
     detector = None if settings.landmarks is not None else open_detector(**detector_arguments)
     wanted = _wanted(settings)
+    check_photos_are_there(wanted)
     described: dict[str, Any] = {
         key: _sha256(path)
         for key in ("landmarks", "identities", "boxes")

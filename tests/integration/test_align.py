@@ -125,6 +125,14 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         (["landmarks=marks.csv", "detector.mirrored=false"], "needs no detector; leave detector.mirrored out"),
         (["landmarks=marks.csv", "identities=names.txt"], "the list of photos has identities of its own"),
         (["landmarks=names.txt"], "landmarks=names.txt: it has no landmarks; expected x1"),
+        (
+            ["landmarks=marks.csv", "photos=photos/Ann"],
+            "such as photos/Ann/Ann/1.png. photos=photos would do",
+        ),
+        (
+            ["landmarks=marks.csv", "photos=."],
+            "none of the photos listed is there, such as Ann/1.png. photos=phot",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(given, message, photos, command, tmp_path):
