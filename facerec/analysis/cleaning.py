@@ -53,7 +53,9 @@ class Cleaner:
         self.seed = seed
         self.centres = IdentityCentres(emb_ND, labels, num_identities=len(identities))
         self.places = self.centres.places()
-        self.counts = np.bincount(labels, minlength=len(identities))
+        self.counts = self.centres.counts_C
+        readable = self.centres.readable_n
+        self.judged = readable[self.counts[labels[readable]] >= FEWEST_IMAGES]
 
     def mislabelled(self) -> Iterator[Proposal]:
         """Images that lie nearer to another identity than images of their own do: to be dropped.
@@ -62,8 +64,8 @@ class Cleaner:
         `two_people` are not among those found.
         """
         score_N = np.zeros(len(self.labels))
-        judged = np.flatnonzero((self.counts[self.labels] >= FEWEST_IMAGES) & self._readable())
-        if len(judged):
+        judged = self.judged
+        if len(judged) and np.count_nonzero(self.counts) > 1:
             gaps_N = self.places.own_N - self.places.other_N
             wrong_N = self.centres.gaps_if_mislabelled(self.places, seed=self.seed)
             score_N[judged] = posterior_wrong(gaps_N[judged], wrong_N[judged])
@@ -114,7 +116,7 @@ class Cleaner:
         if not joined:
             return []
         score = posterior_wrong(np.array([cosine for _, cosine in splits]), np.array([cosine for _, cosine in joined]))
-        tight = 0.5 * float(np.median(self.places.own_N))
+        tight = 0.5 * float(np.median(self.places.own_N[self.judged]))
         groups = []
         for place in self._by_score(score):
             identity, (part, cosine) = int(candidates[place]), splits[place]
@@ -167,12 +169,14 @@ class Cleaner:
         candidates = np.flatnonzero(self.counts >= FEWEST_IMAGES)
         if not len(candidates) or not len(emb_MD):
             return
-        own = np.flatnonzero(self._readable() & (self.counts[self.labels] >= FEWEST_IMAGES))
-        strangers = self.random.permutation(own)[: len(emb_MD)]
+        strangers = self.random.permutation(self.judged)[: len(emb_MD)]
         centres_CD = self.centres.centres_CD[candidates]
         best, which = _best_match(centres_CD, emb_MD)
         usual, _ = _best_match(centres_CD, self._emb(strangers), are_own=(candidates, self.labels[strangers]))
-        score = posterior_wrong(best, self.places.own_N[own], usual=usual)
+        usual = usual[np.isfinite(usual)]  # not of a centre for which all strangers are its own
+        if not len(usual):
+            return
+        score = posterior_wrong(best, self.places.own_N[self.judged], usual=usual)
         for place in self._by_score(score):
             yield self._of_identity(
                 int(candidates[place]),
@@ -238,10 +242,6 @@ class Cleaner:
     def _fit(self, image: int) -> tuple[float, int]:
         """Larger for the one of several copies that stays."""
         return float(self.places.own_N[image] - self.places.other_N[image]), -image
-
-    def _readable(self) -> np.ndarray:
-        """bool (N,)."""
-        return np.any(self.emb_ND != 0, axis=1)
 
     def _by_score(self, score: np.ndarray) -> list[int]:
         order = np.argsort(-score, kind="stable")
@@ -378,7 +378,7 @@ def _best_match(
         rows = slice(start, start + ROWS_AT_ONCE)
         cos_bM = centres_CD[rows] @ emb_MD.T.astype(np.float32)
         if are_own is not None:
-            cos_bM[are_own[0][rows, None] == are_own[1]] = -1.0
+            cos_bM[are_own[0][rows, None] == are_own[1]] = -np.inf
         best[rows], which[rows] = cos_bM.max(axis=1), cos_bM.argmax(axis=1)
     return best, which
 
