@@ -13,12 +13,12 @@ import numpy as np
 from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
 from facerec.analysis.suspicion import posterior_wrong
+from facerec.evaluation.nearest import highest_cosines
 
 FEWEST_IMAGES = 3
 """Of an identity, or of a part of one: with fewer there is no telling which of them is right."""
 MOST_MADE = 1000
 """Wrong cases that are made on purpose, to know what they look like."""
-ROWS_AT_ONCE = 1024
 MOST_DIRECTIONS, MOST_ROUNDS = 4, 20
 
 
@@ -138,7 +138,9 @@ class Cleaner:
         halves = self.random.permutation(enough)[:MOST_MADE]
         wrong = np.array([self._cosine_of_halves(identity) for identity in halves.tolist()])
         centres_CD = self.centres.centres_CD[candidates]
-        cosine, nearest = _nearest_others(centres_CD)
+        cosine, nearest = highest_cosines(
+            centres_CD.__getitem__, centres_CD, num_rows=len(candidates), row_ids=candidates, column_ids=candidates
+        )
         score = posterior_wrong(cosine, wrong)
         for place in self._by_score(score):
             first, second = int(candidates[place]), int(candidates[nearest[place]])
@@ -171,8 +173,14 @@ class Cleaner:
             return
         strangers = self.random.permutation(self.judged)[: len(emb_MD)]
         centres_CD = self.centres.centres_CD[candidates]
-        best, which = _best_match(centres_CD, emb_MD)
-        usual, _ = _best_match(centres_CD, self._emb(strangers), are_own=(candidates, self.labels[strangers]))
+        best, which = highest_cosines(centres_CD.__getitem__, emb_MD.astype(np.float32), num_rows=len(candidates))
+        usual, _ = highest_cosines(
+            centres_CD.__getitem__,
+            self._emb(strangers),
+            num_rows=len(candidates),
+            row_ids=candidates,
+            column_ids=self.labels[strangers],
+        )
         usual = usual[np.isfinite(usual)]  # not of a centre for which all strangers are its own
         if not len(usual):
             return
@@ -341,9 +349,9 @@ def _split(emb_nD: np.ndarray) -> tuple[np.ndarray, float]:
         directions = np.linalg.eigh(centred_nD @ centred_nD.T)[1][:, -MOST_DIRECTIONS:]
     else:
         directions = centred_nD @ np.linalg.eigh(centred_nD.T @ centred_nD)[1][:, -MOST_DIRECTIONS:]
-    cos_nn = emb_nD @ emb_nD.T
-    first, second = np.unravel_index(cos_nn.argmin(), cos_nn.shape)
-    beginnings = [*(directions.T > 0), cos_nn[second] > cos_nn[first]]
+    distance_n, farthest_n = highest_cosines(lambda block: -emb_nD[block], emb_nD, num_rows=len(emb_nD))
+    first = distance_n.argmax()
+    beginnings = [*(directions.T > 0), emb_nD @ emb_nD[farthest_n[first]] > emb_nD @ emb_nD[first]]
     best, lowest = np.zeros(len(emb_nD), dtype=bool), 1.0
     for beginning in beginnings:
         part, cosine = _two_means(emb_nD, beginning)
@@ -366,29 +374,3 @@ def _two_means(emb_nD: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float]
             break
         part = now
     return part, cosine
-
-
-def _best_match(
-    centres_CD: np.ndarray, emb_MD: np.ndarray, *, are_own: tuple[np.ndarray, np.ndarray] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (C,) and int64 (C,): the highest cosine of each centre to an image, and which image that is; but for
-    images of its own identity, where the identities of both are given."""
-    best, which = np.empty(len(centres_CD), dtype=np.float32), np.empty(len(centres_CD), dtype=np.int64)
-    for start in range(0, len(centres_CD), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        cos_bM = centres_CD[rows] @ emb_MD.T.astype(np.float32)
-        if are_own is not None:
-            cos_bM[are_own[0][rows, None] == are_own[1]] = -np.inf
-        best[rows], which[rows] = cos_bM.max(axis=1), cos_bM.argmax(axis=1)
-    return best, which
-
-
-def _nearest_others(centres_CD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (C,) and int64 (C,): the cosine to the nearest other row, and which it is."""
-    cosine, nearest = np.empty(len(centres_CD), dtype=np.float32), np.empty(len(centres_CD), dtype=np.int64)
-    for start in range(0, len(centres_CD), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(centres_CD)))
-        cos_bC = centres_CD[rows] @ centres_CD.T
-        cos_bC[np.arange(len(rows)), rows] = -np.inf
-        cosine[rows], nearest[rows] = cos_bC.max(axis=1), cos_bC.argmax(axis=1)
-    return cosine, nearest

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facerec.evaluation.nearest import highest_cosines, tiles
+
 KEPT_SHARE = 0.75
 PASSES = 3
 ROWS_AT_ONCE = 4096
@@ -68,12 +70,13 @@ class IdentityCentres:
             is_kept_n = rank_n < np.ceil(KEPT_SHARE * self.counts_C)[labels_n[nearest_first]]
             self._kept_N[self.readable_n[nearest_first]] = is_kept_n
         self._sum()
-        by_identity = self.readable_n[np.argsort(labels_n, kind="stable")]
-        self._images = np.split(by_identity, np.cumsum(self.counts_C)[:-1])
+        self._by_identity = self.readable_n[np.argsort(labels_n, kind="stable")]
+        self._starts_C = starts_C
 
     def images(self, identity: int) -> np.ndarray:
         """int64: the numbers of an identity's images that could be read, ascending."""
-        return self._images[identity]
+        start = self._starts_C[identity]
+        return self._by_identity[start : start + self.counts_C[identity]]
 
     def own_cosines(self) -> np.ndarray:
         """float32 (N,): to the centre of the other images of the identity; 0 where there are none."""
@@ -86,14 +89,18 @@ class IdentityCentres:
 
     def places(self) -> Places:
         """Of all images. Compares every image with every centre."""
+        present = np.flatnonzero(self.counts_C)
+        highest_n, which_n = highest_cosines(
+            lambda block: self._emb(self.readable_n[block]),
+            self.centres_CD if len(present) == self.num_identities else self.centres_CD[present],
+            num_rows=len(self.readable_n),
+            row_ids=self.labels_N[self.readable_n],
+            column_ids=present,
+        )
         other_N = np.zeros(len(self.labels_N), dtype=np.float32)
+        other_N[self.readable_n] = highest_n
         nearest_N = np.full(len(self.labels_N), -1)
-        for images in self._blocks():
-            cos_bC = self._emb(images) @ self.centres_CD.T
-            cos_bC[np.arange(len(cos_bC)), self.labels_N[images]] = -np.inf
-            cos_bC[:, self.counts_C == 0] = -np.inf
-            nearest_N[images] = cos_bC.argmax(axis=1)
-            other_N[images] = cos_bC.max(axis=1)
+        nearest_N[self.readable_n] = np.append(present, -1)[which_n]
         return Places(own_N=self.own_cosines(), other_N=other_N, nearest_N=nearest_N)
 
     def gaps_if_mislabelled(self, places: Places, *, seed: int) -> np.ndarray:
@@ -125,12 +132,10 @@ class IdentityCentres:
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Numbers of images, so many at a time."""
-        for start in range(0, len(self.readable_n), ROWS_AT_ONCE):
-            yield self.readable_n[start : start + ROWS_AT_ONCE]
+        return (self.readable_n[block] for block in tiles(len(self.readable_n), ROWS_AT_ONCE))
 
 
 def _rows_not_zero(emb_ND: np.ndarray) -> np.ndarray:
     """int64 (n,), ascending."""
-    starts = range(0, len(emb_ND), ROWS_AT_ONCE)
-    found = [start + np.flatnonzero(emb_ND[start : start + ROWS_AT_ONCE].any(axis=1)) for start in starts]
+    found = [block.start + np.flatnonzero(emb_ND[block].any(axis=1)) for block in tiles(len(emb_ND), ROWS_AT_ONCE)]
     return np.concatenate([np.empty(0, dtype=np.int64), *found])

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from facerec.analysis import identity_centres
 from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.identity_centres import IdentityCentres, normalised
+from facerec.evaluation import nearest
+from tests.unit.analysis.faulty_set import faulty_set
 
 DIM = 64
 
@@ -148,3 +151,12 @@ def test_second_person_gets_a_name_that_nobody_has():
     names[7:9] = ["id0_2", "id0_3"]
     cleaner = Cleaner(emb_ND=emb, labels=labels, identities=names, name=str)
     assert {one.to for one in cleaner.two_people() if one.identity == "id0"} == {"id0_4"}
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1000), (50, 7), (9, 16)])
+def test_blocks_of_any_size_give_the_same_proposals(rows, columns, monkeypatch):
+    expected = faulty_set().told()
+    monkeypatch.setattr(identity_centres, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(nearest, "TILE_ROWS", rows)
+    monkeypatch.setattr(nearest, "TILE_COLUMNS", columns)
+    assert expected and faulty_set().told() == expected
