@@ -10,6 +10,7 @@ from itertools import count
 
 import numpy as np
 
+from facerec.analysis.duplicates import find_copies
 from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
 from facerec.analysis.suspicion import posterior_wrong
@@ -72,12 +73,14 @@ class Cleaner:
         for group in self._second_people:
             score_N[group.images] = 0.0
         for image in self._by_score(score_N):
-            yield self._of_image(
-                image,
+            yield Proposal(
                 kind="mislabelled",
                 action=DROP,
+                image=image,
+                identity=self._identity_of(image),
                 to=self.identities[self.places.nearest_N[image]],
-                score=score_N[image],
+                score=float(score_N[image]),
+                path=self.name(image),
                 why=f"cosine {self.places.own_N[image]:.2f} to its identity, {self.places.other_N[image]:.2f} to `to`",
             )
 
@@ -93,12 +96,14 @@ class Cleaner:
             new = next(one for one in (f"{name}_{number}" for number in count(2)) if one not in taken)
             taken.add(new)
             for image in group.images.tolist():
-                yield self._of_image(
-                    image,
+                yield Proposal(
                     kind="two_people",
                     action=MOVE,
+                    image=image,
+                    identity=name,
                     to=new,
                     score=group.score,
+                    path=self.name(image),
                     why=f"{len(group.images)} of {self.counts[group.identity]} images stand apart: cosine "
                     f"{group.cosine:.2f} between the centres",
                 )
@@ -148,12 +153,12 @@ class Cleaner:
             is_smaller = (self.counts[first], -first) < (self.counts[second], -second)
             if not is_smaller and nearest[nearest[place]] == place:
                 continue
-            yield self._of_identity(
-                first,
+            yield Proposal(
                 kind="one_person",
                 action=MERGE,
+                identity=self.identities[first],
                 to=self.identities[second],
-                score=score[place],
+                score=float(score[place]),
                 why=f"cosine {cosine[place]:.2f} between the centres of {self.counts[first]} and "
                 f"{self.counts[second]} images",
             )
@@ -186,12 +191,11 @@ class Cleaner:
             return
         score = posterior_wrong(best, self.places.own_N[self.judged], usual=usual)
         for place in self._by_score(score):
-            yield self._of_identity(
-                int(candidates[place]),
+            yield Proposal(
                 kind="in_benchmark",
                 action=DROP_IDENTITY,
-                to="",
-                score=score[place],
+                identity=self.identities[candidates[place]],
+                score=float(score[place]),
                 path=benchmark,
                 like=int(which[place]),
                 why=f"cosine {best[place]:.2f} between its centre and image {which[place]} of {benchmark}",
@@ -207,49 +211,27 @@ class Cleaner:
             thumbnails_NP: (N, P), of mean 0 and length 1, of square grey images.
             min_correlation: from which two thumbnails are of one photo.
         """
-        found: dict[int, tuple[int, float]] = {}
-        side = int(np.sqrt(thumbnails_NP.shape[1]))
+        fit_N = self.places.own_N - self.places.other_N
+        copies = find_copies(thumbnails_NP, self._neighbourhoods(), fit_N=fit_N, min_correlation=min_correlation)
+        for copy in copies:
+            yield Proposal(
+                kind="duplicate",
+                action=DROP,
+                image=copy.image,
+                identity=self._identity_of(copy.image),
+                to=self._identity_of(copy.like),
+                score=copy.correlation,
+                path=self.name(copy.image),
+                like=copy.like,
+                why=f"the same photo as {self.name(copy.like)}: correlation {copy.correlation:.3f} of the thumbnails",
+            )
+
+    def _neighbourhoods(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The images of each identity, and those of others that are nearest to it."""
         visitors = np.argsort(self.places.nearest_N, kind="stable")
         bounds = np.searchsorted(self.places.nearest_N[visitors], np.arange(len(self.identities) + 1))
         for identity in range(len(self.identities)):
-            own = self.centres.images(identity)
-            others = visitors[bounds[identity] : bounds[identity + 1]]
-            if not len(own):
-                continue
-            thumbs = thumbnails_NP[own].astype(np.float32)
-            mirrored = thumbs.reshape(-1, side, side)[:, :, ::-1].reshape(thumbs.shape)
-            for images in (own, others):
-                rows = thumbnails_NP[images].astype(np.float32)
-                correlation = np.maximum(rows @ thumbs.T, rows @ mirrored.T)
-                for row, column in np.argwhere(correlation >= min_correlation).tolist():
-                    self._note_duplicate(found, int(images[row]), int(own[column]), float(correlation[row, column]))
-        for copies in _equal_rows(thumbnails_NP):
-            best = max(copies, key=self._fit)
-            for image in copies:
-                self._note_duplicate(found, image, best, 1.0)
-        for image in sorted(found, key=lambda image: -found[image][1]):
-            other, correlation = found[image]
-            yield self._of_image(
-                image,
-                kind="duplicate",
-                action=DROP,
-                to=self.identities[self.labels[other]],
-                score=min(correlation, 1.0),
-                like=other,
-                why=f"the same photo as {self.name(other)}: correlation {correlation:.3f} of the thumbnails",
-            )
-
-    def _note_duplicate(self, found: dict[int, tuple[int, float]], first: int, second: int, correlation: float) -> None:
-        """Of two images the one stays that fits its identity better, or the first: of several, the best one stays."""
-        if first == second:
-            return
-        goes, stays = sorted((first, second), key=self._fit)
-        if goes not in found or found[goes][1] < correlation:
-            found[goes] = (stays, correlation)
-
-    def _fit(self, image: int) -> tuple[float, int]:
-        """Larger for the one of several copies that stays."""
-        return float(self.places.own_N[image] - self.places.other_N[image]), -image
+            yield self.centres.images(identity), visitors[bounds[identity] : bounds[identity + 1]]
 
     def _by_score(self, score: np.ndarray) -> list[int]:
         order = np.argsort(-score, kind="stable")
@@ -271,55 +253,8 @@ class Cleaner:
         first, second = (normalised(self._emb(half).sum(axis=0, keepdims=True))[0] for half in halves)
         return float(first @ second)
 
-    def _of_image(
-        self, image: int, *, kind: str, action: str, to: str, score: float, why: str, like: int | None = None
-    ) -> Proposal:
-        return Proposal(
-            kind=kind,
-            action=action,
-            image=image,
-            identity=self.identities[self.labels[image]],
-            to=to,
-            score=float(score),
-            path=self.name(image),
-            like=like,
-            why=why,
-        )
-
-    def _of_identity(
-        self,
-        identity: int,
-        *,
-        kind: str,
-        action: str,
-        to: str,
-        score: float,
-        why: str,
-        path: str = "",
-        like: int | None = None,
-    ) -> Proposal:
-        return Proposal(
-            kind=kind,
-            action=action,
-            image=None,
-            identity=self.identities[identity],
-            to=to,
-            score=float(score),
-            path=path,
-            like=like,
-            why=why,
-        )
-
-
-def _equal_rows(rows_NP: np.ndarray) -> Iterator[list[int]]:
-    """The numbers of rows that equal each other, for each group of two or more; rows of zeros are left out."""
-    digests = np.fromiter((hash(row.tobytes()) for row in rows_NP), dtype=np.int64, count=len(rows_NP))
-    order = np.argsort(digests, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0]))
-    for group in np.split(order, starts[1:]):
-        first = rows_NP[group[0]]
-        if len(group) > 1 and first.any():
-            yield [number for number in group.tolist() if np.array_equal(rows_NP[number], first)]
+    def _identity_of(self, image: int) -> str:
+        return self.identities[self.labels[image]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facerec.core.atomic_file import atomic_file
+from facerec.core.csv_row import csv_row
 from facerec.core.errors import DataError
 
 COLUMNS = ("kind", "action", "image", "identity", "to", "score", "path", "like", "why")
@@ -35,27 +36,22 @@ class Proposal:
 
     kind: str
     action: str
-    image: int | None
     identity: str
-    to: str
     score: float
-    path: str
-    like: int | None
-    why: str
+    image: int | None = None
+    to: str = ""
+    path: str = ""
+    like: int | None = None
+    why: str = ""
 
 
 def write_proposals(path: Path, proposals: Iterable[Proposal]) -> None:
     """A CSV with `COLUMNS`, in the order given."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in proposals:
-        image, like = ("" if number is None else number for number in (one.image, one.like))
-        writer.writerow(
-            (one.kind, one.action, image, one.identity, one.to, f"{one.score:.3f}", one.path, like, one.why)
-        )
     with atomic_file(path) as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        file.write(csv_row(*COLUMNS))
+        for one in proposals:
+            cells = {**vars(one), "score": f"{one.score:.3f}"}
+            file.write(csv_row(*(cells[column] for column in COLUMNS)))
 
 
 def read_proposals(path: Path) -> list[Proposal]:
