@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
 from facerec.core.protocols import Embedder, Source
+from facerec.core.threads import in_threads
 
 EMBEDDINGS_FILE, THUMBNAILS_FILE, ABOUT_FILE = "embeddings.npy", "thumbnails.npy", "embedded.json"
 THUMBNAIL_PX = 16
@@ -111,16 +112,12 @@ def _batches(
         except DataError as error:
             return str(error)
 
-    with ThreadPoolExecutor(num_threads) as pool:
-        ahead = [pool.submit(read, index) for index in range(min(batch_size, len(source)))]
-        for start in range(0, len(source), batch_size):
-            current = ahead
-            following = range(start + batch_size, min(start + 2 * batch_size, len(source)))
-            ahead = [pool.submit(read, index) for index in following]
-            found = [(start + place, task.result()) for place, task in enumerate(current)]
-            unreadable.update({index: image for index, image in found if isinstance(image, str)})
-            readable = [(index, image) for index, image in found if not isinstance(image, str)]
-            yield [index for index, _ in readable], [image for _, image in readable]
+    images = in_threads(read, range(len(source)), num_threads=num_threads, num_ahead=batch_size)
+    for start in range(0, len(source), batch_size):
+        found = list(enumerate(islice(images, batch_size), start=start))
+        unreadable.update({index: image for index, image in found if isinstance(image, str)})
+        readable = [(index, image) for index, image in found if not isinstance(image, str)]
+        yield [index for index, _ in readable], [image for _, image in readable]
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """The samples that a training could not read and has passed over: told, counted, and listed in the run directory."""
 
 import csv
-import io
 from pathlib import Path
 
 from facerec.core.atomic_file import atomic_file
+from facerec.core.csv_row import csv_row
 from facerec.core.processes import Processes
 from facerec.core.run_log import LOGGER, RunLog
 from facerec.data.loader import BatchLoader
@@ -60,9 +60,6 @@ def _read(path: Path) -> dict[int, tuple[str, ...]]:
 
 
 def _write(path: Path, rows: dict[int, tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows[index] for index in sorted(rows))
     with atomic_file(path) as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        file.write(csv_row(*COLUMNS))
+        file.writelines(csv_row(*rows[index]) for index in sorted(rows))
