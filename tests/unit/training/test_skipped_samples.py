@@ -64,6 +64,17 @@ def test_a_run_that_an_unreadable_sample_ended_goes_on_where_it_is_skipped(make_
     assert same_bits(parameters_of(going_on), parameters_of(whole))
 
 
+@pytest.mark.parametrize("text", ["sample,reason\n3,x\n", "sample,first_step,reason,in_its_place\nthree,1,x,y\n"])
+def test_a_list_that_is_none_any_more_is_put_aside_and_ends_no_training(text, make_trainer):
+    trainer = make_trainer(num_steps=10, source=damaged(3, 9), on_corrupt="skip")
+    run_dir = trainer.run_log.run_dir
+    run_dir.mkdir()
+    (run_dir / SKIPPED_FILE).write_text(text)
+    assert trainer.fit().finished
+    assert [row[0] for row in listed(trainer)] == ["sample", "3", "9"]
+    assert (run_dir / "skipped.unreadable.csv").read_text() == text
+
+
 def test_nothing_is_written_where_nothing_is_skipped(make_trainer):
     trainer = make_trainer(num_steps=4, on_corrupt="skip")
     trainer.fit()
