@@ -14,6 +14,7 @@ from facerec.analysis.duplicates import find_copies
 from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
 from facerec.analysis.suspicion import posterior_wrong
+from facerec.core.progress_bar import progress_bar
 from facerec.evaluation.nearest import highest_cosines
 
 FEWEST_IMAGES = 3
@@ -113,7 +114,8 @@ class Cleaner:
         """The surest first."""
         candidates = np.flatnonzero(self.counts >= 2 * FEWEST_IMAGES)
         images_of = self.centres.images
-        splits = [_split(self._emb(images_of(identity))) for identity in candidates.tolist()]
+        each = progress_bar(candidates.tolist(), what="looking for second people", unit="identity")
+        splits = [_split(self._emb(images_of(identity))) for identity in each]
         joined = [
             _split(self._emb(np.concatenate([images_of(first), images_of(second)])))
             for first, second in self._pairs_of(candidates)
@@ -212,8 +214,10 @@ class Cleaner:
             min_correlation: from which two thumbnails are of one photo.
         """
         fit_N = self.places.own_N - self.places.other_N
-        copies = find_copies(thumbnails_NP, self._neighbourhoods(), fit_N=fit_N, min_correlation=min_correlation)
-        for copy in copies:
+        each = progress_bar(
+            self._neighbourhoods(), what="looking for copies", unit="identity", total=len(self.identities)
+        )
+        for copy in find_copies(thumbnails_NP, each, fit_N=fit_N, min_correlation=min_correlation):
             yield Proposal(
                 kind="duplicate",
                 action=DROP,
