@@ -10,15 +10,17 @@ from itertools import count
 
 import numpy as np
 
+from facerec.analysis.duplicates import find_copies
 from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
 from facerec.analysis.suspicion import posterior_wrong
+from facerec.core.progress_bar import progress_bar
+from facerec.evaluation.nearest import highest_cosines
 
 FEWEST_IMAGES = 3
 """Of an identity, or of a part of one: with fewer there is no telling which of them is right."""
 MOST_MADE = 1000
 """Wrong cases that are made on purpose, to know what they look like."""
-ROWS_AT_ONCE = 1024
 MOST_DIRECTIONS, MOST_ROUNDS = 4, 20
 
 
@@ -53,7 +55,9 @@ class Cleaner:
         self.seed = seed
         self.centres = IdentityCentres(emb_ND, labels, num_identities=len(identities))
         self.places = self.centres.places()
-        self.counts = np.bincount(labels, minlength=len(identities))
+        self.counts = self.centres.counts_C
+        readable = self.centres.readable_n
+        self.judged = readable[self.counts[labels[readable]] >= FEWEST_IMAGES]
 
     def mislabelled(self) -> Iterator[Proposal]:
         """Images that lie nearer to another identity than images of their own do: to be dropped.
@@ -62,20 +66,22 @@ class Cleaner:
         `two_people` are not among those found.
         """
         score_N = np.zeros(len(self.labels))
-        judged = np.flatnonzero((self.counts[self.labels] >= FEWEST_IMAGES) & self._readable())
-        if len(judged):
+        judged = self.judged
+        if len(judged) and np.count_nonzero(self.counts) > 1:
             gaps_N = self.places.own_N - self.places.other_N
             wrong_N = self.centres.gaps_if_mislabelled(self.places, seed=self.seed)
             score_N[judged] = posterior_wrong(gaps_N[judged], wrong_N[judged])
         for group in self._second_people:
             score_N[group.images] = 0.0
         for image in self._by_score(score_N):
-            yield self._of_image(
-                image,
+            yield Proposal(
                 kind="mislabelled",
                 action=DROP,
+                image=image,
+                identity=self._identity_of(image),
                 to=self.identities[self.places.nearest_N[image]],
-                score=score_N[image],
+                score=float(score_N[image]),
+                path=self.name(image),
                 why=f"cosine {self.places.own_N[image]:.2f} to its identity, {self.places.other_N[image]:.2f} to `to`",
             )
 
@@ -91,12 +97,14 @@ class Cleaner:
             new = next(one for one in (f"{name}_{number}" for number in count(2)) if one not in taken)
             taken.add(new)
             for image in group.images.tolist():
-                yield self._of_image(
-                    image,
+                yield Proposal(
                     kind="two_people",
                     action=MOVE,
+                    image=image,
+                    identity=name,
                     to=new,
                     score=group.score,
+                    path=self.name(image),
                     why=f"{len(group.images)} of {self.counts[group.identity]} images stand apart: cosine "
                     f"{group.cosine:.2f} between the centres",
                 )
@@ -106,7 +114,8 @@ class Cleaner:
         """The surest first."""
         candidates = np.flatnonzero(self.counts >= 2 * FEWEST_IMAGES)
         images_of = self.centres.images
-        splits = [_split(self._emb(images_of(identity))) for identity in candidates.tolist()]
+        each = progress_bar(candidates.tolist(), what="looking for second people", unit="identity")
+        splits = [_split(self._emb(images_of(identity))) for identity in each]
         joined = [
             _split(self._emb(np.concatenate([images_of(first), images_of(second)])))
             for first, second in self._pairs_of(candidates)
@@ -114,7 +123,7 @@ class Cleaner:
         if not joined:
             return []
         score = posterior_wrong(np.array([cosine for _, cosine in splits]), np.array([cosine for _, cosine in joined]))
-        tight = 0.5 * float(np.median(self.places.own_N))
+        tight = 0.5 * float(np.median(self.places.own_N[self.judged]))
         groups = []
         for place in self._by_score(score):
             identity, (part, cosine) = int(candidates[place]), splits[place]
@@ -136,7 +145,9 @@ class Cleaner:
         halves = self.random.permutation(enough)[:MOST_MADE]
         wrong = np.array([self._cosine_of_halves(identity) for identity in halves.tolist()])
         centres_CD = self.centres.centres_CD[candidates]
-        cosine, nearest = _nearest_others(centres_CD)
+        cosine, nearest = highest_cosines(
+            centres_CD.__getitem__, centres_CD, num_rows=len(candidates), row_ids=candidates, column_ids=candidates
+        )
         score = posterior_wrong(cosine, wrong)
         for place in self._by_score(score):
             first, second = int(candidates[place]), int(candidates[nearest[place]])
@@ -144,12 +155,12 @@ class Cleaner:
             is_smaller = (self.counts[first], -first) < (self.counts[second], -second)
             if not is_smaller and nearest[nearest[place]] == place:
                 continue
-            yield self._of_identity(
-                first,
+            yield Proposal(
                 kind="one_person",
                 action=MERGE,
+                identity=self.identities[first],
                 to=self.identities[second],
-                score=score[place],
+                score=float(score[place]),
                 why=f"cosine {cosine[place]:.2f} between the centres of {self.counts[first]} and "
                 f"{self.counts[second]} images",
             )
@@ -167,19 +178,26 @@ class Cleaner:
         candidates = np.flatnonzero(self.counts >= FEWEST_IMAGES)
         if not len(candidates) or not len(emb_MD):
             return
-        own = np.flatnonzero(self._readable() & (self.counts[self.labels] >= FEWEST_IMAGES))
-        strangers = self.random.permutation(own)[: len(emb_MD)]
+        strangers = self.random.permutation(self.judged)[: len(emb_MD)]
         centres_CD = self.centres.centres_CD[candidates]
-        best, which = _best_match(centres_CD, emb_MD)
-        usual, _ = _best_match(centres_CD, self._emb(strangers), are_own=(candidates, self.labels[strangers]))
-        score = posterior_wrong(best, self.places.own_N[own], usual=usual)
+        best, which = highest_cosines(centres_CD.__getitem__, emb_MD.astype(np.float32), num_rows=len(candidates))
+        usual, _ = highest_cosines(
+            centres_CD.__getitem__,
+            self._emb(strangers),
+            num_rows=len(candidates),
+            row_ids=candidates,
+            column_ids=self.labels[strangers],
+        )
+        usual = usual[np.isfinite(usual)]  # not of a centre for which all strangers are its own
+        if not len(usual):
+            return
+        score = posterior_wrong(best, self.places.own_N[self.judged], usual=usual)
         for place in self._by_score(score):
-            yield self._of_identity(
-                int(candidates[place]),
+            yield Proposal(
                 kind="in_benchmark",
                 action=DROP_IDENTITY,
-                to="",
-                score=score[place],
+                identity=self.identities[candidates[place]],
+                score=float(score[place]),
                 path=benchmark,
                 like=int(which[place]),
                 why=f"cosine {best[place]:.2f} between its centre and image {which[place]} of {benchmark}",
@@ -195,53 +213,29 @@ class Cleaner:
             thumbnails_NP: (N, P), of mean 0 and length 1, of square grey images.
             min_correlation: from which two thumbnails are of one photo.
         """
-        found: dict[int, tuple[int, float]] = {}
-        side = int(np.sqrt(thumbnails_NP.shape[1]))
+        fit_N = self.places.own_N - self.places.other_N
+        each = progress_bar(
+            self._neighbourhoods(), what="looking for copies", unit="identity", total=len(self.identities)
+        )
+        for copy in find_copies(thumbnails_NP, each, fit_N=fit_N, min_correlation=min_correlation):
+            yield Proposal(
+                kind="duplicate",
+                action=DROP,
+                image=copy.image,
+                identity=self._identity_of(copy.image),
+                to=self._identity_of(copy.like),
+                score=copy.correlation,
+                path=self.name(copy.image),
+                like=copy.like,
+                why=f"the same photo as {self.name(copy.like)}: correlation {copy.correlation:.3f} of the thumbnails",
+            )
+
+    def _neighbourhoods(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The images of each identity, and those of others that are nearest to it."""
         visitors = np.argsort(self.places.nearest_N, kind="stable")
         bounds = np.searchsorted(self.places.nearest_N[visitors], np.arange(len(self.identities) + 1))
         for identity in range(len(self.identities)):
-            own = self.centres.images(identity)
-            others = visitors[bounds[identity] : bounds[identity + 1]]
-            if not len(own):
-                continue
-            thumbs = thumbnails_NP[own].astype(np.float32)
-            mirrored = thumbs.reshape(-1, side, side)[:, :, ::-1].reshape(thumbs.shape)
-            for images in (own, others):
-                rows = thumbnails_NP[images].astype(np.float32)
-                correlation = np.maximum(rows @ thumbs.T, rows @ mirrored.T)
-                for row, column in np.argwhere(correlation >= min_correlation).tolist():
-                    self._note_duplicate(found, int(images[row]), int(own[column]), float(correlation[row, column]))
-        for copies in _equal_rows(thumbnails_NP):
-            best = max(copies, key=self._fit)
-            for image in copies:
-                self._note_duplicate(found, image, best, 1.0)
-        for image in sorted(found, key=lambda image: -found[image][1]):
-            other, correlation = found[image]
-            yield self._of_image(
-                image,
-                kind="duplicate",
-                action=DROP,
-                to=self.identities[self.labels[other]],
-                score=min(correlation, 1.0),
-                like=other,
-                why=f"the same photo as {self.name(other)}: correlation {correlation:.3f} of the thumbnails",
-            )
-
-    def _note_duplicate(self, found: dict[int, tuple[int, float]], first: int, second: int, correlation: float) -> None:
-        """Of two images the one stays that fits its identity better, or the first: of several, the best one stays."""
-        if first == second:
-            return
-        goes, stays = sorted((first, second), key=self._fit)
-        if goes not in found or found[goes][1] < correlation:
-            found[goes] = (stays, correlation)
-
-    def _fit(self, image: int) -> tuple[float, int]:
-        """Larger for the one of several copies that stays."""
-        return float(self.places.own_N[image] - self.places.other_N[image]), -image
-
-    def _readable(self) -> np.ndarray:
-        """bool (N,)."""
-        return np.any(self.emb_ND != 0, axis=1)
+            yield self.centres.images(identity), visitors[bounds[identity] : bounds[identity + 1]]
 
     def _by_score(self, score: np.ndarray) -> list[int]:
         order = np.argsort(-score, kind="stable")
@@ -263,55 +257,8 @@ class Cleaner:
         first, second = (normalised(self._emb(half).sum(axis=0, keepdims=True))[0] for half in halves)
         return float(first @ second)
 
-    def _of_image(
-        self, image: int, *, kind: str, action: str, to: str, score: float, why: str, like: int | None = None
-    ) -> Proposal:
-        return Proposal(
-            kind=kind,
-            action=action,
-            image=image,
-            identity=self.identities[self.labels[image]],
-            to=to,
-            score=float(score),
-            path=self.name(image),
-            like=like,
-            why=why,
-        )
-
-    def _of_identity(
-        self,
-        identity: int,
-        *,
-        kind: str,
-        action: str,
-        to: str,
-        score: float,
-        why: str,
-        path: str = "",
-        like: int | None = None,
-    ) -> Proposal:
-        return Proposal(
-            kind=kind,
-            action=action,
-            image=None,
-            identity=self.identities[identity],
-            to=to,
-            score=float(score),
-            path=path,
-            like=like,
-            why=why,
-        )
-
-
-def _equal_rows(rows_NP: np.ndarray) -> Iterator[list[int]]:
-    """The numbers of rows that equal each other, for each group of two or more; rows of zeros are left out."""
-    digests = np.fromiter((hash(row.tobytes()) for row in rows_NP), dtype=np.int64, count=len(rows_NP))
-    order = np.argsort(digests, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0]))
-    for group in np.split(order, starts[1:]):
-        first = rows_NP[group[0]]
-        if len(group) > 1 and first.any():
-            yield [number for number in group.tolist() if np.array_equal(rows_NP[number], first)]
+    def _identity_of(self, image: int) -> str:
+        return self.identities[self.labels[image]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,9 +288,9 @@ def _split(emb_nD: np.ndarray) -> tuple[np.ndarray, float]:
         directions = np.linalg.eigh(centred_nD @ centred_nD.T)[1][:, -MOST_DIRECTIONS:]
     else:
         directions = centred_nD @ np.linalg.eigh(centred_nD.T @ centred_nD)[1][:, -MOST_DIRECTIONS:]
-    cos_nn = emb_nD @ emb_nD.T
-    first, second = np.unravel_index(cos_nn.argmin(), cos_nn.shape)
-    beginnings = [*(directions.T > 0), cos_nn[second] > cos_nn[first]]
+    distance_n, farthest_n = highest_cosines(lambda block: -emb_nD[block], emb_nD, num_rows=len(emb_nD))
+    first = distance_n.argmax()
+    beginnings = [*(directions.T > 0), emb_nD @ emb_nD[farthest_n[first]] > emb_nD @ emb_nD[first]]
     best, lowest = np.zeros(len(emb_nD), dtype=bool), 1.0
     for beginning in beginnings:
         part, cosine = _two_means(emb_nD, beginning)
@@ -366,29 +313,3 @@ def _two_means(emb_nD: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float]
             break
         part = now
     return part, cosine
-
-
-def _best_match(
-    centres_CD: np.ndarray, emb_MD: np.ndarray, *, are_own: tuple[np.ndarray, np.ndarray] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (C,) and int64 (C,): the highest cosine of each centre to an image, and which image that is; but for
-    images of its own identity, where the identities of both are given."""
-    best, which = np.empty(len(centres_CD), dtype=np.float32), np.empty(len(centres_CD), dtype=np.int64)
-    for start in range(0, len(centres_CD), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        cos_bM = centres_CD[rows] @ emb_MD.T.astype(np.float32)
-        if are_own is not None:
-            cos_bM[are_own[0][rows, None] == are_own[1]] = -1.0
-        best[rows], which[rows] = cos_bM.max(axis=1), cos_bM.argmax(axis=1)
-    return best, which
-
-
-def _nearest_others(centres_CD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (C,) and int64 (C,): the cosine to the nearest other row, and which it is."""
-    cosine, nearest = np.empty(len(centres_CD), dtype=np.float32), np.empty(len(centres_CD), dtype=np.int64)
-    for start in range(0, len(centres_CD), ROWS_AT_ONCE):
-        rows = np.arange(start, min(start + ROWS_AT_ONCE, len(centres_CD)))
-        cos_bC = centres_CD[rows] @ centres_CD.T
-        cos_bC[np.arange(len(rows)), rows] = -np.inf
-        cosine[rows], nearest[rows] = cos_bC.max(axis=1), cos_bC.argmax(axis=1)
-    return cosine, nearest

@@ -3,9 +3,13 @@
 Letters: N images, C identities, D embedding dimensions, b rows of a block.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+from facerec.core.progress_bar import progress_bar
+from facerec.evaluation.nearest import highest_cosines, tiles
 
 KEPT_SHARE = 0.75
 PASSES = 3
@@ -18,8 +22,8 @@ class Places:
 
     Attributes:
         own_N: float32, the cosine to the centre of its identity's other images; 0 where it has none.
-        other_N: float32, the cosine to the nearest centre of another identity.
-        nearest_N: int64, which identity that is.
+        other_N: float32, the cosine to the nearest centre of another identity; -inf where there is no other.
+        nearest_N: int64, which identity that is; -1 of an image that could not be read.
     """
 
     own_N: np.ndarray
@@ -36,79 +40,109 @@ def normalised(emb: np.ndarray) -> np.ndarray:
 class IdentityCentres:
     """The mean direction of each identity's images, without the quarter that lies farthest from it.
 
+    Which rows are images is said here, once: rows of zeros are images that could not be read. They belong to no
+    identity, count nowhere, and an identity that has no other images is none.
+
     Args:
-        emb_ND: (N, D), of length 1, float32 or float16; may be mapped from a file. Read in blocks.
+        emb_ND: (N, D), of length 1 or 0, float32 or float16; may be mapped from a file. Read in blocks.
         labels_N: int64, in 0 .. C - 1.
         num_identities: C; identities without images have a centre of zeros.
+
+    Attributes:
+        readable_n: int64, the numbers of the images that could be read, ascending.
+        counts_C: int64, how many of these each identity has.
+        centres_CD: float32, of length 1 or 0.
     """
 
     def __init__(self, emb_ND: np.ndarray, labels_N: np.ndarray, *, num_identities: int) -> None:
         self.emb_ND = emb_ND
         self.labels_N = labels_N
         self.num_identities = num_identities
-        self._kept_N = np.ones(len(labels_N), dtype=bool)
-        counts = np.bincount(labels_N, minlength=num_identities)
-        by_identity = np.argsort(labels_N, kind="stable")
-        for _ in range(PASSES - 1):
+        self.readable_n = _rows_not_zero(emb_ND)
+        labels_n = labels_N[self.readable_n]
+        self.counts_C = np.bincount(labels_n, minlength=num_identities)
+        starts_C = np.cumsum(self.counts_C) - self.counts_C
+        self._kept_N = np.zeros(len(labels_N), dtype=bool)
+        self._kept_N[self.readable_n] = True
+        for _ in progress_bar(range(PASSES - 1), what="looking for the centres of identities", unit="pass"):
             self._sum()
-            own_N = self.own_cosines()
-            order = np.lexsort((-own_N, labels_N))
-            rank_N = np.empty(len(labels_N), dtype=np.int64)
-            rank_N[order] = np.arange(len(labels_N)) - np.repeat(np.cumsum(counts) - counts, counts)
-            self._kept_N = rank_N < np.ceil(KEPT_SHARE * counts)[labels_N]
+            nearest_first = np.lexsort((-self.own_cosines()[self.readable_n], labels_n))
+            rank_n = np.arange(len(labels_n)) - np.repeat(starts_C, self.counts_C)
+            is_kept_n = rank_n < np.ceil(KEPT_SHARE * self.counts_C)[labels_n[nearest_first]]
+            self._kept_N[self.readable_n[nearest_first]] = is_kept_n
         self._sum()
-        self.by_identity = np.split(by_identity, np.cumsum(counts)[:-1])
+        self._by_identity = self.readable_n[np.argsort(labels_n, kind="stable")]
+        self._starts_C = starts_C
 
     def images(self, identity: int) -> np.ndarray:
-        """int64 (n,): the numbers of an identity's images."""
-        return self.by_identity[identity]
+        """int64: the numbers of an identity's images that could be read, ascending."""
+        start = self._starts_C[identity]
+        return self._by_identity[start : start + self.counts_C[identity]]
 
     def own_cosines(self) -> np.ndarray:
         """float32 (N,): to the centre of the other images of the identity; 0 where there are none."""
         own_N = np.zeros(len(self.labels_N), dtype=np.float32)
-        for block in self._blocks():
-            emb_bD = self._rows(block)
-            others_bD = self._sums_CD[self.labels_N[block]] - np.where(self._kept_N[block, None], emb_bD, 0)
-            own_N[block] = np.einsum("bd,bd->b", normalised(others_bD), emb_bD)
+        for images in self._blocks():
+            emb_bD = self._emb(images)
+            others_bD = self._sums_CD[self.labels_N[images]] - np.where(self._kept_N[images, None], emb_bD, 0)
+            own_N[images] = np.einsum("bd,bd->b", normalised(others_bD), emb_bD)
         return own_N
 
     def places(self) -> Places:
         """Of all images. Compares every image with every centre."""
-        other_N = np.empty(len(self.labels_N), dtype=np.float32)
-        nearest_N = np.empty(len(self.labels_N), dtype=np.int64)
-        for block in self._blocks():
-            cos_bC = self._rows(block) @ self.centres_CD.T
-            cos_bC[np.arange(len(cos_bC)), self.labels_N[block]] = -np.inf
-            nearest_N[block] = cos_bC.argmax(axis=1)
-            other_N[block] = cos_bC.max(axis=1)
+        present = np.flatnonzero(self.counts_C)
+        with progress_bar(what="comparing with identities", unit="image", total=len(self.readable_n)) as bar:
+
+            def rows(block: slice) -> np.ndarray:
+                bar.update(block.stop - block.start)
+                return self._emb(self.readable_n[block])
+
+            highest_n, which_n = highest_cosines(
+                rows,
+                self.centres_CD if len(present) == self.num_identities else self.centres_CD[present],
+                num_rows=len(self.readable_n),
+                row_ids=self.labels_N[self.readable_n],
+                column_ids=present,
+            )
+        other_N = np.zeros(len(self.labels_N), dtype=np.float32)
+        other_N[self.readable_n] = highest_n
+        nearest_N = np.full(len(self.labels_N), -1)
+        nearest_N[self.readable_n] = np.append(present, -1)[which_n]
         return Places(own_N=self.own_cosines(), other_N=other_N, nearest_N=nearest_N)
 
     def gaps_if_mislabelled(self, places: Places, *, seed: int) -> np.ndarray:
         """float32 (N,): own minus other cosine, had each image the label of another identity, drawn at random."""
-        drawn = np.random.default_rng(seed).integers(1, max(self.num_identities, 2), size=len(self.labels_N))
-        wrong_N = (self.labels_N + drawn) % self.num_identities
-        gaps_N = np.empty(len(self.labels_N), dtype=np.float32)
-        for block in self._blocks():
-            own_b = np.einsum("bd,bd->b", self._rows(block), self.centres_CD[wrong_N[block]])
+        present = np.flatnonzero(self.counts_C)
+        place_C = np.cumsum(self.counts_C > 0) - 1
+        drawn_n = np.random.default_rng(seed).integers(1, max(len(present), 2), size=len(self.readable_n))
+        wrong_N = np.zeros(len(self.labels_N), dtype=np.int64)
+        wrong_N[self.readable_n] = present[(place_C[self.labels_N[self.readable_n]] + drawn_n) % max(len(present), 1)]
+        gaps_N = np.zeros(len(self.labels_N), dtype=np.float32)
+        for images in self._blocks():
+            own_b = np.einsum("bd,bd->b", self._emb(images), self.centres_CD[wrong_N[images]])
             # Its true identity is then another one; so is its nearest other, unless that was drawn.
-            is_nearest = wrong_N[block] == places.nearest_N[block]
-            other_b = np.where(is_nearest, -np.inf, places.other_N[block])
-            gaps_N[block] = own_b - np.maximum(other_b, places.own_N[block])
+            is_nearest = wrong_N[images] == places.nearest_N[images]
+            other_b = np.where(is_nearest, -np.inf, places.other_N[images])
+            gaps_N[images] = own_b - np.maximum(other_b, places.own_N[images])
         return gaps_N
 
     def _sum(self) -> None:
         sums_CD = np.zeros((self.num_identities, self.emb_ND.shape[1]), dtype=np.float32)
-        for block in self._blocks():
-            kept = np.flatnonzero(self._kept_N[block]) + block.start
-            np.add.at(sums_CD, self.labels_N[kept], self.emb_ND[kept].astype(np.float32))
+        for images in self._blocks():
+            kept = images[self._kept_N[images]]
+            np.add.at(sums_CD, self.labels_N[kept], self._emb(kept))
         self._sums_CD = sums_CD
         self.centres_CD = normalised(sums_CD)
 
-    def _rows(self, block: slice) -> np.ndarray:
-        return self.emb_ND[block].astype(np.float32)
+    def _emb(self, images: np.ndarray) -> np.ndarray:
+        return self.emb_ND[images].astype(np.float32)
 
-    def _blocks(self) -> list[slice]:
-        return [
-            slice(start, min(start + ROWS_AT_ONCE, len(self.labels_N)))
-            for start in range(0, len(self.labels_N), ROWS_AT_ONCE)
-        ]
+    def _blocks(self) -> Iterator[np.ndarray]:
+        """Numbers of images, so many at a time."""
+        return (self.readable_n[block] for block in tiles(len(self.readable_n), ROWS_AT_ONCE))
+
+
+def _rows_not_zero(emb_ND: np.ndarray) -> np.ndarray:
+    """int64 (n,), ascending."""
+    found = [block.start + np.flatnonzero(emb_ND[block].any(axis=1)) for block in tiles(len(emb_ND), ROWS_AT_ONCE)]
+    return np.concatenate([np.empty(0, dtype=np.int64), *found])

@@ -1,6 +1,5 @@
 """Proposed changes to a data set: as a CSV that a person reads and edits, and as the labels that follow from it."""
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from facerec.core.atomic_file import atomic_file
+from facerec.core.csv_lines import csv_lines
+from facerec.core.csv_row import csv_row
 from facerec.core.errors import DataError
 
 COLUMNS = ("kind", "action", "image", "identity", "to", "score", "path", "like", "why")
@@ -35,27 +36,22 @@ class Proposal:
 
     kind: str
     action: str
-    image: int | None
     identity: str
-    to: str
     score: float
-    path: str
-    like: int | None
-    why: str
+    image: int | None = None
+    to: str = ""
+    path: str = ""
+    like: int | None = None
+    why: str = ""
 
 
 def write_proposals(path: Path, proposals: Iterable[Proposal]) -> None:
     """A CSV with `COLUMNS`, in the order given."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in proposals:
-        image, like = ("" if number is None else number for number in (one.image, one.like))
-        writer.writerow(
-            (one.kind, one.action, image, one.identity, one.to, f"{one.score:.3f}", one.path, like, one.why)
-        )
     with atomic_file(path) as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        file.write(csv_row(*COLUMNS))
+        for one in proposals:
+            cells = {**vars(one), "score": f"{one.score:.3f}"}
+            file.write(csv_row(*(cells[column] for column in COLUMNS)))
 
 
 def read_proposals(path: Path) -> list[Proposal]:
@@ -70,27 +66,32 @@ def read_proposals(path: Path) -> list[Proposal]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); look for proposals first, without apply=true"
         ) from None
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    if missing := set(COLUMNS) - set(rows.fieldnames or ()):
-        raise DataError(f"{path}: the header lacks {', '.join(sorted(missing))}; expected {', '.join(COLUMNS)}")
-    return [_proposal(row, where=f"{path}, line {rows.line_num}") for row in rows]
+    lines = csv_lines(io.StringIO(text, newline=""), path=path, columns=COLUMNS)
+    return [_proposal(cells, where=f"{path}, line {line}") for line, cells in lines]
 
 
-def _proposal(row: dict[str, str | None], *, where: str) -> Proposal:
-    cells = {name: (row[name] or "").strip() for name in COLUMNS}
-    action, image = cells["action"], cells["image"]
+def _proposal(cells: dict[str, str], *, where: str) -> Proposal:
+    cells = {name: cell.strip() for name, cell in cells.items()}
+    action, image = cells["action"], _number(cells["image"])
     if action not in OF_IMAGES + OF_IDENTITIES:
         raise DataError(f"{where}: action {action!r}; expected {', '.join(OF_IMAGES + OF_IDENTITIES)}")
-    if (action in OF_IMAGES) != image.isdecimal():
-        raise DataError(f"{where}: action {action} with image {image!r}; drop and move take the number of an image")
+    if (action in OF_IMAGES) != (image is not None):
+        raise DataError(
+            f"{where}: action {action} with image {cells['image'][:40]!r}; drop and move take the number of an image"
+        )
     if action in (MOVE, MERGE) and not cells["to"]:
         raise DataError(f"{where}: action {action} without a name in the column to")
     try:
         score = float(cells["score"])
     except ValueError:
         raise DataError(f"{where}: score {cells['score']!r} is no number") from None
-    numbers = {name: int(cells[name]) if cells[name].isdecimal() else None for name in ("image", "like")}
-    return Proposal(**{**cells, **numbers, "score": score})  # type: ignore[arg-type]
+    numbers = {"image": image, "like": _number(cells["like"]), "score": score}
+    return Proposal(**{**cells, **numbers})  # type: ignore[arg-type]
+
+
+def _number(cell: str) -> int | None:
+    """Of an image; Python refuses to read thousands of digits."""
+    return int(cell) if cell.isdecimal() and len(cell) < 19 else None
 
 
 def applied(

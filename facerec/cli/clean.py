@@ -218,6 +218,9 @@ def _embedded(benchmark: Benchmark, model: Any, *, batch_size: int) -> np.ndarra
 
 def _tell(proposals: Sequence[Proposal]) -> None:
     counts = Counter(one.kind for one in proposals)
+    # A second person of forty images is forty lines, but one thing to look at.
+    identities = Counter(kind for kind, _ in {(one.kind, one.identity) for one in proposals if one.image is not None})
     for kind, meaning in KINDS.items():
         if counts[kind] or kind != "unreadable":
-            print(f"{kind:<12} {counts[kind]:,} {meaning}")
+            of_identities = f", of {identities[kind]:,} identities" if identities[kind] else ""
+            print(f"{kind:<12} {counts[kind]:,} {meaning}{of_identities}")

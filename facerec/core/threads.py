@@ -15,14 +15,24 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_threads(function: Callable[[Item], Made], items: Iterable[Item], *, num_threads: int) -> Iterator[Made]:
-    """`map`, by several threads that are a few items ahead. Results come in the order of the items."""
+def in_threads(
+    function: Callable[[Item], Made], items: Iterable[Item], *, num_threads: int, num_ahead: int | None = None
+) -> Iterator[Made]:
+    """`map`, by several threads that are some items ahead; results come in the order of the items.
+
+    Args:
+        function: of one item; what it raises is raised where its result would come.
+        items: taken as they are needed.
+        num_threads: from 1.
+        num_ahead: items that may wait for being asked for; None: 4 for each thread.
+    """
+    num_ahead = 4 * num_threads if num_ahead is None else num_ahead
     with ThreadPoolExecutor(num_threads) as pool:
         ahead: deque[Future[Made]] = deque()
         try:
             for item in items:
                 ahead.append(pool.submit(function, item))
-                if len(ahead) > 4 * num_threads:
+                if len(ahead) > num_ahead:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

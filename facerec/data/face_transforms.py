@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from facerec.align.similarity import TEMPLATE_112
+from facerec.align.similarity import template
 from facerec.data.transform_list import check_range
 
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -110,7 +110,7 @@ class Sunglasses:
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """See `FaceTransform`."""
-        eyes, unit = _template(image)[:2], image.shape[0] / 112
+        eyes, unit = template(*image.shape[:2])[:2], image.shape[0] / 112
         half_width, half_height = random.uniform(12.0, 16.0) * unit, random.uniform(8.0, 13.0) * unit
         roundness = random.uniform(2.0, 5.0)
         shift = random.uniform(-2.0, 2.0, 2) * unit
@@ -143,7 +143,7 @@ class FaceMask:
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """See `FaceTransform`."""
         rows = image.shape[0]
-        points, unit = _template(image), rows / 112
+        points, unit = template(*image.shape[:2]), rows / 112
         eyes_y, nose_x, mouth_y = points[:2, 1].mean(), points[2, 0], points[3:, 1].mean()
         top = mouth_y + random.uniform(*self.height) * (eyes_y - mouth_y)
         droop = random.uniform(8.0, 16.0) * unit  # of the edge from the nose to the cheeks
@@ -205,12 +205,6 @@ _CLOTHS = [
     (150, 50, 60),
     (205, 185, 160),
 ]
-
-
-def _template(image: np.ndarray) -> np.ndarray:
-    """float64 (5, 2): where the landmarks of an aligned crop lie. One of 112 x 96 is the middle of one of 112 x 112."""
-    height, width = image.shape[:2]
-    return TEMPLATE_112 * (height / 112) + ((width - height) / 2, 0)
 
 
 def _superellipse(roundness: float) -> np.ndarray:

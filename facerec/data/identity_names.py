@@ -1,10 +1,10 @@
 """`identities.csv`: the names of the identities of a packed set, which its record files cannot hold."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
+from facerec.core.csv_lines import csv_lines
 from facerec.core.errors import DataError
 
 NAMES_FILE = "identities.csv"
@@ -24,23 +24,18 @@ def read_identity_names(path: Path, num_images: np.ndarray) -> list[str]:
     names: list[str] = []
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            reader = csv.DictReader(lines)
-            if missing := set(NAMES_COLUMNS) - set(reader.fieldnames or ()):
-                raise DataError(f"{path}: the header lacks {', '.join(sorted(missing))}")
-            for row in reader:
+            for line, cells in csv_lines(lines, path=path, columns=NAMES_COLUMNS):
                 label = len(names)
-                found = (row["label"], row["num_images"])
+                found = (cells["label"], cells["num_images"])
                 expected = (str(label), str(num_images[label]) if label < len(num_images) else "no")
                 if found != expected:
                     raise DataError(
-                        f"{path}, line {reader.line_num}: label {found[0]} with {found[1]} images; the record file has "
+                        f"{path}, line {line}: label {found[0]} with {found[1]} images; the record file has "
                         f"{expected[1]} of label {expected[0]}. It belongs to another set"
                     )
-                names.append(row["identity"] or "")
+                names.append(cells["identity"])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}") from None
     if len(names) != len(num_images):
         raise DataError(f"{path}: {len(names)} names; the record file has {len(num_images)} identities")
     if len(set(names)) != len(names) or not all(names):

@@ -16,6 +16,8 @@ from facerec.data.augment import Augment
 from facerec.data.read_ahead import ReadAhead
 from facerec.data.sampler import SampleOrder
 
+WAYS_ON = "loader.on_corrupt=skip trains on without such images, facerec inspect lists them all"
+
 
 @dataclass(frozen=True)
 class Replaced:
@@ -223,7 +225,7 @@ class _Reader(Dataset):
             return self.source.image(index)
         except DataError as error:
             if not self.skips:
-                raise
+                raise DataError(f"{error}; {WAYS_ON}") from None
             self._unreadable[index] = str(error)
             return None
 

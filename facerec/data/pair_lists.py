@@ -1,9 +1,10 @@
 """Lists of pairs that others have chosen: LFW's pairs.txt, and CSV files."""
 
-import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from facerec.core.csv_lines import csv_lines
 from facerec.core.errors import DataError
 
 COLUMNS = ("path1", "path2", "is_same")
@@ -47,18 +48,12 @@ def read_pair_list(path: Path) -> list[ListedPair]:
 
 
 def _from_csv(path: Path, text: str) -> list[ListedPair]:
-    reader = csv.DictReader(text.splitlines())
-    if missing := set(COLUMNS) - set(reader.fieldnames or ()):
-        raise DataError(
-            f"{path}: the header lacks {', '.join(sorted(missing))}; expected {', '.join(COLUMNS)}, found "
-            f"{', '.join(reader.fieldnames or ()) or 'nothing'}"
-        )
     pairs = []
-    for row in reader:
-        first, second, truth = ((row[column] or "").strip() for column in COLUMNS)
+    for line, cells in csv_lines(io.StringIO(text, newline=""), path=path, columns=COLUMNS):
+        first, second, truth = (cells[column].strip() for column in COLUMNS)
         if not first or not second or truth.lower() not in _TRUTHS:
             raise DataError(
-                f"{path}, line {reader.line_num}: expected two paths and 1 or 0, found {first!r}, {second!r}, {truth!r}"
+                f"{path}, line {line}: expected two paths and 1 or 0, found {first!r}, {second!r}, {truth!r}"
             )
         pairs.append(ListedPair(first=first, second=second, is_same=_TRUTHS[truth.lower()]))
     return pairs

@@ -3,14 +3,17 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from facerec.core.atomic_file import atomic_file
-from facerec.core.errors import DataError
+from facerec.core.errors import DataError, ModelError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder, Source
+from facerec.core.run_log import LOGGER
+from facerec.core.threads import in_threads
 
 EMBEDDINGS_FILE, THUMBNAILS_FILE, ABOUT_FILE = "embeddings.npy", "thumbnails.npy", "embedded.json"
 THUMBNAIL_PX = 16
@@ -26,16 +29,21 @@ class EmbeddedSet:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.emb_ND = np.load(folder / EMBEDDINGS_FILE, mmap_mode="r")
-        self.thumbnails_NP = np.load(folder / THUMBNAILS_FILE, mmap_mode="r")
-        about = json.loads((folder / ABOUT_FILE).read_text())
-        self.unreadable = {int(index): reason for index, reason in about["unreadable"].items()}
+        """Raises DataError where a file is missing, cut off or not of this kind."""
+        try:
+            about = json.loads((folder / ABOUT_FILE).read_text())
+            num_images = int(about["num_images"])
+            self.unreadable = {int(index): str(reason) for index, reason in about["unreadable"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise DataError(f"{folder / ABOUT_FILE} is damaged") from None
+        self.emb_ND = _mapped(folder / EMBEDDINGS_FILE, num_images)
+        self.thumbnails_NP = _mapped(folder / THUMBNAILS_FILE, num_images, THUMBNAIL_PX**2)
 
 
 def embed_set(
     source: Source, embed: Embedder, folder: Path, *, model: str, batch_size: int, num_threads: int
 ) -> EmbeddedSet:
-    """Embeds a set into files in `folder`, or opens them where they are of this set and this model.
+    """Embeds a set into files in `folder`, or opens them where they are whole, of this set and of this model.
 
     Args:
         source: the set.
@@ -47,12 +55,14 @@ def embed_set(
 
     Raises:
         DataError: no image of the set can be read.
+        ModelError: an embedding is not finite.
     """
-    from tqdm import tqdm
-
     about = {"set": source.fingerprint(), "model": model, "num_images": len(source)}
     if _about(folder) == about:
-        return EmbeddedSet(folder)
+        try:
+            return EmbeddedSet(folder)
+        except DataError as error:
+            LOGGER.warning("%s: the set is embedded anew", error)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT_FILE).unlink(missing_ok=True)
     emb_ND: np.memmap | None = None
@@ -60,10 +70,12 @@ def embed_set(
         folder / THUMBNAILS_FILE, mode="w+", dtype=np.float16, shape=(len(source), THUMBNAIL_PX**2)
     )
     unreadable: dict[int, str] = {}
-    with tqdm(total=len(source), unit="image", desc="embedding", dynamic_ncols=True, mininterval=1) as bar:
+    with progress_bar(what="embedding", unit="image", total=len(source)) as bar:
         for block, images in _batches(source, batch_size=batch_size, num_threads=num_threads, unreadable=unreadable):
             if len(images):
                 emb_bD = embed(np.stack(images)).astype(np.float32)
+                if not np.isfinite(emb_bD).all():
+                    raise ModelError("an embedding is not finite; the model has diverged, choose an earlier checkpoint")
                 emb_bD /= np.linalg.norm(emb_bD, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
                 if emb_ND is None:
                     shape = (len(source), emb_bD.shape[1])
@@ -92,11 +104,23 @@ def digest_of_weights(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
     return digest.hexdigest()
 
 
+def _mapped(path: Path, num_images: int, width: int | None = None) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except (OSError, ValueError, EOFError):
+        raise DataError(f"{path} is cut off or damaged") from None
+    if array.dtype != np.float16 or array.ndim != 2 or array.shape != (num_images, width or array.shape[1]):
+        raise DataError(f"{path} holds {array.dtype} {array.shape}; expected float16, a row for each image")
+    return array
+
+
 def _about(folder: Path) -> dict[str, object] | None:
     try:
         found = json.loads((folder / ABOUT_FILE).read_text())
         return {key: found[key] for key in ("set", "model", "num_images")}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -111,16 +135,12 @@ def _batches(
         except DataError as error:
             return str(error)
 
-    with ThreadPoolExecutor(num_threads) as pool:
-        ahead = [pool.submit(read, index) for index in range(min(batch_size, len(source)))]
-        for start in range(0, len(source), batch_size):
-            current = ahead
-            following = range(start + batch_size, min(start + 2 * batch_size, len(source)))
-            ahead = [pool.submit(read, index) for index in following]
-            found = [(start + place, task.result()) for place, task in enumerate(current)]
-            unreadable.update({index: image for index, image in found if isinstance(image, str)})
-            readable = [(index, image) for index, image in found if not isinstance(image, str)]
-            yield [index for index, _ in readable], [image for _, image in readable]
+    images = in_threads(read, range(len(source)), num_threads=num_threads, num_ahead=batch_size)
+    for start in range(0, len(source), batch_size):
+        found = list(enumerate(islice(images, batch_size), start=start))
+        unreadable.update({index: image for index, image in found if isinstance(image, str)})
+        readable = [(index, image) for index, image in found if not isinstance(image, str)]
+        yield [index for index, _ in readable], [image for _, image in readable]
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:

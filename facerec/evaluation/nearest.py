@@ -1,22 +1,69 @@
-"""For every face, the one of another identity that looks most like it."""
+"""Which of very many embeddings are nearest to each other. The matrix of their cosines is never held as a whole.
 
-from collections.abc import Callable
+Letters: N rows, M columns, D embedding dimensions, b rows and m columns of a tile.
+"""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from facerec.core.protocols import Embedder
 
+TILE_ROWS, TILE_COLUMNS = 1024, 16384
+"""64 MiB of float32, and large enough for a BLAS at its full speed."""
+
+
+def tiles(num: int, size: int) -> Iterator[slice]:
+    """0 .. num, in parts of this size; the last one may be smaller."""
+    for start in range(0, num, size):
+        yield slice(start, min(start + size, num))
+
+
+def highest_cosines(
+    rows: Callable[[slice], np.ndarray],
+    columns_MD: np.ndarray,
+    *,
+    num_rows: int,
+    row_ids: np.ndarray | None = None,
+    column_ids: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """For every row, the column that looks most like it.
+
+    Args:
+        rows: a slice of 0 .. N - 1 -> float32 (b, D).
+        columns_MD: float32 (M, D), all held in memory.
+        num_rows: N.
+        row_ids, column_ids: (N,) and (M,); where both are given, a row is not compared with columns of its own id.
+
+    Returns:
+        float32 (N,), the highest dot product, and int64 (N,), the first column that has it; -inf and -1 where a row is
+        compared with none.
+    """
+    best_N, which_N = np.full(num_rows, -np.inf, dtype=np.float32), np.full(num_rows, -1)
+    for block in tiles(num_rows, TILE_ROWS):
+        emb_bD, best_b, which_b = rows(block), best_N[block], which_N[block]
+        for columns in tiles(len(columns_MD), TILE_COLUMNS):
+            cos_bm = emb_bD @ columns_MD[columns].T
+            if row_ids is not None and column_ids is not None:
+                np.copyto(cos_bm, -np.inf, where=row_ids[block, None] == column_ids[columns])
+            nearest_b = cos_bm.argmax(axis=1)
+            cos_b = cos_bm[np.arange(len(cos_bm)), nearest_b]
+            is_higher_b = cos_b > best_b
+            best_b[is_higher_b] = cos_b[is_higher_b]
+            which_b[is_higher_b] = columns.start + nearest_b[is_higher_b]
+    return best_N, which_N
+
 
 def nearest_others(
     image: Callable[[int], np.ndarray], labels: np.ndarray, *, embed: Embedder, batch_size: int
 ) -> np.ndarray:
-    """By the cosine of the embeddings.
+    """For every face, the one of another identity that looks most like it, by the cosine of the embeddings.
 
     Args:
         image: 0 .. N - 1 -> uint8 (H, W, 3), RGB.
         labels: int64 (N,), of two identities or more.
         embed: see `Embedder`.
-        batch_size: images that are embedded, and rows that are compared, at once.
+        batch_size: images that are embedded at once.
 
     Returns:
         int64 (N,).
@@ -24,10 +71,4 @@ def nearest_others(
     blocks = [range(start, min(start + batch_size, len(labels))) for start in range(0, len(labels), batch_size)]
     emb_ND = np.concatenate([embed(np.stack([image(index) for index in block])) for block in blocks])
     emb_ND /= np.linalg.norm(emb_ND, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
-    nearest_N = np.empty(len(labels), dtype=np.int64)
-    for block in blocks:
-        rows = slice(block.start, block.stop)
-        cos_bN = emb_ND[rows] @ emb_ND.T
-        cos_bN[labels[rows, None] == labels] = -np.inf
-        nearest_N[rows] = cos_bN.argmax(axis=1)
-    return nearest_N
+    return highest_cosines(emb_ND.__getitem__, emb_ND, num_rows=len(labels), row_ids=labels, column_ids=labels)[1]

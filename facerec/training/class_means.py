@@ -6,6 +6,7 @@ Letters: B samples of a batch, c classes held by this process, K sub-centres per
 import math
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from facerec.core.processes import Processes, this_process
 from facerec.core.protocols import Embedder, Source
 from facerec.core.run_log import LOGGER
 from facerec.data.augment import Augment
-from facerec.data.loader import BatchLoader
+from facerec.data.loader import BatchLoader, Replaced
 from facerec.heads.centres import ClassCentres
 
 SECONDS_BEFORE_THE_BAR = 5
@@ -31,7 +32,7 @@ def start_at_class_means(
     images_per_identity: int | None = None,
     num_workers: int = 0,
     on_corrupt: str = "error",
-) -> None:
+) -> list[Replaced]:
     """Sets every class centre to the mean of its images' L2-normalised embeddings, in place, with length 1.
 
     A step turns a centre by an angle that falls with the square of its length. Random centres are short
@@ -53,6 +54,9 @@ def start_at_class_means(
         num_workers: processes that read, for each that embeds.
         on_corrupt: of an image that cannot be read: "error", or "skip", as `BatchLoader` has it.
 
+    Returns:
+        What this process has skipped, as samples of the source, of step 0.
+
     Raises:
         DataError: an image cannot be read.
         ModelError: the images are of another size than the network takes.
@@ -62,6 +66,16 @@ def start_at_class_means(
 
     chosen = _Chosen(source, _evenly(source.labels, images_per_identity))
     processes = this_process()
+    loader = BatchLoader(
+        source=chosen,
+        augment=Augment(),
+        global_batch_size=processes.world_size * batch_size,
+        micro_batch_size=batch_size,
+        seed=0,
+        num_workers=num_workers,
+        on_corrupt=on_corrupt,
+        processes=processes,
+    )
     sums_cD = torch.zeros(len(centres.classes), centres.embedding_dim)
     bar = tqdm(
         total=len(chosen),
@@ -72,9 +86,7 @@ def start_at_class_means(
         disable=not processes.is_first,
     )
     with bar:
-        for emb_BD, labels_B in _embedded(
-            chosen, embed, processes, batch_size=batch_size, num_workers=num_workers, on_corrupt=on_corrupt
-        ):
+        for emb_BD, labels_B in _embedded(loader, embed, processes):
             own_B = centres.local(labels_B)
             is_here_B = own_B >= 0
             sums_cD.index_add_(0, own_B[is_here_B], emb_BD[is_here_B])
@@ -89,29 +101,22 @@ def start_at_class_means(
         centres.num_classes - num_random,
         f"; {num_random} without images are random" if num_random else "",
     )
+    of_source = chosen.indices
+    return [replace(one, step=0, index=int(of_source[one.index]), by=int(of_source[one.by])) for one in loader.replaced]
 
 
 def _embedded(
-    source: Source, embed: Embedder, processes: Processes, *, batch_size: int, num_workers: int, on_corrupt: str
+    loader: BatchLoader, embed: Embedder, processes: Processes
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Embeddings (B, D) of length 1, and labels (B,), of all batches in order, whichever process has embedded them."""
-    loader = BatchLoader(
-        source=source,
-        augment=Augment(),
-        global_batch_size=processes.world_size * batch_size,
-        micro_batch_size=batch_size,
-        seed=0,
-        num_workers=num_workers,
-        on_corrupt=on_corrupt,
-        processes=processes,
-    )
-    num_steps = math.ceil(len(source) / loader.sampler.global_batch_size)
+    num_samples, batch_size = len(loader.source), loader.micro_batch_size
+    num_steps = math.ceil(num_samples / loader.sampler.global_batch_size)
     with closing(loader.batches(first_step=0, end_step=num_steps)) as batches:
         for _ in range(num_steps):
             with failing_together(processes):
                 batch = next(batches)
                 first = (batch.step * processes.world_size + batch.micro_index) * batch_size
-                count = min(batch_size, max(0, len(source) - first))  # the last batches go on with a second epoch
+                count = min(batch_size, max(0, num_samples - first))  # the last batches go on with a second epoch
                 emb_BD = F.normalize(torch.from_numpy(embed(batch.images[:count].numpy()))) if count else None
             for gathered_BD, labels_B in processes.gather_objects((emb_BD, batch.labels[:count])):
                 if gathered_BD is not None:

@@ -1,10 +1,11 @@
 """The samples that a training could not read and has passed over: told, counted, and listed in the run directory."""
 
-import csv
-import io
 from pathlib import Path
 
 from facerec.core.atomic_file import atomic_file
+from facerec.core.csv_lines import csv_lines
+from facerec.core.csv_row import csv_row
+from facerec.core.errors import DataError
 from facerec.core.processes import Processes
 from facerec.core.run_log import LOGGER, RunLog
 from facerec.data.loader import BatchLoader
@@ -53,16 +54,23 @@ class SkippedSamples:
 
 
 def _read(path: Path) -> dict[int, tuple[str, ...]]:
+    """What is listed; a file that somebody has made another one of is put aside, and never ends a training."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-        return {int(row[0]): tuple(row) for row in list(csv.reader(lines))[1:]}
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as text:
+            lines = csv_lines(text, path=path, columns=COLUMNS)
+            return {int(cells["sample"]): tuple(cells.values()) for _, cells in lines}
+    except (DataError, OSError, ValueError) as error:
+        aside = path.with_name(f"{path.stem}.unreadable{path.suffix}")
+        LOGGER.warning(
+            "the list of skipped samples cannot be read (%s); it is now %s, and a new one begins", error, aside
+        )
+        path.replace(aside)
+        return {}
 
 
 def _write(path: Path, rows: dict[int, tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows[index] for index in sorted(rows))
     with atomic_file(path) as file:
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        file.write(csv_row(*COLUMNS))
+        file.writelines(csv_row(*rows[index]) for index in sorted(rows))

@@ -276,7 +276,7 @@ class Trainer:
         """Where the head asks for it, at the means of their classes; else they stay as they were drawn."""
         head = self.objective.head
         if head is not None and head.init == "class_mean":
-            start_at_class_means(
+            self.loader.replaced += start_at_class_means(
                 head.centres,
                 embed=self.evaluation.embedder(self.network),
                 source=self.loader.source,

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from facerec.analysis.proposals import Proposal
+from facerec.cli.clean import _tell
 from facerec.cli.main import main
 from facerec.data.sources import open_source
 
@@ -57,6 +59,8 @@ def test_faults_are_proposed_and_what_a_person_leaves_of_them_is_applied(crops, 
     code, printed = command(*look, f"model={model}", "device=cpu", "batch_size=16")
     assert code == 0, printed
     assert f"looked at    {NUM_IDENTITIES * PER_IDENTITY + 1} images of 12 identities" in printed
+    assert "mislabelled  3 images that look like another identity, of 3 identities\n" in printed
+    assert "one_person   0 identities that are another one too\n" in printed
     rows = rows_of(out / "proposals.csv")
     of_kind = {
         kind: [row for row in rows if row["kind"] == kind] for kind in ("unreadable", "mislabelled", "duplicate")
@@ -116,6 +120,12 @@ def test_a_second_look_embeds_nothing_anew_and_another_threshold_finds_less(crop
     sheet = cv2.imread(str(tmp_path / "c" / "in_benchmark.png"))
     assert sheet is not None and sheet.shape[0] > 5 * 112 and sheet.shape[1] > 9 * 112
     assert (tmp_path / "c" / "embeddings.npy").stat().st_mtime_ns == written
+
+
+def test_second_people_are_counted_by_the_names_they_lie_under(capsys):
+    names = ["Ann", "Bo", "Ann", "Ann", "Cy", "Bo"]
+    _tell([Proposal(kind="two_people", action="move", image=n, identity=name, score=1) for n, name in enumerate(names)])
+    assert "two_people   6 images of a second person under one name, of 3 identities\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """What an inspection finds: counted by kind, and written to a CSV as it comes, so that millions take no memory."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from facerec.core.atomic_file import atomic_file
+from facerec.core.csv_row import csv_row
 
 NUM_KEPT = 3
 """Of each kind: one fault can have thousands of consequences, and another be among them."""
@@ -44,7 +43,7 @@ class Findings:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.first: list[Finding] = []
-        self._rows: Any = None
+        self._file: BinaryIO | None = None
 
     def __len__(self) -> int:
         return self.counts.total()
@@ -55,8 +54,8 @@ class Findings:
         self.counts[kind] += 1
         if self.counts[kind] <= NUM_KEPT:
             self.first.append(finding)
-        if self._rows is not None:
-            self._rows.writerow(finding)
+        if self._file is not None:
+            self._file.write(csv_row(*finding))
 
     @contextmanager
     def written_to(self, path: Path | None) -> Iterator[None]:
@@ -65,11 +64,9 @@ class Findings:
             yield
             return
         with atomic_file(path) as file:
-            text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
-            self._rows = csv.writer(text, lineterminator="\n")
-            self._rows.writerow(Finding._fields)
+            file.write(csv_row(*Finding._fields))
+            self._file = file
             try:
                 yield
             finally:
-                self._rows = None
-                text.detach()
+                self._file = None

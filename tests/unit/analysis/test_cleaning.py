@@ -1,10 +1,16 @@
 """What cleaning proposes, on sets whose faults are known."""
 
+import io
+
 import numpy as np
 import pytest
 
+from facerec.analysis import identity_centres
 from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.identity_centres import IdentityCentres, normalised
+from facerec.core import progress_bar
+from facerec.evaluation import nearest
+from tests.unit.analysis.faulty_set import faulty_set
 
 DIM = 64
 
@@ -148,3 +154,27 @@ def test_second_person_gets_a_name_that_nobody_has():
     names[7:9] = ["id0_2", "id0_3"]
     cleaner = Cleaner(emb_ND=emb, labels=labels, identities=names, name=str)
     assert {one.to for one in cleaner.two_people() if one.identity == "id0"} == {"id0_4"}
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1000), (50, 7), (9, 16)])
+def test_blocks_of_any_size_give_the_same_proposals(rows, columns, monkeypatch):
+    expected = faulty_set().told()
+    monkeypatch.setattr(identity_centres, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(nearest, "TILE_ROWS", rows)
+    monkeypatch.setattr(nearest, "TILE_COLUMNS", columns)
+    assert expected and faulty_set().told() == expected
+
+
+def test_what_takes_long_shows_how_far_it_is(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr(progress_bar, "DELAY_S", 0)
+    faulty_set().told()
+    for what in (
+        "looking for the centres of identities",
+        "comparing with identities",
+        "looking for second people",
+        "looking for copies",
+    ):
+        assert f"{what}: 100%" in screen.getvalue()

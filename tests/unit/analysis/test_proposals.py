@@ -81,6 +81,9 @@ def test_proposals_of_another_set_are_refused(proposals, says):
         ("m,merge,3,a,b,1,,,", "line 2: action merge with image '3'"),
         ("m,move,3,a,,1,,,", "line 2: action move without a name in the column to"),
         ("m,drop,3,a,b,high,,,", "line 2: score 'high' is no number"),
+        ("m,drop," + "9" * 5000 + ",a,b,1,,,", "line 2: action drop with image '9{40}'; drop and move take"),
+        ("m,drop,3,a,b,1,,," + "x" * 140_000, "line 2: field larger than field limit"),
+        ('m,drop,3,a,b,1,,,"one\nm,drop,4,a,b,1,,,', "line 2: unexpected end of data; is a quotation mark missing"),
     ],
 )
 def test_lines_that_do_not_fit_are_named(line, says, tmp_path):

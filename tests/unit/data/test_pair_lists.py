@@ -42,6 +42,8 @@ def test_csv(tmp_path):
         ("own.csv", "path1,path2,is_same\na,b,maybe\n", r"line 2: expected two paths and 1 or 0, .*'maybe'"),
         ("own.csv", "path1,path2,is_same\na\n", "line 2: expected two paths"),
         ("own.csv", "path1,path2,is_same\n", "no pair in it"),
+        ("own.csv", "path1,path2,is_same\na,b,1\na," + "b" * 140_000 + ",1\n", r"own\.csv, line 3: field larger than"),
+        ("own.csv", 'path1,path2,is_same\na,"b,1\nc,d,1\n', r"own\.csv, line 2: unexpected end of data"),
     ],
 )
 def test_what_does_not_fit_is_named(name, text, message, tmp_path):

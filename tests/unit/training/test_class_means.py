@@ -92,6 +92,16 @@ def test_image_that_does_not_decode_is_named(num_workers, embed):
         start_at_class_means(centres(), embed=embed, source=Uneven(damaged=(8,)), batch_size=4, num_workers=num_workers)
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_is_skipped_is_told_by_its_number_in_the_set(num_workers, embed):
+    source = Uneven(damaged=(8, 9))
+    arguments = {"embed": embed, "source": source, "images_per_identity": 3, "num_workers": num_workers}
+    skipped = start_at_class_means(centres(), batch_size=4, on_corrupt="skip", **arguments)
+    # of identity 2 the images 3, 8 and 15 are looked at, of identity 5 the images 0, 9 and 13
+    assert {(one.step, one.index, one.by) for one in skipped} == {(0, 8, 15), (0, 9, 13)}
+    assert {one.reason for one in skipped} == {f"noise.rec, record {number}: does not decode" for number in (8, 9)}
+
+
 def test_images_of_another_size_are_refused(embed):
     source = NoiseSource(num_classes=6, images_per_class=2, size_px=32)
     with pytest.raises(ModelError, match=r"images are torch\.uint8 \(4, 32, 32, 3\)"):

@@ -7,10 +7,11 @@ import pytest
 
 from facerec.core.errors import DataError
 from facerec.core.run_log import read_metrics
+from facerec.heads.combined import MarginHead
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.skipped_samples import SKIPPED_FILE
 from tests.noise_source import NoiseSource
-from tests.unit.training.trainers import parameters_of, same_bits, stopping_at
+from tests.unit.training.trainers import EMBEDDING_DIM, parameters_of, same_bits, stopping_at
 
 
 def damaged(*numbers: int) -> NoiseSource:
@@ -62,6 +63,27 @@ def test_a_run_that_an_unreadable_sample_ended_goes_on_where_it_is_skipped(make_
     going_on = make_trainer(num_steps=6, source=damaged(13), on_corrupt="skip", run="ended", resume_from=newest)
     going_on.fit()
     assert same_bits(parameters_of(going_on), parameters_of(whole))
+
+
+def test_what_the_class_means_skip_is_listed_too(make_trainer):
+    head = MarginHead(num_classes=5, embedding_dim=EMBEDDING_DIM, init="class_mean")
+    trainer = make_trainer(num_steps=1, source=damaged(3, 9, 17), on_corrupt="skip", head=head)
+    assert not {3, 9, 17} <= set(trainer.loader.sampler.indices(0))
+    trainer.fit()
+    assert [row[:3] for row in listed(trainer)[1:]] == [
+        [str(sample), "0", f"noise.rec, record {sample}: does not decode"] for sample in (3, 9, 17)
+    ]
+
+
+@pytest.mark.parametrize("text", ["sample,reason\n3,x\n", "sample,first_step,reason,in_its_place\nthree,1,x,y\n"])
+def test_a_list_that_is_none_any_more_is_put_aside_and_ends_no_training(text, make_trainer):
+    trainer = make_trainer(num_steps=10, source=damaged(3, 9), on_corrupt="skip")
+    run_dir = trainer.run_log.run_dir
+    run_dir.mkdir()
+    (run_dir / SKIPPED_FILE).write_text(text)
+    assert trainer.fit().finished
+    assert [row[0] for row in listed(trainer)] == ["sample", "3", "9"]
+    assert (run_dir / "skipped.unreadable.csv").read_text() == text
 
 
 def test_nothing_is_written_where_nothing_is_skipped(make_trainer):
