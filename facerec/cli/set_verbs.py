@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.cli.arguments import check_arguments
 from facerec.cli.overrides import key_of, parse_overrides
 from facerec.core.errors import ConfigError
-from facerec.data.list_source import ListSource
 from facerec.data.sources import AnySource, open_source
 
 Settings = TypeVar("Settings")
@@ -42,7 +41,7 @@ def open_set(config: DictConfig) -> AnySource:
     """The set of section `data`, with its notes printed. Raises as `open_source`."""
     values: Any = OmegaConf.to_container(config.data)
     source = open_source(**check_arguments(open_source, values, section="data"))
-    for note in source.notes() if not isinstance(source, ListSource) else ():
+    for note in source.notes():
         print(f"note         {note}")
     return source
 

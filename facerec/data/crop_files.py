@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from facerec.align.photo_reader import PHOTO_SUFFIXES, decode_rgb, read_bytes
+from facerec.align.photo_reader import PHOTO_SUFFIXES
 from facerec.core.errors import DataError
 
 IMAGE_SUFFIXES = PHOTO_SUFFIXES
@@ -18,11 +18,6 @@ def size_of(path: str) -> int:
         return os.path.getsize(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as damaged tables have it
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
-
-
-def read_image(path: str) -> np.ndarray:
-    """uint8 (H, W, 3), RGB. Raises DataError, naming the file, where it cannot be read or is no image."""
-    return decode_rgb(read_bytes(path), where=path)
 
 
 def check_size(image: np.ndarray, *, where: str, size_px: tuple[int, int] = SIZE_PX) -> np.ndarray:

@@ -27,6 +27,10 @@ class JoinableSource(PackableSource, Protocol):
         """The verification files beside it."""
         ...
 
+    def notes(self) -> list[str]:
+        """What a user should know of it."""
+        ...
+
 
 class JoinedSource:
     """The samples of several sets, one set after the other.
@@ -123,7 +127,7 @@ class JoinedSource:
 
     def notes(self) -> list[str]:
         """Those of all sets."""
-        return [note for part in self.parts if hasattr(part, "notes") for note in part.notes()]
+        return [note for part in self.parts for note in part.notes()]
 
     def fingerprint(self) -> str:
         """SHA-256 over those of the sets, in their order, and over how their identities were joined."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from facerec.core.errors import DataError
 from facerec.data.folder_source import FolderSource
-from facerec.data.inspection.files import FolderItems, TableItems
+from facerec.data.inspection.files import folder_items, table_items
 from facerec.data.inspection.findings import Findings
 from facerec.data.inspection.pairs import PairItems
 from facerec.data.inspection.records import RecordItems
@@ -68,6 +68,6 @@ def _open_items(root: str, faults: Findings, notes: Findings) -> Items:
     if isinstance(source, RecordSource):
         return RecordItems(root=source.root, faults=faults)
     if isinstance(source, ListSource):
-        return TableItems(path=source.root, faults=faults)
+        return table_items(source.root, faults)
     assert isinstance(source, FolderSource)  # one path is never several sets
-    return FolderItems(root=source.root, faults=faults, notes=notes)
+    return folder_items(source.root, faults, notes)
