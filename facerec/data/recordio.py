@@ -214,7 +214,7 @@ class RecordReader:
             # On a cold disk one long read is far cheaper than thousands of short ones.
             span = int(offsets.max() - offsets.min()) + _HEAD.itemsize
             os.posix_fadvise(fd, int(offsets.min()), span, os.POSIX_FADV_WILLNEED)
-        heads = np.frombuffer(b"".join([_head_at(fd, offset) for offset in offsets.tolist()]), dtype=_HEAD)
+        heads = np.frombuffer(_heads_at(fd, offsets.tolist()), dtype=_HEAD)
         labels = np.where(heads["flag"] > 0, heads["label_0"], heads["label"])
         labels[heads["magic"] != np.frombuffer(MAGIC, dtype="<u4")[0]] = np.nan
         part_bytes = (heads["part"] & _MAX_PART_BYTES).astype(np.int64)
@@ -301,12 +301,14 @@ class _Opened(NamedTuple):
     status: os.stat_result
 
 
-def _head_at(fd: int, offset: int) -> bytes:
-    """The first bytes of a record; zeros where there are none."""
+def _heads_at(fd: int, offsets: list[int]) -> bytes:
+    """The first bytes of records; zeros where there are none."""
+    size = _HEAD.itemsize
     try:
-        return os.pread(fd, _HEAD.itemsize, offset).ljust(_HEAD.itemsize, b"\0")
-    except OSError:  # of the disk
-        return bytes(_HEAD.itemsize)
+        return b"".join([os.pread(fd, size, offset).ljust(size, b"\0") for offset in offsets])
+    except OSError:  # of the disk: half by half down to the place that it does not give
+        half = len(offsets) // 2
+        return _heads_at(fd, offsets[:half]) + _heads_at(fd, offsets[half:]) if half else bytes(size)
 
 
 def write_record_set(
