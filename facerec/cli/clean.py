@@ -222,5 +222,6 @@ def _tell(proposals: Sequence[Proposal]) -> None:
     identities = Counter(kind for kind, _ in {(one.kind, one.identity) for one in proposals if one.image is not None})
     for kind, meaning in KINDS.items():
         if counts[kind] or kind != "unreadable":
-            of_identities = f", of {identities[kind]:,} identities" if identities[kind] else ""
+            number = identities[kind]
+            of_identities = f", of {number:,} {'identity' if number == 1 else 'identities'}" if number else ""
             print(f"{kind:<12} {counts[kind]:,} {meaning}{of_identities}")

@@ -178,3 +178,12 @@ def test_what_takes_long_shows_how_far_it_is(monkeypatch):
         "looking for copies",
     ):
         assert f"{what}: 100%" in screen.getvalue()
+
+
+def test_strangers_are_no_second_person_however_many_identities_have_one_image():
+    emb, labels = clusters([15] * 30 + [1] * 600)
+    away = -emb[:12].mean(axis=0, keepdims=True)
+    basis = np.linalg.qr(np.concatenate([away, np.random.default_rng(1).normal(size=(3, DIM))]).T)[0].T
+    towards = basis[0] * np.sign(basis[0] @ away[0])
+    emb[12:15] = normalised(0.35 * towards + basis[1:])  # away from the others, with a cosine of 0.11 to each other
+    assert not list(cleaner_of(emb, labels).two_people())
