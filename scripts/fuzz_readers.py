@@ -24,6 +24,7 @@ import numpy as np
 
 from facerec.align.landmark_files import read_face_list
 from facerec.align.photo_table import read_photo_table
+from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.core.errors import DataError
 from facerec.data.decode import encode_jpeg
 from facerec.data.identity_names import read_identity_names
@@ -35,7 +36,8 @@ from facerec.data.sources import RecordSource
 MOST_SECONDS = 10
 MOST_BYTES = 1_000_000_000
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x1FFFFFFF, 0xCED7230A, 1 << 24, 1 << 63]
-TEXTS = [b"\t", b"\n", b",", b'"', b"\0", b"-1", b"1e999", b"nan", b"99999999999999999999", b"\xff\xfe", b"x" * 5000]
+TEXTS = [b"\t", b"\n", b"\r", b",", b'"', b"\0", b"-1", b"1e999", b"nan", b"9" * 20, b"\xff\xfe"]
+TEXTS += [b"x" * 5000, b"x" * 140_000]  # the csv module takes 131,072 characters for a cell
 
 Reader = Callable[[Path], None]
 
@@ -61,6 +63,11 @@ def read_verification(path: Path) -> None:
             continue
 
 
+def read_and_apply(path: Path) -> None:
+    """Proposals of a cleaning, as edited, and the set that follows."""
+    applied(read_proposals(path), np.array([0, 0, 0, 1, 1, 2, 2, 2]), ["Ann", "Bob", "Cid"])
+
+
 def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
     """Kind -> what reads it, a valid folder or file, and the file in it that is damaged."""
     rng = np.random.default_rng(0)
@@ -78,6 +85,14 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
     )
     (folder / "identities.csv").write_text("label,identity,num_images\n0,Ann,3\n1,Bob,2\n2,Cid,3\n")
     (folder / "pairs.csv").write_text("path1,path2,is_same\na/1.jpg,a/2.jpg,1\na/1.jpg,b/1.jpg,0\n")
+    write_proposals(
+        folder / "proposals.csv",
+        [
+            Proposal(kind="mislabelled", action="drop", image=1, identity="Ann", to="Bob", score=0.9, path="a/1.jpg"),
+            Proposal(kind="two_people", action="move", image=4, identity="Bob", to="Bob_2", score=0.8, why="a, b"),
+            Proposal(kind="one_person", action="merge", identity="Cid", to="Ann", score=0.7),
+        ],
+    )
     (folder / "faces.lst").write_text(
         "\n".join("\t".join(["0", f"p{i}/{i}.jpg", f"id{i % 3}", *map(str, range(3, 17))]) for i in range(6)) + "\n"
     )
@@ -112,6 +127,7 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
         ),
         "pairs.txt": (lambda path: void(read_pair_list(path)), folder / "pairs.txt", ""),
         "pairs .csv": (lambda path: void(read_pair_list(path)), folder / "pairs.csv", ""),
+        "proposals.csv": (read_and_apply, folder / "proposals.csv", ""),
         **lists,
     }
 
