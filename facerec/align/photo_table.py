@@ -92,7 +92,8 @@ def _rows(path: Path, on_fault: Callable[[str, str], None] | None) -> Iterator[t
     """The lines below the header, with their numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-            reader = csv.DictReader(lines, delimiter=DELIMITERS[path.suffix.lower()])
+            # strict: else all lines after an open quotation mark are one cell
+            reader = csv.DictReader(lines, delimiter=DELIMITERS[path.suffix.lower()], strict=True)
             columns = set(reader.fieldnames or ())
             missing = {"path", "identity"} - columns
             for group in (LANDMARK_COLUMNS, BOX_COLUMNS):
@@ -109,7 +110,7 @@ def _rows(path: Path, on_fault: Callable[[str, str], None] | None) -> Iterator[t
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    _refuse(path, reader.line_num, str(error), on_fault)
+                    _refuse(path, reader.line_num + 1, str(error), on_fault)  # where it begins
                     continue
                 yield reader.line_num, row
     except OSError as error:

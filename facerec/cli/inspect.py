@@ -161,7 +161,7 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
     for finding in faults.first:
         print(f"  {finding}")
     if len(faults) > len(faults.first):
-        print(f"  ... and {len(faults) - len(faults.first)} more; out=<a folder> has all of them in {FAULTS_FILE}")
+        print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
     if faults.counts["size"] > 0.9 * about["num_images"]:
         print("next         if these are photos that are not aligned yet:")
         print(f"             {own_command()} align photos={about['root']} detector.weights=<an .onnx> out=<folder>")

@@ -57,3 +57,9 @@ def test_what_does_not_fit_is_named(text, message, tmp_path):
 def test_missing_table_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.csv: cannot be read \(No such file"):
         read_photo_table(tmp_path / "nowhere.csv")
+
+
+def test_quotation_mark_that_is_never_closed_is_an_error_and_swallows_no_line(tmp_path):
+    (tmp_path / "a.csv").write_text('path,identity\n1.jpg,Ann\n"2.jpg,Ann\n3.jpg,Bob\n')
+    with pytest.raises(DataError, match=r"a\.csv, line 3: unexpected end of data"):
+        read_photo_table(tmp_path / "a.csv")
