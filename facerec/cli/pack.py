@@ -74,7 +74,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         return 0
     check_not_inside(out, config.data.root)
     for path in (out / "train.rec", out / VAL_FILE):  # before an hour's work
-        if path.exists():
+        if path.exists() and (path.name != VAL_FILE or split.val_identities is not None):
             raise DataError(f"{path} is there already; delete it, or write to another folder")
     with made_folder(out):
         samples, rejected = _pack_set(source, out, settings, split, auto)
