@@ -16,7 +16,7 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.string_table import StringTable, as_int64
 
 Value = TypeVar("Value")
-NUM_LOOKED_FOR = 100
+NUM_LOOKED_FOR = 100  # first, spread over a list of millions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +125,11 @@ def faces_in_list(
 def check_photos_are_there(wanted: WantedFaces) -> None:
     """Refuses a list of which no photo lies below the folder that its paths are taken to begin at.
 
-    Looks at some of them, spread over the list.
-
     Raises:
         DataError: says where the first was looked for, and which folder would do.
     """
     some = [wanted.paths[number] for number in np.unique(np.linspace(0, len(wanted) - 1, NUM_LOOKED_FOR).astype(int))]
-    if not len(wanted) or any((wanted.base / path).exists() for path in some):
+    if any(os.path.exists(wanted.base / path) for paths in (some, wanted.paths) for path in paths):
         return
     nearby = [wanted.base.parent, *(path for path in sorted(wanted.base.glob("*")) if path.is_dir())]
     fits = next((folder for folder in nearby if any((folder / path).exists() for path in some)), None)

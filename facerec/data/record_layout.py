@@ -45,7 +45,7 @@ def settle_lost_labels(reader: RecordReader, labels_N: np.ndarray, *, first_imag
     """Fills in the labels of images whose records cannot be read, in InsightFace's layout.
 
     There the images of an identity are neighbours, in the order of the labels, and a record for each identity has the
-    range of their keys. Between two images of one identity lies a third; elsewhere the range decides.
+    range of their keys. What lies between two images of one identity is of that one; elsewhere the ranges decide.
 
     Args:
         reader: the file.
@@ -58,35 +58,40 @@ def settle_lost_labels(reader: RecordReader, labels_N: np.ndarray, *, first_imag
     Raises:
         DataError: what reading a record raises, where nothing tells its label.
     """
-    lost, known = np.flatnonzero(np.isnan(labels_N)), np.flatnonzero(~np.isnan(labels_N))
-    for index in lost.tolist():
-        label = None
-        if first_image == 1 and len(known):
-            place = int(np.searchsorted(known, index))
-            before = int(labels_N[known[place - 1]]) if place else 0
-            after = int(labels_N[known[place]]) if place < len(known) else len(reader) - 1 - len(labels_N) - 1
-            label = before if before == after else _label_by_range(reader, labels_N, index, range(before, after + 1))
-        if label is None:
-            where = reader.where(first_image + index)
-            reader.record(first_image + index)
-            raise DataError(f"{where}: label {labels_N[index]} is no identity number")
-        labels_N[index] = label
+    lost = np.flatnonzero(np.isnan(labels_N))
+    num_identities = len(reader) - first_image - len(labels_N)
+    is_known = (labels_N >= 0) & (labels_N < num_identities) & (labels_N == np.floor(labels_N))
+    known = np.flatnonzero(is_known)
+    places = np.searchsorted(known, lost)
+    for place in np.unique(places).tolist() if first_image == 1 else []:
+        gap = lost[slice(*np.searchsorted(places, [place, place + 1]))]
+        before = int(labels_N[known[place - 1]]) if place else 0
+        after = int(labels_N[known[place]]) if place < len(known) else num_identities - 1
+        if before == after:
+            labels_N[gap] = before
+        else:
+            _fill_by_ranges(reader, labels_N, gap, range(before, after + 1))
+    unknown = np.flatnonzero(np.isnan(labels_N))
+    if len(unknown):
+        row = first_image + int(unknown[0])
+        reader.record(row)
+        raise DataError(f"{reader.where(row)}: label nan is no identity number")
     return (first_image + lost).tolist()
 
 
-def _label_by_range(reader: RecordReader, labels_N: np.ndarray, index: int, labels: range) -> int | None:
-    """Of the labels, the one whose identity record has the image in its range, and no image of another label."""
+def _fill_by_ranges(reader: RecordReader, labels_N: np.ndarray, gap: np.ndarray, labels: range) -> None:
+    """For neighbouring images, of some of these labels: that of the identity whose record has the image in its range,
+    where no image in this range is known to be of another."""
     for label in labels:
-        row = 1 + len(labels_N) + label
         try:
-            found = reader.record(row).labels.tolist() if row < len(reader) else []
+            found = reader.record(1 + len(labels_N) + label).labels.tolist()
         except DataError:
             continue
-        if len(found) == 2 and 1 <= found[0] <= index + 1 < found[1] <= min(len(labels_N) + 1, MOST_EXACT):
-            own = labels_N[int(found[0]) - 1 : int(found[1]) - 1]
+        if len(found) == 2 and 1 <= found[0] < found[1] <= min(len(labels_N) + 1, MOST_EXACT):
+            first, stop = int(found[0]) - 1, int(found[1]) - 1
+            own = labels_N[first:stop]
             if np.isin(own[~np.isnan(own)], label).all():
-                return label
-    return None
+                labels_N[gap[slice(*np.searchsorted(gap, [first, stop]))]] = label
 
 
 def begins_insightface_set(reader: RecordReader, head: Record) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facerec.align.landmark_files import FaceList
-from facerec.align.wanted_faces import WantedFaces, crop_names, faces_in_folder, faces_in_list
+from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, crop_names, faces_in_folder, faces_in_list
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.string_table import StringTable
 
@@ -97,6 +97,17 @@ def test_lists_that_contradict_are_refused():
     assert np.isnan(faces_in_list(listed(["1.jpg"], ["Ann"]), base=Path(), boxes=empty).boxes).all()
     with pytest.raises(DataError, match=r"none of the 1 photos listed has an identity \(the first is 1.jpg\)"):
         faces_in_list(listed(["1.jpg"]), base=Path())
+
+
+def test_list_of_which_a_few_photos_are_there_is_taken_and_one_of_which_none_is_refused(tmp_path):
+    faces = listed([f"Ann/{number}.jpg" for number in range(2000)])
+    check_photos_are_there(faces_in_list(faces, base=touched(tmp_path / "few", "Ann/777.jpg")))
+    photos = touched(tmp_path / "photos", "Ann/0.jpg")
+    for base in (tmp_path, photos / "Ann"):
+        with pytest.raises(
+            DataError, match=rf"none of the photos .* such as {base}/Ann/0\.jpg\. photos={photos} would"
+        ):
+            check_photos_are_there(faces_in_list(faces, base=base))
 
 
 def names_of(paths, identities) -> list[str]:

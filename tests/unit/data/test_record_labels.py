@@ -102,6 +102,27 @@ def test_identity_records_tell_the_labels_of_damaged_records(data, counts, tmp_p
         assert labels.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("label", [np.inf, 1e30, 1e9, -1, 1.5])
+def test_label_that_is_none_beside_a_damaged_record_is_named(label, large):
+    offsets = RecordReader(rec=large / "train.rec", idx=large / "train.idx").offsets
+    with open(large / "train.rec", "r+b") as file:
+        file.seek(offsets[1] + 8 + 4)
+        file.write(np.float32(label).tobytes())
+    spoil(large, [2])
+    with pytest.raises(DataError, match=r"record \d \(byte|no image has the label"):
+        _ = opened(large).labels
+
+
+def test_hole_in_a_file_costs_time_that_grows_with_it_alone(tmp_path):
+    write_record_set(tmp_path / "set", [[b"x"] * 3] * 1500)
+    spoil(tmp_path / "set", list(range(700, 3800)))
+    reads, record = [], RecordReader.record
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(RecordReader, "record", lambda self, row: reads.append(row) or record(self, row))
+        assert opened(tmp_path / "set").labels.tolist() == np.repeat(np.arange(1500), 3).tolist()
+    assert len(reads) < 3200 + 3100  # of each damaged record one, and of each identity one
+
+
 def test_damaged_record_is_one_image_that_cannot_be_read(large, tmp_path, monkeypatch):
     whole = opened(large).fingerprint()
     spoil(large, [2])  # a second time, so that the labels are read anew
