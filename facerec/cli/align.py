@@ -12,6 +12,7 @@ from facerec.align.detectors import open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, faces_in_folder, faces_in_list
 from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.overrides import typed
 from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
@@ -154,8 +155,9 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
             print(
                 f"note         one identity: each folder in {settings.photos} is one; are they a folder further down?"
             )
-        print(f"next         {own_command()} inspect data.root={out} out=<folder>, then")
-        print(f"             {own_command()} pack data.root={out} split.val_identities=0.2 pairs=auto out=<folder>")
+        root = typed("data.root", out)
+        print(f"next         {own_command()} inspect {root} out=<folder>, then")
+        print(f"             {own_command()} pack {root} split.val_identities=0.2 pairs=auto out=<folder>")
 
 
 def _quiet_opencv() -> None:

@@ -15,6 +15,7 @@ from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.arguments import check_keys
 from facerec.cli.clean_pictures import Benchmark, write_pictures
+from facerec.cli.overrides import typed
 from facerec.cli.set_verbs import check_not_inside, made_folder, open_set, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
@@ -170,10 +171,10 @@ def _apply(source: AnySource, out: Path, settings: CleanSettings) -> None:
     before, after = len(np.unique(source.labels)), len(np.unique(labels[samples]))
     print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
     print(f"{after:,} identities ({before:,} before)")
-    train = ["train", "data=on_disk", f"data.root={(out / CLEANED_FOLDER).resolve()}"]
-    if benchmarks := source.benchmarks():  # they stay where they are
-        train.append(f"eval.sets=[{','.join(str(path.resolve()) for path in benchmarks)}]")
-    print(f"next         {own_command()} {shlex.join(train)}")
+    benchmarks = [path.resolve() for path in source.benchmarks()]  # they stay where they are
+    sets = f" {typed('eval.sets', benchmarks)}" if benchmarks else ""
+    root = typed("data.root", (out / CLEANED_FOLDER).resolve())
+    print(f"next         {own_command()} train data=on_disk {root}{sets}")
 
 
 def _about(out: Path) -> dict[str, str]:

@@ -45,6 +45,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     model = Model.open(settings.model, device=settings.device, batch_size=settings.batch_size)
     for warning in model.warnings:
         print(warning)
+    out = _out_path(settings, model)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the work
     results: dict[str, dict[str, dict[str, float]]] = {}
     rows = []
     for path in _paths(settings.sets, model):
@@ -56,7 +58,6 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             rows.append(verification_row(f"{benchmark.name}: {name}", figures))
             results.setdefault(str(path), {})[name] = figures
     print(text_table(VERIFICATION_COLUMNS, rows))
-    out = _out_path(settings, model)
     _write(out, model, results, num_folds=settings.num_folds)
     print(f"\nfigures      {out.resolve()}")
     run_dir = Path(settings.model).expanduser()
@@ -82,10 +83,9 @@ def _write(out: Path, model: Model, results: dict[str, dict[str, dict[str, float
     about = {"model": str(model.path), "weights": weights, "num_folds": num_folds}
     try:
         before = json.loads(out.read_text())
-        kept = before["sets"] if before.items() >= about.items() else {}
+        kept = dict(before["sets"]) if before.items() >= about.items() else {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         kept = {}
-    out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as file:
         file.write(json.dumps(about | {"sets": kept | results}, indent=1).encode())
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import facerec
 from facerec.cli.arguments import check_keys
+from facerec.cli.overrides import typed
 from facerec.cli.set_verbs import check_not_inside, made_folder, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
@@ -164,7 +165,8 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
         print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
     if faults.counts["size"] > 0.9 * about["num_images"]:
         print("next         if these are photos that are not aligned yet:")
-        print(f"             {own_command()} align photos={about['root']} detector.weights=<an .onnx> out=<folder>")
+        photos = typed("photos", about["root"])
+        print(f"             {own_command()} align {photos} detector.weights=<an .onnx> out=<folder>")
 
 
 def _bars(bins: Sequence[tuple[int, int, int]]) -> str:

@@ -8,6 +8,7 @@ import errno
 import importlib
 import io
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -17,8 +18,8 @@ from facerec.core.errors import ConfigError, FacerecError, LostProcessError, Oth
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 OF_THE_DISK = {
-    errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR,
-    errno.EPERM, errno.EROFS,
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC,
+    errno.ENOTDIR, errno.EPERM, errno.EROFS,
 }  # fmt: skip
 
 
@@ -46,14 +47,18 @@ def exit_code(work: Callable[[], int]) -> int:
     after Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
     """
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()
+        return code
     except OtherProcessError:  # which prints it
         return USER_ERROR
     except FacerecError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED if isinstance(error, LostProcessError) else USER_ERROR
-    except BrokenPipeError:  # the reader has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        if not _has_no_reader(1):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter writes what is left at its end
         return FAILED
     except OSError as error:
         if error.errno not in OF_THE_DISK or error.filename is None:
@@ -63,6 +68,13 @@ def exit_code(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _has_no_reader(fd: int) -> bool:
+    """Whether it is a pipe that nobody reads any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def started_with_others() -> bool:

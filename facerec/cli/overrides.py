@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 
 from facerec.core.errors import ConfigError
 
+_PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 _KEY = re.compile(r"(\+\+|\+|~)?[\w$][\w$./:@-]*")
 # a tilde that starts a path, where a value or an element of a list starts
 _HOME = re.compile(r"(?<=[=,\[\s])~(?=[/,\]]|$)")
@@ -37,6 +38,13 @@ def shell_form(key: str, value: str) -> str:
     if value.startswith("[") and value.endswith("]"):
         return shlex.quote(f"{key}=[{','.join(map(_double_quoted, value[1:-1].split(',')))}]")
     return shlex.quote(f"{key}={_double_quoted(value)}")
+
+
+def typed(key: str, value: object) -> str:
+    """What to type in a shell for a path, or a list of them: quoted where it must be, for the shell and for Hydra."""
+    paths = value if isinstance(value, list) else [value]
+    texts = [str(path) if _PLAIN.fullmatch(str(path)) else _double_quoted(str(path)) for path in paths]
+    return shlex.quote(f"{key}=[{','.join(texts)}]" if isinstance(value, list) else f"{key}={texts[0]}")
 
 
 def key_of(override: Override) -> str:

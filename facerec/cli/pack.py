@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import check_keys
+from facerec.cli.overrides import typed
 from facerec.cli.set_verbs import check_not_inside, made_folder, open_set, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
@@ -69,7 +70,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     num_threads = settings.num_threads or num_cores()
     if settings.pairs not in (None, "auto"):
         pairs, is_same = _listed_pairs(source, Path(str(settings.pairs)).expanduser(), out)
-        pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
+        with made_folder(out.parent):
+            pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
         _tell_pairs(out, source.labels[pairs], is_same)
         return 0
     check_not_inside(out, config.data.root)
@@ -81,9 +83,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     num_identities = len(np.unique(source.labels[samples]))
     print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
     if rejected:
-        write_rejected(out / REJECTED_FILE, rejected)
         _tell_rejected(rejected, out / REJECTED_FILE)
-    print(f"next         {own_command()} train data=on_disk data.root={out.resolve()}")
+    print(f"next         {own_command()} train data=on_disk {typed('data.root', out.resolve())}")
     return 0
 
 
@@ -96,6 +97,8 @@ def _pack_set(
     rejected: list[tuple[str, str]] = []
     if settings.on_corrupt == "skip":
         samples, rejected = readable_samples(source, num_threads=num_threads)
+    if rejected:
+        write_rejected(out / REJECTED_FILE, rejected)
     if split.val_identities is not None:
         labels = source.labels[samples]
         is_val = np.isin(labels, choose_identities(labels, split.val_identities, seed=settings.seed))

@@ -70,8 +70,10 @@ def _stored_run(run_dir: Path) -> tuple[dict[str, Any], str]:
     """The configuration and the data fingerprint that a run directory was trained with."""
     try:
         stored_config = yaml.safe_load((run_dir / "config.yaml").read_text())
-        return stored_config, json.loads((run_dir / "run.json").read_text())["data_fingerprint"]
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
+        if not isinstance(stored_config, dict):
+            raise ValueError("config.yaml holds no keys")
+        return stored_config, str(json.loads((run_dir / "run.json").read_text())["data_fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise CheckpointError(
             f"{run_dir} holds checkpoints, but its config.yaml or run.json cannot be read ({error}), so whether they "
             f"belong to this run is not known. Use another run_dir=..., with init_from={run_dir} for its weights"
@@ -82,9 +84,10 @@ def outcome_of(run_dir: Path, newest: Path) -> dict[str, Any] | None:
     """What result.json says, if the newest whole checkpoint is the one that it was written for."""
     try:
         result = json.loads((run_dir / "result.json").read_text())
-    except OSError:
+        is_of_newest = int(newest.name.removeprefix("step-")) == result["step"] and isinstance(result["metrics"], dict)
+    except (OSError, ValueError, KeyError, TypeError):  # of a damaged one: the run is finished once more
         return None
-    return result if int(newest.name.removeprefix("step-")) == result["step"] else None
+    return result if is_of_newest else None
 
 
 def _only_partial(run_dir: Path) -> bool:

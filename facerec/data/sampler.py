@@ -231,7 +231,10 @@ class _ImagesOfIdentities:
         return found
 
     def _shuffled(self, identity: int, shuffle: int) -> np.ndarray:
-        """int64 (n,): all samples of a large identity. The latest shuffle is kept: it serves n visits."""
+        """int64 (n,): all samples of a large identity. The latest shuffle is kept: it serves n visits.
+
+        Where an identity is gone through several times in an epoch, its shuffles take turns, and each is made anew.
+        """
         kept = self._large.get(identity)
         if kept is None or kept[0] != shuffle:
             samples = self._samples[self._starts[identity] :][: self.counts[identity]]

@@ -78,6 +78,7 @@ class RecordSource:
         self._labels: np.ndarray | None = None
         self._num_classes: int | None = None
         self._names: list[str] | None = None
+        self._without_names = ""  # why
         self._damaged: list[int] = []  # rows of records that were seen to be, as labels were read
 
     def __getstate__(self) -> dict[str, Any]:
@@ -140,15 +141,17 @@ class RecordSource:
         return sorted(self.root.glob("*.bin"))
 
     def notes(self) -> list[str]:
-        """What a user should know of the set: records without a header that can be read."""
-        _ = self.labels
-        if not self._damaged:
-            return []
-        rest = f", and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
-        return [
-            f"{self._reader.where(self._damaged[0])}{rest}: cannot be read; an identity's record tells the label. "
-            "facerec inspect says more, on_corrupt=skip goes on without"
-        ]
+        """What a user should know of the set: records without a header that can be read, names that do not fit."""
+        notes = []
+        if not self._read_names() and (self.root / NAMES_FILE).exists():
+            notes.append(f"{self._without_names}; the identities are called by their numbers")
+        if self._damaged:
+            rest = f", and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
+            notes.append(
+                f"{self._reader.where(self._damaged[0])}{rest}: cannot be read; an identity's record tells the label. "
+                "facerec inspect says more, on_corrupt=skip goes on without"
+            )
+        return notes
 
     def fingerprint(self) -> str:
         """SHA-256 over the index, the labels, the size of `train.rec` and `property`; not over the pixels."""
@@ -177,8 +180,8 @@ class RecordSource:
         if self._names is None:
             try:
                 self._names = read_identity_names(self.root / NAMES_FILE, np.bincount(self.labels))
-            except DataError:
-                self._names = []
+            except DataError as error:
+                self._names, self._without_names = [], str(error)
         return self._names
 
     def _read_labels(self) -> np.ndarray:

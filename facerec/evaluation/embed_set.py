@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder, Source
 from facerec.core.run_log import LOGGER
 from facerec.core.threads import in_threads
+from facerec.evaluation.nearest import NOT_FINITE
 
 EMBEDDINGS_FILE, THUMBNAILS_FILE, ABOUT_FILE = "embeddings.npy", "thumbnails.npy", "embedded.json"
 THUMBNAIL_PX = 16
@@ -54,7 +56,7 @@ def embed_set(
         num_threads: that read and decode.
 
     Raises:
-        DataError: no image of the set can be read.
+        DataError: no image of the set can be read, or the disk is full.
         ModelError: an embedding is not finite.
     """
     about = {"set": source.fingerprint(), "model": model, "num_images": len(source)}
@@ -66,22 +68,17 @@ def embed_set(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT_FILE).unlink(missing_ok=True)
     emb_ND: np.memmap | None = None
-    thumbnails_NP = np.lib.format.open_memmap(
-        folder / THUMBNAILS_FILE, mode="w+", dtype=np.float16, shape=(len(source), THUMBNAIL_PX**2)
-    )
+    thumbnails_NP = _new_array(folder / THUMBNAILS_FILE, (len(source), THUMBNAIL_PX**2))
     unreadable: dict[int, str] = {}
     with progress_bar(what="embedding", unit="image", total=len(source)) as bar:
         for block, images in _batches(source, batch_size=batch_size, num_threads=num_threads, unreadable=unreadable):
             if len(images):
                 emb_bD = embed(np.stack(images)).astype(np.float32)
                 if not np.isfinite(emb_bD).all():
-                    raise ModelError("an embedding is not finite; the model has diverged, choose an earlier checkpoint")
+                    raise ModelError(NOT_FINITE)
                 emb_bD /= np.linalg.norm(emb_bD, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
                 if emb_ND is None:
-                    shape = (len(source), emb_bD.shape[1])
-                    emb_ND = np.lib.format.open_memmap(
-                        folder / EMBEDDINGS_FILE, mode="w+", dtype=np.float16, shape=shape
-                    )
+                    emb_ND = _new_array(folder / EMBEDDINGS_FILE, (len(source), emb_bD.shape[1]))
                 emb_ND[block] = emb_bD
                 thumbnails_NP[block] = [_thumbnail(image) for image in images]
             bar.update(min(batch_size, len(source) - bar.n))
@@ -102,6 +99,19 @@ def digest_of_weights(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def _new_array(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """float16, mapped to a file whose space is reserved: a disk that is full later would kill the process."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
+    return array
 
 
 def _mapped(path: Path, num_images: int, width: int | None = None) -> np.ndarray:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from facerec.core.errors import ModelError
 from facerec.core.protocols import Embedder
 
+NOT_FINITE = "an embedding is not finite; the model has diverged, choose an earlier checkpoint"
 TILE_ROWS, TILE_COLUMNS = 1024, 16384
 """64 MiB of float32, and large enough for a BLAS at its full speed."""
 
@@ -67,8 +69,13 @@ def nearest_others(
 
     Returns:
         int64 (N,).
+
+    Raises:
+        ModelError: an embedding is not finite.
     """
     blocks = [range(start, min(start + batch_size, len(labels))) for start in range(0, len(labels), batch_size)]
     emb_ND = np.concatenate([embed(np.stack([image(index) for index in block])) for block in blocks])
+    if not np.isfinite(emb_ND).all():
+        raise ModelError(NOT_FINITE)
     emb_ND /= np.linalg.norm(emb_ND, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
     return highest_cosines(emb_ND.__getitem__, emb_ND, num_rows=len(labels), row_ids=labels, column_ids=labels)[1]

@@ -2,6 +2,7 @@
 
 import csv
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from facerec.cli.main import main
+from facerec.cli.overrides import parse_overrides
 from facerec.core.run_log import read_metrics
 from facerec.data.pairs import read_pairs
 from facerec.data.recordio import RecordReader
@@ -128,6 +130,9 @@ def test_place_that_cannot_be_is_refused(crops, pack, tmp_path):
     for out in ("file", "file/inside"):
         code, printed = pack(f"out={tmp_path / out}")
         assert code == 2 and f"{tmp_path / out}: cannot be made a folder" in printed and "Traceback" not in printed
+    (tmp_path / "own.csv").write_text("path1,path2,is_same\nP 3/P 3_0001.jpg,P 3/P 3_0002.jpg,1\n")
+    code, printed = pack(f"pairs={tmp_path / 'own.csv'}", f"out={tmp_path / 'file' / 'own.bin'}")
+    assert code == 2 and "file: cannot be made a folder" in printed and "Traceback" not in printed
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -139,6 +144,21 @@ def test_what_is_passed_over_is_told(crops, pack, command, tmp_path):
     code, printed = command("inspect", f"data.root={crops}", f"out={tmp_path / 'report'}")
     assert code == 0 and f"passed over  1 files and folders are not read, such as {crops}/P 0/more: a fold" in printed
     assert (tmp_path / "report" / "notes.csv").read_text().splitlines()[1].startswith(f"passed over,{crops}/P 0/more,")
+
+
+def test_list_of_what_is_left_out_is_there_before_the_set(crops, pack, tmp_path):
+    (crops / "P 1" / "P 1_0001.jpg").write_bytes(b"no image")
+    (tmp_path / "out" / "rejected.csv" / "in the way").mkdir(parents=True)
+    code, printed = pack("on_corrupt=skip")
+    assert code == 2 and "rejected.csv: Is a directory" in printed and "Traceback" not in printed
+    assert not (tmp_path / "out" / "train.rec").exists()
+
+
+def test_next_command_can_be_typed_whatever_the_folder_is_called(crops, pack, tmp_path):
+    code, printed = pack(f"""out="{tmp_path}/a, (b)/it's" """.strip())
+    assert code == 0, printed
+    (*_, typed) = shlex.split(printed.splitlines()[-1])
+    assert [one.value() for one in parse_overrides([typed])] == [f"{tmp_path}/a, (b)/it's"]
 
 
 def test_failure_leaves_nothing_that_blocks_a_repetition(crops, pack, tmp_path):

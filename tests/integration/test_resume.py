@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from facerec.cli.main import main
 from facerec.core.manifest import read_manifest
 from facerec.core.run_log import read_metrics
 from facerec.heads.centres import ClassCentres
@@ -67,6 +68,14 @@ def interrupted(reference, tmp_path) -> Path:
     shutil.rmtree(run_dir / "checkpoints" / f"step-{NUM_STEPS:08d}")
     (run_dir / "result.json").unlink()
     return run_dir
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"step": 24, "met'])
+def test_result_that_is_damaged_is_written_again(content, faces, reference, tmp_path):
+    run_dir = Path(shutil.copytree(reference, tmp_path / "run"))
+    (run_dir / "result.json").write_text(content)
+    main(["train", *tiny_overrides(faces, run_dir)])
+    assert (run_dir / "result.json").read_text() == (reference / "result.json").read_text()
 
 
 @pytest.mark.parametrize(("workers", "workers_after"), [(0, 1), (1, 3), (3, 0)])

@@ -1,6 +1,7 @@
 """The console script: exit codes, messages, help."""
 
 import errno
+import os
 import subprocess
 import sys
 import types
@@ -132,10 +133,12 @@ def test_every_verb_has_its_configuration(capsys):
         assert f"Usage: facerec {name}" in capsys.readouterr().out
 
 
-def test_reader_that_has_seen_enough_is_no_error():
-    command = f"{sys.executable} -m facerec train --help | head -n 1; exit ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert ended.stdout == "Usage: facerec train [KEY=VALUE ...] [OPTIONS]\n" and not ended.stderr
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_reader_that_has_gone_is_no_traceback(unbuffered):
+    command = f"{sys.executable} -m facerec train --help | true; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied", "/there/x.bin"), None])

@@ -165,6 +165,14 @@ def packed(tmp_path) -> Path:
     return tmp_path / "packed"
 
 
+def test_names_that_cannot_be_read_are_told(packed):
+    (packed / "identities.csv").write_text('label,identity,num_images\n0,"Ann,2\n')
+    source = opened(packed)
+    (note,) = source.notes()
+    assert "identities.csv, line 2: unexpected end of data" in note and "called by their numbers" in note
+    assert source.identities == ["0", "1", "2"]
+
+
 def test_packed_set_knows_the_names_of_its_identities(packed):
     source = opened(packed)
     assert source.has_names and source.identities == ["Ann", "Bob", "José"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +115,28 @@ def test_files_that_are_not_what_they_were_are_made_anew_with_a_word(name, damag
     again = embedded(tmp_path, source)
     assert source.num_read == 2 * NUM_IMAGES
     assert np.array_equal(again.emb_ND, expected[0]) and np.array_equal(again.thumbnails_NP, expected[1])
-    (message,) = (record.message for record in caplog.records)
+    (message,) = {record.message for record in caplog.records if record.name == LOGGER.name}
     assert re.search(rf"{name} {says}.*: the set is embedded anew$", message)
+
+
+@pytest.mark.parametrize(("num_bytes", "name"), [(5000, THUMBNAILS_FILE), (15000, EMBEDDINGS_FILE)])
+def test_disk_that_is_full_is_an_error_before_anything_is_computed(num_bytes, name, tmp_path):
+    def wide(images: np.ndarray) -> np.ndarray:
+        return np.ones((len(images), 512), dtype=np.float32)
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        with pytest.raises(DataError, match=rf"{name}: cannot be written \(File too large\)"):
+            embedded(tmp_path / "c", Images(), wide)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "c" / name).exists()
+    made = embedded(tmp_path / "c", Images(), wide)
+    assert made.emb_ND.shape == (NUM_IMAGES, 512)
+    for file in (EMBEDDINGS_FILE, THUMBNAILS_FILE):  # no page of it can be refused later
+        status = (tmp_path / "c" / file).stat()
+        assert 512 * status.st_blocks >= status.st_size
 
 
 def test_a_list_of_the_unreadable_that_is_none_is_made_anew(tmp_path):

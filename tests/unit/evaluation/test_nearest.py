@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from facerec.core.errors import ModelError
 from facerec.evaluation import nearest
 from facerec.evaluation.nearest import highest_cosines, nearest_others
 
@@ -62,3 +63,14 @@ def test_the_matrix_is_never_held_as_a_whole(monkeypatch):
     finally:
         tracemalloc.stop()
     assert peak < 2e6  # the whole takes 64e6
+
+
+def test_embeddings_that_are_not_finite_are_refused():
+    images = np.zeros((4, 2, 2, 3), dtype=np.uint8)
+    with pytest.raises(ModelError, match="not finite; the model has diverged"):
+        nearest_others(
+            lambda index: images[index],
+            np.array([0, 0, 1, 1]),
+            embed=lambda batch: np.full((len(batch), 3), np.nan, dtype=np.float32),
+            batch_size=2,
+        )
