@@ -11,7 +11,7 @@ import numpy as np
 
 from facerec.core.errors import DataError
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".gif", ".avif")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".gif", ".avif")
 """Formats of photos; of an animated one, the first picture."""
 
 

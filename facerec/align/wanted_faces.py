@@ -132,7 +132,7 @@ def check_photos_are_there(wanted: WantedFaces) -> None:
     if any(os.path.exists(wanted.base / path) for paths in (some, wanted.paths) for path in paths):
         return
     nearby = [wanted.base.parent, *(path for path in sorted(wanted.base.glob("*")) if path.is_dir())]
-    fits = next((folder for folder in nearby if any((folder / path).exists() for path in some)), None)
+    fits = next((folder for folder in nearby if any(os.path.exists(folder / path) for path in some)), None)
     raise DataError(
         f"none of the photos listed is there, such as {wanted.base / some[0]}. "
         + (f"photos={fits} would do" if fits else "Paths in a list are relative to photos=..., or to the list's folder")

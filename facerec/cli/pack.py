@@ -174,15 +174,22 @@ def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray,
     listed = read_pair_list(path)
     names = [(pair.first, pair.second) for pair in listed]
     wanted = {name for pair in names for name in pair}
-    found: dict[str, int] = {}
+    by_name: dict[str, list[int]] = {}
+    by_stem: dict[str, list[int]] = {}
     for index in range(len(source)):
         relative = PurePath(source.relative_path(index))
-        for name in wanted.intersection((relative.as_posix(), relative.with_suffix("").as_posix())):
-            if (other := found.setdefault(name, index)) != index:
-                raise DataError(
-                    f"{path}: {name} may be {source.relative_path(other)} or {relative}; rename one of them, or give a "
-                    "CSV (path1, path2, is_same) that has the suffixes"
-                )
+        for named, known in ((relative, by_name), (relative.with_suffix(""), by_stem)):
+            if (name := named.as_posix()) in wanted:
+                known.setdefault(name, []).append(index)
+    candidates = by_stem | by_name  # a whole name is that of one file, whatever others are called
+    for name, indices in candidates.items():
+        if len(indices) > 1:
+            first, second = (source.relative_path(index) for index in indices[:2])
+            mend = "rename one of them, or give a CSV (path1, path2, is_same) that has the suffixes"
+            if first == second:
+                raise DataError(f"{path}: {name} has two lines in {source.root}; expected one, as it may be either")
+            raise DataError(f"{path}: {name} may be {first} or {second}; {mend}")
+    found = {name: indices[0] for name, indices in candidates.items()}
     if missing := sorted(wanted - found.keys()):
         raise DataError(
             f"{path}: {len(missing)} of its {len(wanted)} images are not below {source.root}: "

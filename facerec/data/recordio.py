@@ -151,6 +151,10 @@ class RecordReader:
         """Names a record of this file."""
         return f"record {self.key(row)} (byte {self.offsets[row]})"
 
+    def begins_behind_end(self, row: int) -> bool:
+        """Whether the file ends before the record begins."""
+        return int(self.offsets[row]) >= self.size_bytes
+
     def read(self, row: int) -> bytes:
         """The record's bytes, its parts put together. Raises DataError when the frame is damaged."""
         return self.read_to_end(row)[0]

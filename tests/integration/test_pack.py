@@ -82,7 +82,20 @@ def test_list_whose_name_two_files_have_is_refused(crops, pack, tmp_path):
     code, printed = pack(f"pairs={tmp_path / 'pairs.txt'}", f"out={tmp_path / 'own.bin'}")
     assert code == 2 and "P 3/P 3_0001 may be P 3/P 3_0001.jpg or P 3/P 3_0001.png; rename one" in printed
     (tmp_path / "own.csv").write_text("path1,path2,is_same\nP 3/P 3_0001.png,P 3/P 3_0001.jpg,0\n")
+    for more in ("P 3_0001.jpg.png", "P 3_0001.jpg.bmp"):  # a whole name is that of one file
+        assert pack(f"pairs={tmp_path / 'own.csv'}", f"out={tmp_path / more}.bin")[0] == 0
+        shutil.copy(crops / "P 3" / "P 3_0002.jpg", crops / "P 3" / more)
     assert pack(f"pairs={tmp_path / 'own.csv'}", f"out={tmp_path / 'own.bin'}")[0] == 0
+    assert (tmp_path / "own.bin").read_bytes() == (tmp_path / "P 3_0001.jpg.png.bin").read_bytes()
+
+
+def test_photo_that_a_table_lists_twice_makes_no_pair(crops, pack, tmp_path):
+    lines = [f"P 3/P 3_000{number}.jpg,P 3" for number in (1, 2, 1)]
+    (crops / "table.csv").write_text("\n".join(["path,identity", *lines, "P 4/P 4_0001.jpg,P 4", ""]))
+    (tmp_path / "own.csv").write_text("path1,path2,is_same\nP 3/P 3_0001.jpg,P 3/P 3_0002.jpg,1\n")
+    given = [f"data.root={crops / 'table.csv'}", f"pairs={tmp_path / 'own.csv'}", f"out={tmp_path / 'own.bin'}"]
+    code, printed = pack(*given)
+    assert code == 2 and f"P 3/P 3_0001.jpg has two lines in {crops}/table.csv; expected one" in printed
 
 
 def test_what_is_no_crop_is_left_out_where_asked_and_listed(crops, pack, tmp_path):

@@ -71,6 +71,8 @@ def _read_ranges(reader: RecordReader, stop: int, faults: Findings) -> np.ndarra
     """float32 (I, 2); NaN where a record is none of an identity."""
     ranges_I2 = np.full((len(reader) - stop, 2), np.nan, dtype=np.float32)
     for number, row in enumerate(range(stop, len(reader))):
+        if reader.begins_behind_end(row):
+            continue  # told already, with the images that are
         try:
             record = reader.record(row)
         except DataError as error:

@@ -47,6 +47,7 @@ class RecordItems:
         self._first, self._stop, self._is_insightface = _image_range(self._reader, faults)
         self.kind = f"record files, {'InsightFace' if self._is_insightface else 'im2rec'} layout"
         self._starts = _check_offsets(self._reader, faults)
+        _check_end(self._reader, faults)
         self._labels = np.full(len(self), np.nan, dtype=np.float32)
         self._has_other_id = np.zeros(len(self), dtype=bool)
 
@@ -57,6 +58,8 @@ class RecordItems:
         """See `Items`."""
         row = self._first + index
         where = self._reader.where(row)
+        if self._reader.begins_behind_end(row):
+            return Seen(None)  # told already, once for all of them
         try:
             payload, end = self._reader.read_to_end(row)
             record = unpack(payload, where=where)
@@ -213,3 +216,17 @@ def _check_offsets(reader: RecordReader, faults: Findings) -> np.ndarray:
     if offsets[0] > 0:
         faults.add("index", reader.idx, "", f"has no line for the bytes 0 .. {offsets[0] - 1} of {reader.rec.name}")
     return offsets
+
+
+def _check_end(reader: RecordReader, faults: Findings) -> None:
+    """One fault for all records that a file which was cut short no longer has."""
+    behind = np.flatnonzero(reader.offsets >= reader.size_bytes)
+    if not len(behind):
+        return
+    first = int(behind[reader.offsets[behind].argmin()])
+    whose = f"it and {len(behind) - 1} more begin" if len(behind) > 1 else "it begins"
+    what = (
+        f"{whose} behind the end of the file, which has {reader.size_bytes} bytes. The file is cut short, or "
+        f"{reader.idx.name} is damaged or belongs to another one: copy both again"
+    )
+    faults.add("cut short", reader.rec, reader.place(first), what)

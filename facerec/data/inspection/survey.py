@@ -27,12 +27,14 @@ class Seen(NamedTuple):
     Attributes:
         digest: of the bytes of the image; None where they could not be read.
         faults: (kind, what) of each thing that is wrong.
+        is_image: it decodes, into a crop of whatever size.
         is_sound: it is a crop of the right size.
         is_grey: all its pixels are grey.
     """
 
     digest: bytes | None
     faults: tuple[tuple[str, str], ...] = ()
+    is_image: bool = False
     is_sound: bool = False
     is_grey: bool = False
 
@@ -80,12 +82,14 @@ class Survey:
     Attributes:
         labels_N: int64 (N,); NO_LABEL where there is none.
         digests_N2: uint64 (N, 2); zeros where the bytes could not be read.
+        is_image_N: bool (N,), decodes.
         is_sound_N: bool (N,), decodes into a crop of the right size.
         is_grey_N: bool (N,).
     """
 
     labels_N: np.ndarray
     digests_N2: np.ndarray
+    is_image_N: np.ndarray
     is_sound_N: np.ndarray
     is_grey_N: np.ndarray
 
@@ -115,7 +119,7 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
     """
     num_items = len(items)
     digests_N2 = np.zeros((num_items, 2), dtype=np.uint64)
-    is_sound_N, is_grey_N = np.zeros(num_items, dtype=bool), np.zeros(num_items, dtype=bool)
+    is_image_N, is_sound_N, is_grey_N = (np.zeros(num_items, dtype=bool) for _ in range(3))
 
     def see(start: int) -> list[Seen]:
         return [items.see(index) for index in range(start, min(start + _ITEMS_AT_ONCE, num_items))]
@@ -127,12 +131,16 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
             for index, seen in enumerate(block, start=start):
                 if seen.digest is not None:
                     digests_N2[index] = np.frombuffer(seen.digest, dtype="<u8")
-                is_sound_N[index], is_grey_N[index] = seen.is_sound, seen.is_grey
+                is_image_N[index], is_sound_N[index], is_grey_N[index] = seen.is_image, seen.is_sound, seen.is_grey
                 for kind, what in seen.faults:
                     faults.add(kind, *items.place(index), what)
             bar.update(len(block))
     return Survey(
-        labels_N=items.check_labels(faults), digests_N2=digests_N2, is_sound_N=is_sound_N, is_grey_N=is_grey_N
+        labels_N=items.check_labels(faults),
+        digests_N2=digests_N2,
+        is_image_N=is_image_N,
+        is_sound_N=is_sound_N,
+        is_grey_N=is_grey_N,
     )
 
 
@@ -160,8 +168,8 @@ def see_image(
     try:
         check_size(image, where=where, size_px=size_px)
     except DataError as error:
-        return Seen(digest, (("size", without(where, error)),))
-    return Seen(digest, is_sound=True, is_grey=is_grey(image))
+        return Seen(digest, (("size", without(where, error)),), is_image=True)
+    return Seen(digest, is_image=True, is_sound=True, is_grey=is_grey(image))
 
 
 def without(where: str, error: DataError) -> str:
@@ -215,10 +223,10 @@ def find_duplicates(items: Items, found: Survey, faults: Findings) -> None:
 
 
 def find_empty_identities(items: Items, found: Survey, faults: Findings) -> None:
-    """Adds every identity that has images, none of which can be used."""
-    if found.is_sound_N.all():
+    """Adds every identity none of whose images can be read. One with images of a wrong size alone is not empty."""
+    if found.is_image_N.all():
         return
-    unusable = np.setdiff1d(found.labels_N[found.labels_N != NO_LABEL], found.labels_N[found.is_sound_N])
+    unusable = np.setdiff1d(found.labels_N[found.labels_N != NO_LABEL], found.labels_N[found.is_image_N])
     of_them = np.flatnonzero(np.isin(found.labels_N, unusable))
     labels, firsts, counts = np.unique(found.labels_N[of_them], return_index=True, return_counts=True)
     for label, first, count in zip(labels.tolist(), of_them[firsts].tolist(), counts.tolist(), strict=True):

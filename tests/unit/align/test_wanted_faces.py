@@ -136,3 +136,16 @@ def test_every_face_has_a_crop_of_its_own(faces):
     assert len({name.casefold() for name in names}) == len(faces)
     for name in names:
         assert name.count("/") == 1 and not any(part.startswith(".") for part in name.split("/"))
+
+
+def test_photos_that_cannot_be_looked_for_are_no_obstacle_to_those_that_are_there(tmp_path):
+    touched(tmp_path, "in/Ann/1.jpg")
+    paths = ["x" * 400 + ".jpg", "a\0b.jpg", "Ann/1.jpg"]
+    wanted = faces_in_list(listed(paths, ["Ann"] * 3), base=tmp_path / "in")
+    check_photos_are_there(wanted)
+    missing = faces_in_list(listed(paths[:2], ["Ann"] * 2), base=tmp_path / "in")
+    with pytest.raises(DataError, match=r"none of the photos listed is there, such as .*relative to photos="):
+        check_photos_are_there(missing)
+    above = faces_in_list(listed(paths, ["Ann"] * 3), base=tmp_path)
+    with pytest.raises(DataError, match=rf"photos={tmp_path}/in would do"):
+        check_photos_are_there(above)

@@ -217,8 +217,9 @@ def test_what_folders_hold_besides_is_counted_and_every_format_of_images_is_read
     pixels = cv2.imdecode(np.frombuffer(_png(5), np.uint8), cv2.IMREAD_COLOR)
     for name in ("5.tif", "6.jp2", "7.JPE", "8.gif"):
         assert cv2.imwrite(str(ann / name), pixels)
+    (ann / "9.jfif").write_bytes(cv2.imencode(".jpg", pixels)[1].tobytes())
     source = FolderSource(root=str(tmp_path / "faces"))
-    assert len(source) == len(whole) + 4 and source.notes() == []
+    assert len(source) == len(whole) + 5 and source.notes() == []
     (index,) = (number for number in range(len(source)) if source.name(number).endswith("5.tif"))
     np.testing.assert_array_equal(source.image(index), pixels[:, :, ::-1])
     (ann / "2019").mkdir()
@@ -226,7 +227,7 @@ def test_what_folders_hold_besides_is_counted_and_every_format_of_images_is_read
     (ann / "Thumbs.db").touch()
     (tmp_path / "faces" / "loose.PNG").write_bytes(_png(9))
     source = FolderSource(root=str(tmp_path / "faces"))
-    assert len(source) == len(whole) + 4
+    assert len(source) == len(whole) + 5
     first = f"{tmp_path}/faces/loose.PNG: an image beside the folders of the identities"
     says = f"{tmp_path}/faces: 3 files and folders passed over, as {first}; facerec inspect out=... lists them"
     assert source.notes() == [says]

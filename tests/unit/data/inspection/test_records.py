@@ -126,12 +126,17 @@ def test_labels_identity_records_and_index_are_held_against_each_other(change, e
     assert found == expected, faults
 
 
-def test_file_that_is_cut_short_lists_what_is_lost_and_keeps_the_rest(records):
-    kept = byte_of(records, 6) + 30
+def test_file_that_is_cut_short_says_once_how_much_is_lost_and_keeps_the_rest(records):
+    at = {row: byte_of(records, row) for row in (6, 7)}
+    kept = at[6] + 30
     (records / "train.rec").write_bytes((records / "train.rec").read_bytes()[:kept])
     inspection, faults, _ = inspected(records)
-    lost = [record.split()[1] for kind, _, record, _ in faults if kind == "damaged record"]
-    assert lost == ["6", "7", "8", "9", "10", "11", "12"]
+    assert [(kind, record) for kind, _, record, _ in faults[:2]] == [
+        ("cut short", f"record 7 (byte {at[7]})"), ("damaged record", f"record 6 (byte {at[6]})"),
+    ]  # fmt: skip
+    assert faults[0][3].startswith(f"it and 5 more begin behind the end of the file, which has {kept} bytes")
+    assert faults[1][3].startswith("it ends at byte ")
+    assert [(kind, record) for kind, _, record, _ in faults[2:]] == [("missing label", "labels 2 .. 3")]
     assert inspection.found.is_sound_N.tolist() == [True] * 5 + [False] * 3
     assert inspection.found.labels_N.tolist() == [0, 0, 0, 1, 1, -1, -1, -1]
 

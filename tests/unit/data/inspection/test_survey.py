@@ -58,6 +58,20 @@ def test_faults_of_folders(folders):
     assert inspection.fingerprint is None
 
 
+def test_identity_whose_images_are_all_of_a_wrong_size_is_not_empty(folders):
+    for number, name in enumerate(["Bob/2.png", "Cid/3.png"]):
+        (folders / name).write_bytes(png(number + 10, (250, 200)))
+    shutil.copy(folders / "Cid" / "3.png", folders / "Bob" / "more.png")
+    (folders / "Cid" / "4.png").write_bytes(b"no image")
+    (folders / "Ann" / "0.png").write_bytes(b"no image")
+    (folders / "Ann" / "1.png").write_bytes(b"none either")
+    inspection, faults, _ = inspected(folders)
+    assert [(kind, file) for kind, file, *_ in faults if kind in ("size", "empty identity")] == [
+        ("size", "Bob/2.png"), ("size", "Bob/more.png"), ("size", "Cid/3.png"), ("empty identity", "Ann/0.png"),
+    ]  # fmt: skip
+    assert not inspection.found.is_sound_N.any() and inspection.found.is_image_N.sum() == 3
+
+
 def test_what_is_passed_over_is_noted(folders):
     (folders / "Ann" / "2019" / "deep").mkdir(parents=True)
     (folders / "Bob" / "Thumbs.db").touch()
@@ -177,7 +191,9 @@ def test_bins_of_the_histogram():
 def test_sample_has_one_row_for_each_identity_and_follows_the_seed():
     per_identity = (3, 2, 1, 2)
     labels, is_sound = np.repeat(np.arange(4), per_identity), np.ones(8, dtype=bool)
-    found = Survey(labels_N=labels, digests_N2=np.zeros((8, 2)), is_sound_N=is_sound, is_grey_N=~is_sound)
+    found = Survey(
+        labels_N=labels, digests_N2=np.zeros((8, 2)), is_image_N=is_sound, is_sound_N=is_sound, is_grey_N=~is_sound
+    )
     rows = list(sampled_rows(found, num_identities=3, images_per_identity=2, seed=1))
     assert len(rows) == 3 and [label for label, _ in rows] == sorted({label for label, _ in rows})
     for label, items in rows:
