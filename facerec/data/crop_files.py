@@ -8,6 +8,10 @@ from facerec.align.photo_reader import PHOTO_SUFFIXES
 from facerec.core.errors import DataError
 
 IMAGE_SUFFIXES = PHOTO_SUFFIXES
+PACKED_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp")
+"""Formats that go into record files as they are; what other readers of such files know is fewer than OpenCV does."""
+COMPANION_SUFFIXES = (".db", ".ini", ".txt", ".md", ".csv", ".json", ".xml", ".npy")
+"""Of files that may lie beside images and are none."""
 SIZE_PX = (112, 112)
 """Height and width of a crop."""
 

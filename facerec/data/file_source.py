@@ -12,8 +12,8 @@ import numpy as np
 from facerec.align.crops import align_crop
 from facerec.align.photo_reader import read_bytes
 from facerec.core.errors import DataError
-from facerec.data.crop_files import SIZE_PX, check_size, size_of
-from facerec.data.decode import decode_rgb, encode_jpeg
+from facerec.data.crop_files import PACKED_SUFFIXES, SIZE_PX, check_size, size_of
+from facerec.data.decode import decode_rgb, encode_jpeg, encode_png
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +101,12 @@ class FileSource:
     def encoded(self, index: int) -> bytes:
         """The file as it is, once it is known to hold a crop; of a photo that is aligned here, a JPEG of the crop.
 
-        Raises as `image`.
+        A PNG of it, to the pixel, where the format is none that belongs into record files. Raises as `image`.
         """
         content, crop = self._checked_crop(index)
-        return content if self._files().landmarks is None else encode_jpeg(crop)
+        if self._files().landmarks is not None:
+            return encode_jpeg(crop)
+        return content if self.relative_path(index).lower().endswith(PACKED_SUFFIXES) else encode_png(crop)
 
     def name(self, index: int) -> str:
         """The sample's path."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from facerec.align.alignment import SUMMARY_FILE, is_unfinished
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable, as_int64
-from facerec.data.crop_files import IMAGE_SUFFIXES
+from facerec.data.crop_files import COMPANION_SUFFIXES, IMAGE_SUFFIXES
 from facerec.data.file_source import Files, FileSource
 
 
@@ -88,7 +88,7 @@ def list_folders(
         for name in inner:
             pass_over(folder / name, "a folder in that of an identity")
         for name in found:
-            if not _is_image(name):
+            if not _is_image(name) and not name.lower().endswith(COMPANION_SUFFIXES):
                 pass_over(folder / name, f"its name does not end with {', '.join(IMAGE_SUFFIXES)}")
         for name in names:
             files.append(name)

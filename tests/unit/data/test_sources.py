@@ -222,9 +222,13 @@ def test_what_folders_hold_besides_is_counted_and_every_format_of_images_is_read
     assert len(source) == len(whole) + 5 and source.notes() == []
     (index,) = (number for number in range(len(source)) if source.name(number).endswith("5.tif"))
     np.testing.assert_array_equal(source.image(index), pixels[:, :, ::-1])
+    packed = source.encoded(index)  # other readers of record files know fewer formats
+    assert packed.startswith(b"\x89PNG")
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR), pixels)
     (ann / "2019").mkdir()
     (ann / "2019" / "9.png").write_bytes(_png(9))
-    (ann / "Thumbs.db").touch()
+    (ann / "5.heic").touch()
+    (ann / "Thumbs.db").touch()  # is no image, and no loss
     (tmp_path / "faces" / "loose.PNG").write_bytes(_png(9))
     source = FolderSource(root=str(tmp_path / "faces"))
     assert len(source) == len(whole) + 5
