@@ -74,8 +74,9 @@ def test_average_is_what_is_evaluated_and_stored_and_training_does_not_notice(ma
     (seen,) = evaluator.seen
     image = np.random.Generator(np.random.Philox(1)).integers(0, 256, (2, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
     with torch.no_grad():
-        expected = stored.network()(trainer.network.input_spec.normalise(torch.from_numpy(image)))
-    np.testing.assert_allclose(seen, expected.numpy(), rtol=1e-5, atol=1e-6)
+        expected = stored.network()(trainer.network.input_spec.normalise(torch.from_numpy(image))).numpy()
+    # Sums of large terms: what is right of a coordinate depends on the longest one, and on the processor.
+    np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("precision", "stop_after"), [("fp32", 1), ("fp16", 4), ("fp64", 4)])
