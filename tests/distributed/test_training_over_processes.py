@@ -91,8 +91,9 @@ def train(folder: Path, name: str, num_classes: int, parts: dict[str, Any]) -> O
     if trainer.objective.head.is_sharded:
         whole = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")
         for tensors in (state, momenta):
-            for key in filter(lambda key: key.startswith(whole), tensors):
-                tensors[key] = torch.cat(processes.gather_objects(tensors[key]))
+            parts_of = processes.gather_objects({key: value for key, value in tensors.items() if key.startswith(whole)})
+            for key in parts_of[0]:  # an empty shard has no momentum
+                tensors[key] = torch.cat([part[key] for part in parts_of if key in part])
     outcome |= {"state": state, "momenta": momenta}
     return {part: {key: value.cpu() for key, value in tensors.items()} for part, tensors in outcome.items()}
 
@@ -230,13 +231,12 @@ def test_saved_by_two_processes_and_resumed_by_one(tmp_path):
 )
 def test_saved_by_four_processes_and_resumed_by_others(name, num_classes, parts, tmp_path):
     parts = {**parts, "deterministic": True, "num_steps": STOP_AFTER + 20}
-    (expected,) = train_all([name], num_classes, parts)
     of_four = run_processes(4, train_all, [name], num_classes, parts, on_gpus=ON_GPUS)[0][0]
     run_processes(4, train, tmp_path / "stopped", name, num_classes, {**parts, "stop": True}, on_gpus=ON_GPUS)
     for world_size in (1, 2, 3, 4):
         folder = tmp_path / str(world_size)
         shutil.copytree(tmp_path / "stopped", folder)
         found = resume(folder, world_size, name, num_classes, parts)
-        assert_close(found, expected, name=f"{name} on {world_size}")
+        assert_close(found, of_four, name=f"{name} on {world_size}")
         if world_size == 4:
             assert_same_bits(found, of_four)
