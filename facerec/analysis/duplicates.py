@@ -106,6 +106,9 @@ def _equal_rows(rows_NP: np.ndarray) -> Iterator[np.ndarray]:
     digests = np.fromiter((hash(row.tobytes()) for row in rows_NP), dtype=np.int64, count=len(rows_NP))
     order = np.argsort(digests, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0]))
-    for group in np.split(order, starts[1:]):
-        if len(group) > 1 and rows_NP[group[0]].any():
+    ends = np.append(starts[1:], len(order))
+    is_several = ends - starts > 1
+    for start, end in zip(starts[is_several].tolist(), ends[is_several].tolist(), strict=True):
+        group = order[start:end]
+        if rows_NP[group[0]].any():
             yield group[[np.array_equal(rows_NP[number], rows_NP[group[0]]) for number in group]]
