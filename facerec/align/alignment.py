@@ -22,6 +22,7 @@ from facerec.align.similarity import misfit_px
 from facerec.align.wanted_faces import WantedFaces, crop_names
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.string_table import StringTable
 from facerec.core.threads import in_threads
 
@@ -249,7 +250,8 @@ def stamp(path: str) -> tuple[int | None, int | None]:
 def _to_do(wanted: WantedFaces, names: StringTable, journal: Journal, out: Path) -> list[int]:
     """Of the wanted faces those that have no entry, or one that no longer holds."""
     todo = []
-    for number, entry in enumerate(journal.read(names)):
+    known = progress_bar(journal.read(names), what="looking for what is done", unit="photos", total=len(wanted))
+    for number, entry in enumerate(known):
         path = os.path.join(wanted.base, wanted.paths[number])
         holds = (
             entry is not None

@@ -114,11 +114,13 @@ class Cleaner:
         """The surest first."""
         candidates = np.flatnonzero(self.counts >= 2 * FEWEST_IMAGES)
         images_of = self.centres.images
-        each = progress_bar(candidates.tolist(), what="looking for second people", unit="identity")
+        each = progress_bar(candidates.tolist(), what="looking for second people", unit="identities")
         splits = [_split(self._emb(images_of(identity))) for identity in each]
         joined = [
             _split(self._emb(np.concatenate([images_of(first), images_of(second)])))
-            for first, second in self._pairs_of(candidates)
+            for first, second in progress_bar(
+                self._pairs_of(candidates), what="joining two people on purpose", unit="pairs"
+            )
         ]
         if not joined:
             return []
@@ -146,7 +148,12 @@ class Cleaner:
         wrong = np.array([self._cosine_of_halves(identity) for identity in halves.tolist()])
         centres_CD = self.centres.centres_CD[candidates]
         cosine, nearest = highest_cosines(
-            centres_CD.__getitem__, centres_CD, num_rows=len(candidates), row_ids=candidates, column_ids=candidates
+            centres_CD.__getitem__,
+            centres_CD,
+            num_rows=len(candidates),
+            row_ids=candidates,
+            column_ids=candidates,
+            what="comparing identities with each other",
         )
         score = posterior_wrong(cosine, wrong)
         for place in self._by_score(score):
@@ -180,7 +187,12 @@ class Cleaner:
             return
         strangers = self.random.permutation(self.judged)[: len(emb_MD)]
         centres_CD = self.centres.centres_CD[candidates]
-        best, which = highest_cosines(centres_CD.__getitem__, emb_MD.astype(np.float32), num_rows=len(candidates))
+        best, which = highest_cosines(
+            centres_CD.__getitem__,
+            emb_MD.astype(np.float32),
+            num_rows=len(candidates),
+            what=f"comparing identities with {benchmark}",
+        )
         usual, _ = highest_cosines(
             centres_CD.__getitem__,
             self._emb(strangers),
@@ -215,7 +227,7 @@ class Cleaner:
         """
         fit_N = self.places.own_N - self.places.other_N
         each = progress_bar(
-            self._neighbourhoods(), what="looking for copies", unit="identity", total=len(self.identities)
+            self._neighbourhoods(), what="looking for copies", unit="identities", total=len(self.identities)
         )
         for copy in find_copies(thumbnails_NP, each, fit_N=fit_N, min_correlation=min_correlation):
             yield Proposal(

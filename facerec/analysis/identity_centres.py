@@ -64,7 +64,7 @@ class IdentityCentres:
         starts_C = np.cumsum(self.counts_C) - self.counts_C
         self._kept_N = np.zeros(len(labels_N), dtype=bool)
         self._kept_N[self.readable_n] = True
-        for _ in progress_bar(range(PASSES - 1), what="looking for the centres of identities", unit="pass"):
+        for _ in progress_bar(range(PASSES - 1), what="looking for the centres of identities", unit="passes"):
             self._sum()
             nearest_first = np.lexsort((-self.own_cosines()[self.readable_n], labels_n))
             rank_n = np.arange(len(labels_n)) - np.repeat(starts_C, self.counts_C)
@@ -91,19 +91,14 @@ class IdentityCentres:
     def places(self) -> Places:
         """Of all images. Compares every image with every centre."""
         present = np.flatnonzero(self.counts_C)
-        with progress_bar(what="comparing with identities", unit="image", total=len(self.readable_n)) as bar:
-
-            def rows(block: slice) -> np.ndarray:
-                bar.update(block.stop - block.start)
-                return self._emb(self.readable_n[block])
-
-            highest_n, which_n = highest_cosines(
-                rows,
-                self.centres_CD if len(present) == self.num_identities else self.centres_CD[present],
-                num_rows=len(self.readable_n),
-                row_ids=self.labels_N[self.readable_n],
-                column_ids=present,
-            )
+        highest_n, which_n = highest_cosines(
+            lambda block: self._emb(self.readable_n[block]),
+            self.centres_CD if len(present) == self.num_identities else self.centres_CD[present],
+            num_rows=len(self.readable_n),
+            row_ids=self.labels_N[self.readable_n],
+            column_ids=present,
+            what="comparing with identities",
+        )
         other_N = np.zeros(len(self.labels_N), dtype=np.float32)
         other_N[self.readable_n] = highest_n
         nearest_N = np.full(len(self.labels_N), -1)

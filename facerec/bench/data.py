@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, default_collate
 
 from facerec.bench.pairs import Timing, alternate
+from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Source
 from facerec.data.augment import Augment
 from facerec.data.decode import decode_rgb, encode_jpeg
@@ -41,7 +42,8 @@ class SameCrops:
     def __init__(self, source: Source, *, num_images: int, folder: Path) -> None:
         self.num_images = min(num_images, len(source))
         labels = source.labels[: self.num_images]
-        crops = [_encoded(source, index) for index in range(self.num_images)]
+        numbers = progress_bar(range(self.num_images), what="reading crops", unit="images")
+        crops = [_encoded(source, index) for index in numbers]
         self.records, self.files = folder / "records", folder / "files"
         by_identity = [[crops[i] for i in np.flatnonzero(labels == label)] for label in np.unique(labels)]
         height_px, width_px = source.image(0).shape[:2]
@@ -106,7 +108,7 @@ def time_parts(
     }
     theirs: _Steps = {"read": Path.read_bytes, "decode": _decoded, "ToTensor": to_tensor, "Normalize": normalise}
     found: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
-    for _ in range(1 + rounds):
+    for _ in progress_bar(range(1 + rounds), what="timing the parts", unit="rounds"):
         found[0].append(_time_steps(ours, rows, batch=lambda images: torch.from_numpy(np.stack(images))))
         found[1].append(_time_steps(theirs, paths, batch=default_collate))
     medians = [{part: statistics.median(one[part] for one in kept[1:]) for part in kept[0]} for kept in found]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from facerec.core.progress_bar import progress_bar
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -40,7 +42,7 @@ def alternate(
         before: by name, what is done before each of its calls, and not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for round_number in range(rounds + 1):
+    for round_number in progress_bar(range(rounds + 1), what=f"timing {', '.join(calls)}", unit="rounds"):
         for name, call in calls.items():
             if before is not None:
                 before[name]()

@@ -16,6 +16,7 @@ from facerec.cli.overrides import typed
 from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_cores
 
 
@@ -38,8 +39,6 @@ class AlignSettings:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Aligns, and prints what lies where and what was rejected. Returns the exit code."""
-    from tqdm import tqdm
-
     settings, detector_arguments = _settings(config, overrides)
     crops = CropSettings(
         choose=settings.choose,
@@ -64,7 +63,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             "longest_side_px": detector.longest_side_px,
             "mirrored": detector.mirrored,
         }
-    with tqdm(total=len(wanted), unit="photos", disable=None) as bar:
+    with progress_bar(what="aligning", unit="photos", total=len(wanted)) as bar:
         counts = align_photos(
             wanted,
             out=settings.out,

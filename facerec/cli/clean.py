@@ -20,6 +20,7 @@ from facerec.cli.set_verbs import check_not_inside, made_folder, open_set, read_
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_cores
 from facerec.data.packing import PackableSource, pack_training_set
 from facerec.data.pairs import file_hash, read_pairs
@@ -121,7 +122,7 @@ def _look(source: PackableSource, out: Path, settings: CleanSettings, overrides:
     proposals += cleaner.one_person()
     proposals += cleaner.duplicates(embedded.thumbnails_NP, min_correlation=settings.min_correlation)
     for path, benchmark in benchmarks.items():
-        emb_MD = _embedded(benchmark, model, batch_size=settings.batch_size)
+        emb_MD = _embedded(benchmark, model, name=path, batch_size=settings.batch_size)
         proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
     _write(out, proposals, source)
     for kind in KINDS:  # of an earlier look
@@ -206,14 +207,16 @@ def _benchmark(path: str) -> Benchmark:
     return Benchmark(num_images=len(source), image=source.image)
 
 
-def _embedded(benchmark: Benchmark, model: Any, *, batch_size: int) -> np.ndarray:
+def _embedded(benchmark: Benchmark, model: Any, *, name: str, batch_size: int) -> np.ndarray:
     """float32 (M, D), of length 1."""
     from facerec.analysis.identity_centres import normalised
 
     parts = []
-    for start in range(0, benchmark.num_images, batch_size):
-        numbers = range(start, min(start + batch_size, benchmark.num_images))
-        parts.append(model.embed(np.stack([benchmark.image(number) for number in numbers])))
+    with progress_bar(what=f"embedding {name}", unit="images", total=benchmark.num_images) as bar:
+        for start in range(0, benchmark.num_images, batch_size):
+            numbers = range(start, min(start + batch_size, benchmark.num_images))
+            parts.append(model.embed(np.stack([benchmark.image(number) for number in numbers])))
+            bar.update(len(numbers))
     return normalised(np.concatenate(parts))
 
 

@@ -1,20 +1,160 @@
-"""A bar for what takes a while, where somebody looks."""
+"""Shows how far long work has come: a bar on a terminal, and elsewhere (a log file, a cluster) a line now and then."""
 
-from collections.abc import Iterable
-from typing import Any
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, Self
 
 DELAY_S = 2.0
+"""Work that is done sooner shows nothing."""
+FIRST_LINE_S, LONGEST_GAP_S = 10.0, 60.0
 
 
-def progress_bar(items: Iterable[Any] | None = None, *, what: str, unit: str, total: int | None = None) -> Any:
-    """A tqdm on a terminal, from the moment that the work has taken `DELAY_S`; elsewhere nothing.
+class Pace:
+    """Says when the next line is due: after 10 s, then with gaps that double up to a minute.
 
     Args:
-        items: that it goes through; None: call its `update` in a with block.
-        what: is done.
-        unit: of what is counted.
-        total: how many there are, where `items` do not say.
+        clock: seconds that never go back.
     """
-    from tqdm import tqdm
 
-    return tqdm(items, total=total, desc=what, unit=unit, dynamic_ncols=True, delay=DELAY_S, disable=None)
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._gap_s = FIRST_LINE_S
+        self._due_s = clock() + FIRST_LINE_S
+
+    def is_due(self) -> bool:
+        """True if the time has come; the next line is then due one gap later."""
+        now = self._clock()
+        if now < self._due_s:
+            return False
+        self._gap_s = min(2 * self._gap_s, LONGEST_GAP_S)
+        self._due_s = now + self._gap_s
+        return True
+
+
+def progress_bar(
+    items: Iterable[Any] | None = None,
+    *,
+    what: str,
+    unit: str,
+    total: int | None = None,
+    done: int = 0,
+    delay_s: float | None = None,
+    shown: bool = True,
+) -> Any:
+    """Returns a tqdm bar where standard error is a terminal, elsewhere `ProgressLines`; both are used alike.
+
+    Of several processes that torchrun or facerec has started, only the first shows anything.
+
+    Args:
+        items: what the work goes through; None: call `update` in a with block.
+        what: what is being done.
+        unit: what is counted, in the plural.
+        total: how many there are, where `items` do not say.
+        done: how many of them are done already.
+        delay_s: shows nothing for work that is done sooner; None: `DELAY_S`.
+        shown: False where another process shows the same work.
+    """
+    delay_s = DELAY_S if delay_s is None else delay_s
+    shown = shown and (int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0")
+    if shown and sys.stderr.isatty():
+        from tqdm import tqdm
+
+        return tqdm(
+            items,
+            total=total,
+            initial=done,
+            desc=what,
+            unit=f" {unit}",
+            dynamic_ncols=True,
+            delay=delay_s,
+            leave=None,  # a bar inside another one goes when it is done
+        )
+    return ProgressLines(items, what=what, unit=unit, total=total, done=done, delay_s=delay_s, shown=shown)
+
+
+class ProgressLines:
+    """Writes lines to standard error: count, total, rate and time left, when one is due; and one at the end.
+
+    Args:
+        items, what, unit, total, done, delay_s, shown: see `progress_bar`.
+        clock: seconds that never go back.
+
+    Attributes:
+        n: how many are done.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Any] | None = None,
+        *,
+        what: str,
+        unit: str,
+        total: int | None = None,
+        done: int = 0,
+        delay_s: float = DELAY_S,
+        shown: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.n = done
+        self.total = len(items) if total is None and hasattr(items, "__len__") else total  # type: ignore[arg-type]
+        self._items = items
+        self._what, self._unit = what, unit
+        self._delay_s, self._shown, self._clock = delay_s, shown, clock
+        self._pace = Pace(clock=clock)
+        self._started_s = clock()
+        self._n_before, self._before_s = done, self._started_s  # at the last line
+        self._figures = ""
+
+    def update(self, number: int = 1) -> None:
+        """Counts so many more as done."""
+        self.n += number
+        if self._shown and self._pace.is_due():
+            self._write(self._rate_and_time_left())
+
+    def set_postfix_str(self, figures: str, *, refresh: bool = True) -> None:
+        """Puts further figures at the end of the next lines."""
+        self._figures = figures
+
+    def close(self) -> None:
+        """Writes the last line, where the work has taken long enough."""
+        seconds = self._clock() - self._started_s
+        if self._shown and seconds >= self._delay_s:
+            self._write(f" in {_duration(seconds)}")
+        self._shown = False
+
+    def __iter__(self) -> Iterator[Any]:
+        assert self._items is not None
+        with self:
+            for item in self._items:
+                yield item
+                self.update()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _rate_and_time_left(self) -> str:
+        """Of the time since the last line."""
+        now = self._clock()
+        rate = (self.n - self._n_before) / max(now - self._before_s, 1e-9)
+        self._n_before, self._before_s = self.n, now
+        if not rate:
+            return ""
+        shown_rate = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        left = f", {_duration((self.total - self.n) / rate)} left" if self.total is not None else ""
+        return f", {shown_rate} {self._unit}/s{left}"
+
+    def _write(self, more: str) -> None:
+        share = f" ({self.n / self.total:.0%})" if self.total else ""
+        of_all = "" if self.total is None else f" of {self.total:,}"
+        figures = self._figures and f", {self._figures}"
+        print(f"{self._what}: {self.n:,}{of_all} {self._unit}{share}{more}{figures}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -12,6 +12,7 @@ import numpy as np
 from facerec.align.crops import align_crop
 from facerec.align.photo_reader import read_bytes
 from facerec.core.errors import DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.data.crop_files import PACKED_SUFFIXES, SIZE_PX, check_size, size_of
 from facerec.data.decode import decode_rgb, encode_jpeg, encode_png
 
@@ -128,7 +129,7 @@ class FileSource:
         """SHA-256 over paths as the set has them, sizes of the files, identities and landmarks; not over the pixels."""
         files = self._files()
         digest = hashlib.sha256(self._described(files))
-        for index in range(len(self)):
+        for index in progress_bar(range(len(self)), what="looking at sizes", unit="files"):
             line = f"{files.relative_path(index)}\0{size_of(files.path(index))}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()

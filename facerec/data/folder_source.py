@@ -7,6 +7,7 @@ from pathlib import Path
 
 from facerec.align.alignment import SUMMARY_FILE, is_unfinished
 from facerec.core.errors import DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.string_table import StringTable, as_int64
 from facerec.data.crop_files import COMPANION_SUFFIXES, IMAGE_SUFFIXES
 from facerec.data.file_source import Files, FileSource
@@ -70,7 +71,7 @@ def list_folders(
             f"{root}: no folder in it. Expected one folder of aligned face crops per identity, or "
             "train.rec, train.idx and property (InsightFace's layout)"
         )
-    for label, identity in enumerate(identities):
+    for label, identity in enumerate(progress_bar(identities, what="listing", unit="identities")):
         folder = root / identity
         try:
             inner, found = _entries(folder)

@@ -11,6 +11,7 @@ import numpy as np
 from facerec.core.atomic_file import atomic_file
 from facerec.core.csv_row import csv_row
 from facerec.core.errors import DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Source
 from facerec.core.threads import in_threads
 from facerec.data.identity_names import NAMES_COLUMNS, NAMES_FILE
@@ -91,7 +92,8 @@ def pack_training_set(
                 names.write(csv_row(new_label[label], identities[label], number))
 
             crops = in_threads(lambda index: (index, source.encoded(index)), samples.tolist(), num_threads=num_threads)
-            groups = groupby(crops, key=lambda crop: int(labels[crop[0]]))
+            packed = progress_bar(crops, what="packing", unit="images", total=len(samples))
+            groups = groupby(packed, key=lambda crop: int(labels[crop[0]]))
             yield from (crops_of(label, group) for label, group in groups)
 
     with closing(by_identity()) as images:
@@ -118,7 +120,8 @@ def pack_pairs(source: PackableSource, path: Path, *, pairs: np.ndarray, is_same
 
 def _crops_of_pairs(source: PackableSource, pairs: np.ndarray, *, num_threads: int) -> list[bytes]:
     samples, places = np.unique(pairs, return_inverse=True)
-    images = list(in_threads(source.encoded, samples.tolist(), num_threads=num_threads))
+    crops = in_threads(source.encoded, samples.tolist(), num_threads=num_threads)
+    images = list(progress_bar(crops, what="reading pairs", unit="images", total=len(samples)))
     return [images[place] for place in places.reshape(-1).tolist()]
 
 
@@ -130,7 +133,8 @@ def readable_samples(source: PackableSource, *, num_threads: int) -> tuple[np.nd
     """
     reasons = in_threads(lambda index: _reason(source, index), range(len(source)), num_threads=num_threads)
     readable, rejected = [], []
-    for index, reason in enumerate(reasons):
+    checked = progress_bar(reasons, what="checking", unit="images", total=len(source))
+    for index, reason in enumerate(checked):
         if reason is None:
             readable.append(index)
         else:

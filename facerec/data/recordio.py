@@ -17,6 +17,7 @@ import numpy as np
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.data.record_index import RecordIndex, read_index
 
 MAGIC = struct.pack("<I", 0xCED7230A)
@@ -206,9 +207,11 @@ class RecordReader:
         NaN of a record that is damaged, or that the disk does not give.
         """
         labels = np.empty(stop_row - start_row, dtype=np.float32)
-        for start in range(start_row, stop_row, _HEADS_PER_READ):
-            stop = min(start + _HEADS_PER_READ, stop_row)
-            labels[start - start_row : stop - start_row] = self._labels_of_block(start, stop)
+        with progress_bar(what="reading labels", unit="records", total=len(labels)) as bar:
+            for start in range(start_row, stop_row, _HEADS_PER_READ):
+                stop = min(start + _HEADS_PER_READ, stop_row)
+                labels[start - start_row : stop - start_row] = self._labels_of_block(start, stop)
+                bar.update(stop - start)
         return labels
 
     def _labels_of_block(self, start: int, stop: int) -> np.ndarray:

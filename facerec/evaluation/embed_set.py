@@ -70,7 +70,7 @@ def embed_set(
     emb_ND: np.memmap | None = None
     thumbnails_NP = _new_array(folder / THUMBNAILS_FILE, (len(source), THUMBNAIL_PX**2))
     unreadable: dict[int, str] = {}
-    with progress_bar(what="embedding", unit="image", total=len(source)) as bar:
+    with progress_bar(what="embedding", unit="images", total=len(source)) as bar:
         for block, images in _batches(source, batch_size=batch_size, num_threads=num_threads, unreadable=unreadable):
             if len(images):
                 emb_bD = embed(np.stack(images)).astype(np.float32)

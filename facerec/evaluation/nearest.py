@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from facerec.core.errors import ModelError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 
 NOT_FINITE = "an embedding is not finite; the model has diverged, choose an earlier checkpoint"
@@ -28,6 +29,7 @@ def highest_cosines(
     num_rows: int,
     row_ids: np.ndarray | None = None,
     column_ids: np.ndarray | None = None,
+    what: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """For every row, the column that looks most like it.
 
@@ -36,13 +38,15 @@ def highest_cosines(
         columns_MD: float32 (M, D), all held in memory.
         num_rows: N.
         row_ids, column_ids: (N,) and (M,); where both are given, a row is not compared with columns of its own id.
+        what: what is being done, for a progress bar; None: there is none.
 
     Returns:
         float32 (N,), the highest dot product, and int64 (N,), the first column that has it; -inf and -1 where a row is
         compared with none.
     """
     best_N, which_N = np.full(num_rows, -np.inf, dtype=np.float32), np.full(num_rows, -1)
-    for block in tiles(num_rows, TILE_ROWS):
+    blocks = list(tiles(num_rows, TILE_ROWS))
+    for block in blocks if what is None else progress_bar(blocks, what=what, unit="blocks"):
         emb_bD, best_b, which_b = rows(block), best_N[block], which_N[block]
         for columns in tiles(len(columns_MD), TILE_COLUMNS):
             cos_bm = emb_bD @ columns_MD[columns].T
@@ -74,8 +78,21 @@ def nearest_others(
         ModelError: an embedding is not finite.
     """
     blocks = [range(start, min(start + batch_size, len(labels))) for start in range(0, len(labels), batch_size)]
-    emb_ND = np.concatenate([embed(np.stack([image(index) for index in block])) for block in blocks])
+    parts = []
+    with progress_bar(what="embedding", unit="images", total=len(labels)) as bar:
+        for block in blocks:
+            parts.append(embed(np.stack([image(index) for index in block])))
+            bar.update(len(block))
+    emb_ND = np.concatenate(parts)
     if not np.isfinite(emb_ND).all():
         raise ModelError(NOT_FINITE)
     emb_ND /= np.linalg.norm(emb_ND, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
-    return highest_cosines(emb_ND.__getitem__, emb_ND, num_rows=len(labels), row_ids=labels, column_ids=labels)[1]
+    _, which_N = highest_cosines(
+        emb_ND.__getitem__,
+        emb_ND,
+        num_rows=len(labels),
+        row_ids=labels,
+        column_ids=labels,
+        what="comparing faces",
+    )
+    return which_N

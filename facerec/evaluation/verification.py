@@ -14,6 +14,7 @@ import numpy as np
 from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.failing_together import failing_together
 from facerec.core.processes import this_process
+from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.data.pairs import Pairs, read_pairs
 from facerec.evaluation.embed import flip_sum
@@ -220,7 +221,14 @@ class VerificationBenchmark:
         share = math.ceil(len(starts) / self.processes.world_size)
         own_starts = starts[self.processes.rank * share : (self.processes.rank + 1) * share]
         with failing_together(self.processes):
-            own = [flip_sum(embed, self._images(pairs, start)) for start in own_starts]
+            own = []
+            num_images = sum(min(_IMAGES_AT_ONCE, len(pairs.images) - start) for start in own_starts)
+            with progress_bar(
+                what=f"embedding {self.name}", unit="images", total=num_images, shown=self.processes.is_first
+            ) as bar:
+                for start in own_starts:
+                    own.append(flip_sum(embed, self._images(pairs, start)))
+                    bar.update(min(_IMAGES_AT_ONCE, len(pairs.images) - start))
         summed = np.concatenate([batch for part in self.processes.gather_objects(own) for batch in part])
         if not np.isfinite(summed).all():
             index = int(np.flatnonzero(~np.isfinite(summed).all(axis=1))[0])

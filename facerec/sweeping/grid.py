@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from facerec.core.progress_bar import Pace
+
 POLL_S = 0.1
 Status = Literal["finished", "skipped", "failed", "interrupted", "not started"]
 
@@ -60,6 +62,7 @@ def run_grid(
     is_finished: Callable[[Trial], bool],
     num_jobs: int = 1,
     tell: Callable[[str], None] = print,
+    pace: Pace | None = None,
 ) -> list[Outcome]:
     """Runs the trials that are not finished, `num_jobs` at a time, in their order.
 
@@ -69,7 +72,9 @@ def run_grid(
     Args:
         start: starts one trial and returns at once.
         is_finished: whether a trial's directory holds its result.
-        tell: gets one line for each trial that is skipped, started or ended.
+        tell: gets one line for each trial that is skipped, started or ended; and now and then the last line of each
+            one that runs, where several do, which would tear each other's lines were they passed on.
+        pace: when that is; None: see `Pace`.
 
     Returns:
         One outcome per trial, in their order.
@@ -83,6 +88,7 @@ def run_grid(
         else:
             waiting.append(number)
     running: dict[int, RunningTrial] = {}
+    pace = pace or Pace()
     try:
         while waiting or running:
             while waiting and len(running) < num_jobs:
@@ -90,6 +96,9 @@ def run_grid(
                 tell(f"[{number + 1}/{len(trials)}] {' '.join(trials[number].overrides)} -> {trials[number].directory}")
                 running[number] = start(trials[number])
             _collect(running, trials, outcomes, is_finished, tell)
+            if num_jobs > 1 and pace.is_due():
+                for number, process in running.items():
+                    tell(f"[{number + 1}/{len(trials)}] {process.last_line()}".rstrip())
             time.sleep(POLL_S if running else 0)
     except KeyboardInterrupt:
         tell("stopping: the trials that run are asked to write a checkpoint; Ctrl-C again to end them at once")

@@ -2,7 +2,6 @@
 
 import codecs
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,19 +28,12 @@ class TrialProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the trial
         self._echoed = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        screen = shutil.get_terminal_size()
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=None if echo else subprocess.DEVNULL,
             stderr=self._errors,
-            # the width for progress bars: the trial's standard error is a file, which has none
-            env={
-                **os.environ,
-                GRID_PROCESS: str(os.getpid()),
-                "COLUMNS": str(screen.columns),
-                "LINES": str(screen.lines),
-            },
+            env={**os.environ, GRID_PROCESS: str(os.getpid())},
             process_group=0,
         )
 

@@ -14,13 +14,12 @@ import torch.nn.functional as F
 
 from facerec.core.failing_together import failing_together
 from facerec.core.processes import Processes, this_process
+from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder, Source
 from facerec.core.run_log import LOGGER
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader, Replaced
 from facerec.heads.centres import ClassCentres
-
-SECONDS_BEFORE_THE_BAR = 5
 
 
 def start_at_class_means(
@@ -62,8 +61,6 @@ def start_at_class_means(
         ModelError: the images are of another size than the network takes.
         OtherProcessError: another process has met one of these.
     """
-    from tqdm import tqdm
-
     chosen = _Chosen(source, _evenly(source.labels, images_per_identity))
     processes = this_process()
     loader = BatchLoader(
@@ -77,15 +74,7 @@ def start_at_class_means(
         processes=processes,
     )
     sums_cD = torch.zeros(len(centres.classes), centres.embedding_dim)
-    bar = tqdm(
-        total=len(chosen),
-        unit="image",
-        desc="class means",
-        delay=SECONDS_BEFORE_THE_BAR,
-        dynamic_ncols=True,
-        disable=not processes.is_first,
-    )
-    with bar:
+    with progress_bar(what="class means", unit="images", total=len(chosen), shown=processes.is_first) as bar:
         for emb_BD, labels_B in _embedded(loader, embed, processes):
             own_B = centres.local(labels_B)
             is_here_B = own_B >= 0

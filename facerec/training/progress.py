@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from facerec.core.processes import ALONE, Processes
+from facerec.core.progress_bar import progress_bar
 from facerec.core.run_log import RunLog
 
 
@@ -19,17 +20,10 @@ class Progress:
     """
 
     def __init__(self, *, run_log: RunLog, first_step: int, num_steps: int, processes: Processes = ALONE) -> None:
-        from tqdm import tqdm
-
         self.run_log = run_log
         self.processes = processes
-        self.bar: Any = tqdm(
-            total=num_steps,
-            initial=first_step,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.5,
-            disable=not processes.is_first,
+        self.bar: Any = progress_bar(
+            what="training", unit="steps", total=num_steps, done=first_step, delay_s=0, shown=processes.is_first
         )
         self.waited_s = 0.0
         self.clear()

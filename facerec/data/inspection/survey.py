@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from facerec.core.errors import DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import in_threads
 from facerec.data.crop_files import check_size
 from facerec.data.inspection.findings import Findings
@@ -115,7 +115,7 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
         items: the set.
         faults: what is wrong is added here.
         num_threads: that read and decode.
-        progress: show a bar, where there is a terminal for it.
+        progress: show how far it has come.
     """
     num_items = len(items)
     digests_N2 = np.zeros((num_items, 2), dtype=np.uint64)
@@ -125,8 +125,7 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
         return [items.see(index) for index in range(start, min(start + _ITEMS_AT_ONCE, num_items))]
 
     starts = range(0, num_items, _ITEMS_AT_ONCE)
-    disable = None if progress else True  # None: shown on a terminal only
-    with tqdm(total=num_items, desc="inspecting", unit="img", disable=disable) as bar:
+    with progress_bar(what="inspecting", unit="images", total=num_items, shown=progress) as bar:
         for start, block in zip(starts, in_threads(see, starts, num_threads=num_threads), strict=True):
             for index, seen in enumerate(block, start=start):
                 if seen.digest is not None:

@@ -9,14 +9,15 @@ import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from facerec.align.crops import align_crop
 from facerec.core.cache import cache_folder
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.progress_bar import progress_bar
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_record_set
 from facerec.data.sources import RecordSource
@@ -110,7 +111,7 @@ def prepare_synthetic(
         num_test_identities: identities of the verification set; none of them is trained on, and no two folds share one.
         num_test_pairs: pairs in ten contiguous folds, half of each fold of one person. No image is used twice.
         seed: chooses the identities and samples.
-        progress: show a bar.
+        progress: show how far it has come.
 
     Returns:
         The folder with `train.rec`, `train.idx`, `property` (InsightFace's layout) and `synthetic_test.bin`.
@@ -138,7 +139,7 @@ def prepare_synthetic(
     try:
         faces = SyntheticFaces(seed=seed)
         num_images = num_train_identities * images_per_identity + 2 * num_test_pairs
-        with tqdm(total=num_images, desc="drawing synthetic faces", unit="img", disable=not progress) as bar:
+        with progress_bar(what="drawing synthetic faces", unit="images", total=num_images, shown=progress) as bar:
             train = (_batches(faces, i, range(images_per_identity), bar) for i in range(num_train_identities))
             write_record_set(partial, train)
             samples, is_same = _deal_pairs(num_test_identities, num_test_pairs, seed)
@@ -189,7 +190,7 @@ def _check_sizes(num_train: int, per_identity: int, num_test: int, num_pairs: in
         raise ConfigError(f"synthetic faces: num_train_identities={num_train}; expected {FIRST_TEST_IDENTITY} at most")
 
 
-def _batches(faces: SyntheticFaces, identity: int, samples: Sequence[int], bar: tqdm) -> Iterator[bytes]:
+def _batches(faces: SyntheticFaces, identity: int, samples: Sequence[int], bar: Any) -> Iterator[bytes]:
     numbers = iter(samples)
     while batch := list(islice(numbers, _BATCH)):
         yield from faces.encoded_samples(identity, batch)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from facerec.core.progress_bar import Pace
 from facerec.sweeping.grid import Trial, run_grid
 from facerec.sweeping.trial_process import TrialProcess
 
@@ -113,6 +114,31 @@ def test_num_jobs_trials_run_at_a_time_in_order(grid, num_jobs):
     assert [outcome.status for outcome in outcomes] == ["finished"] * 4
     assert max(most) == min(num_jobs, 4)
     assert order == trials
+
+
+def test_trials_that_run_side_by_side_are_heard_of_now_and_then(grid):
+    now_s = 0.0
+
+    class Training:
+        def __init__(self, trial):
+            self.trial, self.polls = trial, 0
+
+        def poll(self):
+            nonlocal now_s
+            now_s += 5
+            self.polls += 1
+            if self.polls < 4:
+                return None
+            self.trial.directory.mkdir()
+            (self.trial.directory / "result").write_text("")
+            return 0
+
+        def last_line(self):
+            return f"training: {self.polls} of 4 steps"
+
+    told = []
+    grid.run(grid.trials(*"ab"), start=Training, num_jobs=2, tell=told.append, pace=Pace(clock=lambda: now_s))
+    assert told[2:6] == [f"[{trial}/2] training: {polls} of 4 steps" for polls in (1, 3) for trial in (1, 2)]
 
 
 def test_interrupt_stops_the_running_trial_with_its_checkpoint_and_starts_no_other(grid):
