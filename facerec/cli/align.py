@@ -13,7 +13,7 @@ from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, faces_in_folder, faces_in_list
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.overrides import typed
-from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread
+from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
@@ -149,12 +149,12 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
     if counts.num_rejected:
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.num_rejected.items())
         print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
-    if counts.num_aligned and settings.size == (112, 112):
+    if counts.num_aligned:
         if counts.num_identities == 1 and settings.photos is not None:
             print(
                 f"note         one identity: each folder in {settings.photos} is one; are they a folder further down?"
             )
-        root = typed("data.root", out)
+        root = f"{typed('data.root', out)}{size_overrides(settings.size)}"
         print(f"next         {own_command()} inspect {root} out=<folder>, then")
         print(f"             {own_command()} pack {root} split.val_identities=0.2 pairs=auto out=<folder>")
 

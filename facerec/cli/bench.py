@@ -13,7 +13,7 @@ from facerec.core.errors import ConfigError
 SUITES = {"head": bench_head.run, "data": bench_data.run, "plan": bench_plan.run}
 KEYS = {"suite", "out"}
 SUITE_KEYS = {"head": bench_head.KEYS, "data": bench_data.KEYS}  # suite=plan reads all others
-OF_TRAIN = {"data", "augment"}
+OF_TRAIN = {"data", "augment", "input"}
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:

@@ -13,7 +13,7 @@ from facerec.cli.parts import open_data
 from facerec.cli.summary import text_table
 from facerec.core.errors import ConfigError
 
-KEYS = {"data", "augment", "batch_size", "num_images", "rounds"}
+KEYS = {"data", "augment", "input", "batch_size", "num_images", "rounds"}
 
 
 def run(config: DictConfig) -> dict[str, Any]:

@@ -16,12 +16,21 @@ from facerec.analysis.proposals import Proposal, applied, read_proposals, write_
 from facerec.cli.arguments import check_keys
 from facerec.cli.clean_pictures import Benchmark, write_pictures
 from facerec.cli.overrides import typed
-from facerec.cli.set_verbs import check_not_inside, made_folder, open_set, read_settings, refuse_unread
+from facerec.cli.set_verbs import (
+    check_model_size,
+    check_not_inside,
+    made_folder,
+    open_set,
+    read_settings,
+    refuse_unread,
+    size_overrides,
+)
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_cores
+from facerec.data.crop_files import check_size
 from facerec.data.packing import PackableSource, pack_training_set
 from facerec.data.pairs import file_hash, read_pairs
 from facerec.data.relabelled import RelabelledSource
@@ -72,7 +81,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 
 
 def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
-    check_keys(config, {"data", *CleanSettings.__dataclass_fields__})
+    check_keys(config, {"data", "input", *CleanSettings.__dataclass_fields__})
     check_keys(config.data, {"root", "merge"}, section="data")
     values: Any = OmegaConf.to_container(config)
     lowest = {"batch_size": 1, "num_threads": 1, "pictures": 0, "seed": 0}
@@ -98,8 +107,9 @@ def _look(source: PackableSource, out: Path, settings: CleanSettings, overrides:
         raise DataError("the set has one identity; there is nothing to compare it with")
     num_threads = settings.num_threads or num_cores()
     _check_not_edited(out)
-    benchmarks = {path: _benchmark(path) for path in settings.against}
+    benchmarks = {path: _benchmark(path, source.size_px) for path in settings.against}
     model = Model.open(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
+    check_model_size(model.input_spec.size_px, source.size_px, key=f"model={settings.model}")
     weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
     embedded = embed_set(
         source, model.embed, out, model=weights, batch_size=settings.batch_size, num_threads=num_threads
@@ -135,7 +145,7 @@ def _look(source: PackableSource, out: Path, settings: CleanSettings, overrides:
     )
     for picture in pictures:
         print(f"picture      {picture.resolve()}")
-    same = [override for override in overrides if override.startswith(("data.", "out="))]
+    same = [override for override in overrides if override.startswith(("data.", "input.", "out="))]
     num_images = len({one.image for one in proposals if one.image is not None})
     if num_images > MUCH * len(labels):
         print(
@@ -174,7 +184,7 @@ def _apply(source: AnySource, out: Path, settings: CleanSettings) -> None:
     print(f"{after:,} identities ({before:,} before)")
     benchmarks = [path.resolve() for path in source.benchmarks()]  # they stay where they are
     sets = f" {typed('eval.sets', benchmarks)}" if benchmarks else ""
-    root = typed("data.root", (out / CLEANED_FOLDER).resolve())
+    root = f"{typed('data.root', (out / CLEANED_FOLDER).resolve())}{size_overrides(source.size_px)}"
     print(f"next         {own_command()} train data=on_disk {root}{sets}")
 
 
@@ -195,15 +205,19 @@ def _check_not_edited(out: Path) -> None:
         )
 
 
-def _benchmark(path: str) -> Benchmark:
-    """The images of a verification file, or of a set."""
+def _benchmark(path: str, size_px: tuple[int, int]) -> Benchmark:
+    """The images of a verification file, or of a set, which must have this height and width."""
     location = Path(path).expanduser()
     if not location.exists():
         raise ConfigError(f"against: {location} is not there; expected a .bin file, or a set")
     if location.suffix == ".bin":
         pairs = read_pairs(location)
-        return Benchmark(num_images=len(pairs.images), image=pairs.decode)
-    source = open_source(path)
+        where = f"against: {location}, image"
+        return Benchmark(
+            num_images=len(pairs.images),
+            image=lambda number: check_size(pairs.decode(number), where=f"{where} {number}", size_px=size_px),
+        )
+    source = open_source(path, height_px=size_px[0], width_px=size_px[1])
     return Benchmark(num_images=len(source), image=source.image)
 
 

@@ -10,6 +10,7 @@ from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal
 from facerec.core.errors import DataError
 from facerec.core.protocols import Source
+from facerec.data.packing import PackableSource
 from facerec.figures.contact_sheet import contact_sheet
 
 COLUMNS = 9
@@ -30,7 +31,7 @@ class Benchmark:
 
 
 def write_pictures(
-    source: Source,
+    source: PackableSource,
     proposals: Sequence[Proposal],
     out: Path,
     *,
@@ -64,7 +65,10 @@ def write_pictures(
             rows.append(_row(one, proposals, cleaner, number_of))
         if rows:
             path = out / f"{kind}.png"
-            sheets = [_sheet(_readable(source, left), _readable(source, right)) for left, right in rows]
+            sheets = [
+                _sheet(_readable(source, left), _readable(source, right), size_px=source.size_px)
+                for left, right in rows
+            ]
             titles = [f"line {line_of[id(one)]}: {_title(one)}; score {one.score:.2f}" for one in shown]
             contact_sheet(np.concatenate(sheets), columns=COLUMNS, path=path, row_titles=titles)
             yield path
@@ -75,6 +79,7 @@ def write_pictures(
             _sheet(
                 _readable(source, _central(cleaner, number_of[one.identity])),
                 [benchmarks[one.path].image(one.like or 0)],
+                size_px=source.size_px,
             )
             for one in occurring
         ]
@@ -124,10 +129,9 @@ def _readable(source: Source, numbers: Sequence[int]) -> list[np.ndarray]:
     return images
 
 
-def _sheet(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) -> np.ndarray:
+def _sheet(left: Sequence[np.ndarray], right: Sequence[np.ndarray], *, size_px: tuple[int, int]) -> np.ndarray:
     """uint8 (9, H, W, 3): four on the left, white, four on the right; white where there are fewer."""
-    shape = next((image.shape for image in (*left, *right)), (112, 112, 3))
-    sheet = np.full((COLUMNS, *shape), 255, dtype=np.uint8)
+    sheet = np.full((COLUMNS, *size_px, 3), 255, dtype=np.uint8)
     for first, images in ((0, left), (5, right)):
         for place, image in enumerate(images[:4]):
             sheet[first + place] = image

@@ -5,7 +5,6 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -51,7 +50,10 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     rows = []
     for path in _paths(settings.sets, model):
         benchmark = VerificationBenchmark(
-            path=str(path), num_folds=settings.num_folds, target_fars=settings.target_fars
+            path=str(path),
+            num_folds=settings.num_folds,
+            target_fars=settings.target_fars,
+            size_px=model.input_spec.size_px,
         )
         for name, embedder in _embedders(model, path, settings).items():
             figures = dict(benchmark.evaluate(embedder))
@@ -101,7 +103,7 @@ def _embedders(model: Model, path: Path, settings: EvaluateSettings) -> dict[str
         embedders["colour histogram"] = ColourHistogram()
         # Fitted on the benchmark's own images, without labels: that can only flatter it.
         pairs = read_pairs(path)
-        images = np.stack([pairs.decode(i) for i in range(min(len(pairs.images), MAX_IMAGES_FOR_PCA))])
+        images = [pairs.decode(i) for i in range(min(len(pairs.images), MAX_IMAGES_FOR_PCA))]
         embedders["PCA of 16x16 pixels"] = PixelPCA().fit(images)
     return embedders
 

@@ -13,9 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 import facerec
 from facerec.cli.arguments import check_keys
 from facerec.cli.overrides import typed
-from facerec.cli.set_verbs import check_not_inside, made_folder, read_settings, refuse_unread
+from facerec.cli.set_verbs import (
+    check_not_inside,
+    input_settings,
+    made_folder,
+    read_settings,
+    refuse_unread,
+    size_overrides,
+)
 from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
+from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
 from facerec.core.threads import num_cores
 from facerec.data.inspection.findings import Findings
@@ -27,6 +35,8 @@ JSON_FILE, FAULTS_FILE, NOTES_FILE = "dataset.json", "faults.csv", "notes.csv"
 SHEET_FILE, HISTOGRAM_FILE = "contact_sheet.png", "images_per_identity.png"
 FAULTS_FOUND = 1
 BAR_WIDTH = 40
+MOST = 0.9
+"""The share of the images from which on their size is taken for that of the set."""
 WHITE = 255
 
 
@@ -62,7 +72,12 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         written.enter_context(faults.written_to(out and out / FAULTS_FILE))
         written.enter_context(notes.written_to(out and out / NOTES_FILE))
         inspection = inspect_set(
-            root, faults, notes, num_threads=settings.num_threads or num_cores(), num_folds=settings.num_folds
+            root,
+            faults,
+            notes,
+            num_threads=settings.num_threads or num_cores(),
+            num_folds=settings.num_folds,
+            **vars(input_settings(config)),
         )
     about = _described(root, inspection, faults, notes)
     _tell(about, faults, notes)
@@ -73,7 +88,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 
 
 def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[InspectSettings, SheetSettings]:
-    check_keys(config, {"data", "sheet", *InspectSettings.__dataclass_fields__})
+    check_keys(config, {"data", "input", "sheet", *InspectSettings.__dataclass_fields__})
     check_keys(config.data, {"root"}, section="data")
     values: Any = OmegaConf.to_container(config)
     if not isinstance(values["data"]["root"], str):
@@ -110,6 +125,7 @@ def _described(root: str, inspection: Inspection, faults: Findings, notes: Findi
         "num_usable": int(found.is_sound_N.sum()),
         "num_greyscale": int(found.is_grey_N.sum()),
         "size_px": list(items.size_px),
+        "other_sizes_px": [[*size, number] for size, number in found.other_sizes(items.size_px)],
     }
     if isinstance(items, PairItems):
         about |= {"num_positive": int((items.is_same == 1).sum()), "num_negative": int((items.is_same == 0).sum())}
@@ -163,7 +179,22 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
         print(f"  {finding}")
     if len(faults) > len(faults.first):
         print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
-    if faults.counts["size"] > 0.9 * about["num_images"]:
+    _tell_size(about)
+
+
+def _tell_size(about: dict[str, Any]) -> None:
+    """What follows where most images are of another size, or where all are right but not 112 x 112."""
+    most = MOST * about["num_images"]
+    if about["faults"].get("size", 0) <= most:
+        if keys := size_overrides(tuple(about["size_px"])):
+            print(f"next         facerec train takes crops of this size with{keys}")
+        return
+    height_px, width_px, number = about["other_sizes_px"][0]
+    if number > most:
+        print(f"next         if these are aligned crops, of {height_px} x {width_px} pixels:")
+        keys = size_keys((height_px, width_px))
+        print(f"             {own_command()} inspect {typed('data.root', about['root'])} {keys}")
+    if "num_identities" in about:
         print("next         if these are photos that are not aligned yet:")
         photos = typed("photos", about["root"])
         print(f"             {own_command()} align {photos} detector.weights=<an .onnx> out=<folder>")

@@ -10,7 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import check_keys
 from facerec.cli.overrides import typed
-from facerec.cli.set_verbs import check_not_inside, made_folder, open_set, read_settings, refuse_unread
+from facerec.cli.set_verbs import (
+    check_model_size,
+    check_not_inside,
+    made_folder,
+    open_set,
+    read_settings,
+    refuse_unread,
+    size_overrides,
+)
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.threads import num_cores
@@ -84,7 +92,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
     if rejected:
         _tell_rejected(rejected, out / REJECTED_FILE)
-    print(f"next         {own_command()} train data=on_disk {typed('data.root', out.resolve())}")
+    root = f"{typed('data.root', out.resolve())}{size_overrides(source.size_px)}"
+    print(f"next         {own_command()} train data=on_disk {root}")
     return 0
 
 
@@ -113,7 +122,7 @@ def _pack_set(
 
 
 def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[PackSettings, SplitSettings, AutoPairs]:
-    check_keys(config, {"data", "split", "auto_pairs", *PackSettings.__dataclass_fields__})
+    check_keys(config, {"data", "input", "split", "auto_pairs", *PackSettings.__dataclass_fields__})
     check_keys(config.data, {"root", "merge"}, section="data")
     values: Any = OmegaConf.to_container(config)
     settings = read_settings(PackSettings, values, lowest={"seed": 0, "num_threads": 1})
@@ -149,6 +158,7 @@ def _drawn_pairs(
         from facerec.evaluation.model import Model  # and torch, seconds that no other pack needs
 
         model = Model.open(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
+        check_model_size(model.input_spec.size_px, source.size_px, key="auto_pairs.hard_negatives")
         return nearest_others(
             lambda number: source.image(int(samples[number])), labels, embed=model.embed, batch_size=BATCH_SIZE
         )

@@ -96,19 +96,21 @@ def _build_head(config: DictConfig, source: Source) -> Head:
     return build(config.head)
 
 
-def open_benchmarks(sets: list[str] | None, source: Source, *, num_folds: int) -> list[VerificationBenchmark]:
+def open_benchmarks(
+    sets: list[str] | None, source: Source, *, num_folds: int, size_px: tuple[int, int]
+) -> list[VerificationBenchmark]:
     """The verification sets named, else those beside the training data.
 
     Raises:
         ConfigError: one is not there, or two have one name.
-        DataError: one cannot be read, or has too few pairs for the folds.
+        DataError: one cannot be read, has too few pairs for the folds, or images of another size than `size_px`.
     """
     paths = verification_files(sets, key="eval.sets") if sets is not None else None
     if paths is None:
         paths = source.benchmarks() if hasattr(source, "benchmarks") else []
         if not paths:
             LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
-    benchmarks = [VerificationBenchmark(path=str(path), num_folds=num_folds) for path in paths]
+    benchmarks = [VerificationBenchmark(path=str(path), num_folds=num_folds, size_px=size_px) for path in paths]
     paths_by_name: dict[str, Path] = {}
     for benchmark in benchmarks:
         if (other := paths_by_name.setdefault(benchmark.name, benchmark.path)) != benchmark.path:

@@ -2,13 +2,15 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.cli.arguments import check_arguments
+from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.overrides import key_of, parse_overrides
+from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import ConfigError
 from facerec.data.sources import AnySource, open_source
 
@@ -37,10 +39,30 @@ def read_settings(
     return read
 
 
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """The section `input` of these verbs: the size of the crops."""
+
+    height_px: int | None
+    width_px: int | None
+
+
+def input_settings(config: DictConfig) -> InputSettings:
+    """Section `input`."""
+    check_keys(config.input, InputSettings.__dataclass_fields__, section="input")
+    values: Any = OmegaConf.to_container(config.input)
+    return read_settings(InputSettings, values, section="input", lowest={"height_px": 1, "width_px": 1})
+
+
+def size_overrides(size_px: tuple[int, int]) -> str:
+    """What the next command needs for crops of this size, with a space before it; "" for 112 x 112."""
+    return "" if size_px == DEFAULT_SIZE_PX else f" {size_keys(size_px)}"
+
+
 def open_set(config: DictConfig) -> AnySource:
-    """The set of section `data`, with its notes printed. Raises as `open_source`."""
+    """The set of sections `data` and `input`, with its notes printed. Raises as `open_source`."""
     values: Any = OmegaConf.to_container(config.data)
-    source = open_source(**check_arguments(open_source, values, section="data"))
+    source = open_source(**check_arguments(open_source, values, section="data"), **vars(input_settings(config)))
     for note in source.notes():
         print(f"note         {note}")
     return source
@@ -73,6 +95,25 @@ def check_not_inside(out: Path, roots: str | Path | Sequence[str]) -> None:
         is_folders = root.is_dir() and not (root / "train.rec").exists()
         if is_folders and root.resolve() in (out.resolve(), *out.resolve().parents):
             raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")
+
+
+def check_model_size(takes_px: tuple[int, int], size_px: tuple[int, int], *, key: str) -> None:
+    """Refuses a model that takes crops of another size than those of the set.
+
+    Args:
+        takes_px: height and width that the model takes.
+        size_px: those of the set's crops.
+        key: which names the model.
+
+    Raises:
+        ConfigError: names the model's key and the size's.
+    """
+    if takes_px != size_px:
+        raise ConfigError(
+            f"{key}: the model takes {takes_px[0]} x {takes_px[1]} pixels, but the crops are expected to be "
+            f"{size_px[0]} x {size_px[1]}. Give a model trained with {size_keys(size_px)}; or, where the crops are "
+            f"{takes_px[0]} x {takes_px[1]}, set {size_keys(takes_px)}"
+        )
 
 
 @contextmanager

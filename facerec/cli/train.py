@@ -144,9 +144,12 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
         num_workers=loading.num_workers,
         on_corrupt=loading.on_corrupt,
         pin_memory=torch.cuda.is_available(),
+        size_px=network.input_spec.size_px,
         processes=processes,
     )
-    benchmarks = open_benchmarks(evaluation.sets, source, num_folds=evaluation.num_folds)
+    benchmarks = open_benchmarks(
+        evaluation.sets, source, num_folds=evaluation.num_folds, size_px=network.input_spec.size_px
+    )
     about = {
         "version": versions(),
         "trained_on": {

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import ModelError
 
 
@@ -18,8 +19,8 @@ class InputSpec:
         mean, std: the network sees (pixel - mean) / std, with pixels in 0..255.
     """
 
-    height_px: int = 112
-    width_px: int = 112
+    height_px: int = DEFAULT_SIZE_PX[0]
+    width_px: int = DEFAULT_SIZE_PX[1]
     channels: str = "RGB"
     mean: float = 127.5
     std: float = 127.5
@@ -27,6 +28,8 @@ class InputSpec:
     def __post_init__(self) -> None:
         if self.channels not in ("RGB", "BGR"):
             raise ModelError(f"input spec: channels is {self.channels!r}; expected 'RGB' or 'BGR'")
+        if min(self.height_px, self.width_px) < 1:
+            raise ModelError(f"{size_keys((self.height_px, self.width_px))}; expected positive numbers of pixels")
         if self.std <= 0:
             raise ModelError(f"input spec: std is {self.std}; expected a positive number")
 
@@ -40,7 +43,8 @@ class InputSpec:
         if images_BHWC.dtype != torch.uint8 or images_BHWC.ndim != 4 or tuple(images_BHWC.shape[1:]) != expected:
             raise ModelError(
                 f"images are {images_BHWC.dtype} {tuple(images_BHWC.shape)}; this network takes uint8 RGB "
-                f"(batch, {self.height_px}, {self.width_px}, 3): align the photos first"
+                f"(batch, {self.height_px}, {self.width_px}, 3): align the photos first, with facerec align "
+                f"size=[{self.height_px},{self.width_px}]"
             )
         if self.channels == "BGR":
             images_BHWC = images_BHWC.flip(-1)
@@ -55,6 +59,11 @@ class InputSpec:
     def to_json(self) -> dict[str, Any]:
         """The plain dictionary that is stored in model.json."""
         return asdict(self)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height_px, self.width_px
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "InputSpec":

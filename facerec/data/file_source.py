@@ -11,9 +11,10 @@ import numpy as np
 
 from facerec.align.crops import align_crop
 from facerec.align.photo_reader import read_bytes
+from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
-from facerec.data.crop_files import PACKED_SUFFIXES, SIZE_PX, check_size, size_of
+from facerec.data.crop_files import PACKED_SUFFIXES, check_size, size_of
 from facerec.data.decode import decode_rgb, encode_jpeg, encode_png
 
 
@@ -27,6 +28,7 @@ class Files:
         identities: names, sorted.
         labels: int64 (N,): which of them.
         landmarks: float64 (N, 5, 2) of photos that are aligned as they are read; None where the files are crops.
+        size_px: height and width that photos are aligned to, and that crops must have.
         notes: what a user should know.
     """
 
@@ -35,6 +37,7 @@ class Files:
     identities: list[str]
     labels: np.ndarray
     landmarks: np.ndarray | None = None
+    size_px: tuple[int, int] = DEFAULT_SIZE_PX
     notes: tuple[str, ...] = ()
 
     def path(self, index: int) -> str:
@@ -48,7 +51,7 @@ class Files:
         if self.landmarks is None:
             return image
         try:
-            return align_crop(image, self.landmarks[index])
+            return align_crop(image, self.landmarks[index], size_px=self.size_px)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
 
@@ -57,11 +60,13 @@ class FileSource:
     """A set of files. Samples are in the order of `Files`.
 
     Args:
-        root: where it is. It is read on first use, once. A pickled source is the path alone.
+        root: where it is. It is read on first use, once. A pickled source is the path and the size alone.
+        size_px: height and width of the crops.
     """
 
-    def __init__(self, *, root: str) -> None:
+    def __init__(self, *, root: str, size_px: tuple[int, int] = DEFAULT_SIZE_PX) -> None:
         self.root = Path(root).expanduser()
+        self.size_px = size_px
         self._found: Files | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -74,11 +79,6 @@ class FileSource:
     def num_classes(self) -> int:
         """Number of identities."""
         return len(self._files().identities)
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
-        return SIZE_PX
 
     @property
     def identities(self) -> list[str]:
@@ -96,7 +96,7 @@ class FileSource:
         return self._files().labels
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 (112, 112, 3), RGB. Raises DataError, naming the file, for what is no image or not aligned."""
+        """uint8 (H, W, 3), RGB. Raises DataError, naming the file, for what is no image or of another size."""
         return self._checked_crop(index)[1]
 
     def encoded(self, index: int) -> bytes:
@@ -150,4 +150,4 @@ class FileSource:
         files, index = self._files(), range(len(self))[index]
         where = files.path(index)
         content = read_bytes(where)
-        return content, check_size(files.decoded(index, content), where=where)
+        return content, check_size(files.decoded(index, content), where=where, size_px=self.size_px)

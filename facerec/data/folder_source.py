@@ -19,14 +19,15 @@ class FolderSource(FileSource):
     What lies elsewhere, or has the suffix of no image, is passed over, see `notes`; names that begin with a dot, too.
 
     Args:
-        root: the folder. It is listed on first use, once. A pickled source is the path alone.
+        root: the folder. It is listed on first use, once. A pickled source is the path and the size alone.
+        size_px: height and width of the crops.
 
     Raises:
         DataError: on first use, when there is no identity folder, or one without an image.
     """
 
     def _read(self) -> Files:
-        return list_folders(self.root)
+        return list_folders(self.root, size_px=self.size_px)
 
     def _described(self, files: Files) -> bytes:
         return b""  # the paths say it all
@@ -35,6 +36,7 @@ class FolderSource(FileSource):
 def list_folders(
     root: Path,
     *,
+    size_px: tuple[int, int],
     on_fault: Callable[[Path, str], None] | None = None,
     on_passed_over: Callable[[Path, str], None] | None = None,
 ) -> Files:
@@ -42,6 +44,7 @@ def list_folders(
 
     Args:
         root: the folder around them.
+        size_px: see `Files`.
         on_fault: told a folder, and what is wrong with it, in place of raising. It stays an identity without an image.
         on_passed_over: told a file or folder that is not read, and why.
 
@@ -104,6 +107,7 @@ def list_folders(
         relative_path=lambda index: os.path.join(identities[known[index]], files[index]),
         identities=identities,
         labels=known,
+        size_px=size_px,
         notes=notes,
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import DataError
 from facerec.data.packing import PackableSource
 from facerec.data.pairs import file_hash
@@ -148,7 +149,11 @@ class JoinedSource:
             sizes_px = {part.size_px: part for part in self.parts}
             if len(sizes_px) > 1:
                 named = ", ".join(f"{part.root} of {height} x {width}" for (height, width), part in sizes_px.items())
-                raise DataError(f"data.root: crops of several sizes cannot be one set: {named} pixels")
+                raise DataError(
+                    f"data.root: crops of several sizes cannot be one set: {named} pixels. Folders and tables hold "
+                    f"crops of {DEFAULT_SIZE_PX[0]} x {DEFAULT_SIZE_PX[1]} unless you set another size, such as "
+                    f"{size_keys(next(size for size in sizes_px if size != DEFAULT_SIZE_PX))}"
+                )
             number_of: dict[str, int] = {}
             new_labels = [
                 np.array([number_of.setdefault(name, len(number_of)) for name in names], dtype=np.int64)

@@ -13,6 +13,7 @@ from facerec.core.errors import ConfigError, DataError, FacerecError
 from facerec.core.processes import ALONE, Processes
 from facerec.core.protocols import Source
 from facerec.data.augment import Augment
+from facerec.data.crop_files import check_size
 from facerec.data.read_ahead import ReadAhead
 from facerec.data.sampler import SampleOrder
 
@@ -50,6 +51,7 @@ class BatchLoader:
         on_corrupt: what follows from a sample that cannot be read: "error", or "skip": the next readable image of the
             same identity takes its place, else the next sample of the micro-batch that can be read.
         pin_memory: hand out page-locked memory, for a GPU.
+        size_px: height and width that every image must have; None: those of the batch's first.
         processes: those that share every global batch, each with as many consecutive micro-batches.
 
     Attributes:
@@ -74,6 +76,7 @@ class BatchLoader:
         num_workers: int = 0,
         on_corrupt: str = "error",
         pin_memory: bool = False,
+        size_px: tuple[int, int] | None = None,
         processes: Processes = ALONE,
     ) -> None:
         order = order or SampleOrder()
@@ -115,6 +118,7 @@ class BatchLoader:
         self.num_workers = num_workers
         self.on_corrupt = on_corrupt
         self.pin_memory = pin_memory
+        self.size_px = size_px
         self.replaced: list[Replaced] = []
 
     def labels_of_step(self, step: int) -> np.ndarray:
@@ -127,7 +131,7 @@ class BatchLoader:
         Closing the generator ends its workers.
         """
         loader = DataLoader(
-            _Reader(self.source, self.augment, self.seed, skips=self.on_corrupt == "skip"),
+            _Reader(self.source, self.augment, self.seed, skips=self.on_corrupt == "skip", size_px=self.size_px),
             batch_sampler=_Requests(self, first_step, end_step),  # type: ignore[arg-type]
             collate_fn=_as_is,
             num_workers=self.num_workers,
@@ -197,8 +201,10 @@ _Read = tuple[_Request, torch.Tensor, torch.Tensor, torch.Tensor, list[Replaced]
 class _Reader(Dataset):
     """Reads micro-batches: the request, images, labels and sample numbers, and what was skipped."""
 
-    def __init__(self, source: Source, augment: Augment, seed: int, *, skips: bool) -> None:
-        self.source, self.augment, self.seed, self.skips = source, augment, seed, skips
+    def __init__(
+        self, source: Source, augment: Augment, seed: int, *, skips: bool, size_px: tuple[int, int] | None
+    ) -> None:
+        self.source, self.augment, self.seed, self.skips, self.size_px = source, augment, seed, skips, size_px
         self._unreadable: dict[int, str] = {}  # samples known to be, with the reasons
 
     def __getitems__(self, request: _Request) -> _Read | FacerecError:
@@ -222,7 +228,10 @@ class _Reader(Dataset):
         if index in self._unreadable:
             return None
         try:
-            return self.source.image(index)
+            image = self.source.image(index)
+            if self.size_px is not None and image.shape[:2] != self.size_px:  # of a source that does not check
+                check_size(image, where=self.source.name(index), size_px=self.size_px)
+            return image
         except DataError as error:
             if not self.skips:
                 raise DataError(f"{error}; {WAYS_ON}") from None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import DataError
 from facerec.data.recordio import Record, RecordReader
 
@@ -113,3 +114,27 @@ def read_property(path: Path) -> tuple[int, int, int] | None:
     except ValueError:
         raise DataError(f"{path}: holds {text[:60]!r}; expected num_classes,height,width") from None
     return num_classes, height_px, width_px
+
+
+def settled_size(
+    path: Path, described: tuple[int, int, int] | None, asked_px: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Height and width of the crops of a record file.
+
+    Args:
+        path: of its `property`.
+        described: what that says; None where there is none.
+        asked_px: what `input.height_px` and `input.width_px` say; None where they say nothing.
+
+    Raises:
+        DataError: both say something, and not the same.
+    """
+    if described is None:
+        return asked_px or DEFAULT_SIZE_PX
+    stated_px = described[1:]
+    if asked_px is not None and asked_px != stated_px:
+        raise DataError(
+            f"{path}: says that the crops are {stated_px[0]} x {stated_px[1]} pixels; expected {asked_px[0]} x "
+            f"{asked_px[1]} ({size_keys(asked_px)}). Set {size_keys(stated_px)}, or use a set of the other size"
+        )
+    return stated_px

@@ -9,52 +9,63 @@ import numpy as np
 
 from facerec.align.photo_table import DELIMITERS
 from facerec.core.cache import array_path, kept_array, mapped_array
+from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.protocols import Source
-from facerec.data.crop_files import check_size
+from facerec.data.crop_files import asked_size, check_size
 from facerec.data.decode import decode_rgb
 from facerec.data.folder_source import FolderSource
 from facerec.data.identity_names import NAMES_FILE, read_identity_names
 from facerec.data.joined_source import JoinedSource
 from facerec.data.list_source import ListSource
 from facerec.data.record_index import is_large
-from facerec.data.record_layout import image_rows, read_property, settle_lost_labels
+from facerec.data.record_layout import image_rows, read_property, settle_lost_labels, settled_size
 from facerec.data.recordio import RecordReader, unpack
 
 AnySource: TypeAlias = "RecordSource | FolderSource | ListSource | JoinedSource"
 _MAX_NAMED = 10
 
 
-def open_source(root: str | list[str], merge: Literal["none", "by_name"] = "none") -> AnySource:
+def open_source(
+    root: str | list[str],
+    merge: Literal["none", "by_name"] = "none",
+    height_px: int | None = None,
+    width_px: int | None = None,
+) -> AnySource:
     """The set at a path, a table of photos, a folder with `train.rec`, or a folder with one folder per identity; or
     the sets at several paths as one.
 
     Args:
         root: the path, or several.
         merge: of several: see `JoinedSource`.
+        height_px, width_px: size of the crops (`input.height_px`, `input.width_px`). None: what a record file's
+            `property` says, else 112 x 112; with one of them, the other is 112.
 
     Raises:
         DataError: there is nothing of the kind.
-        ConfigError: there is one set, and nothing to merge it with.
+        ConfigError: there is one set, and nothing to merge it with; or a size is not positive.
     """
+    size_px = asked_size(height_px, width_px)
     if not isinstance(root, str):
-        return JoinedSource(parts=[_open_one(path) for path in root], merge=merge)
+        return JoinedSource(parts=[_open_one(path, size_px) for path in root], merge=merge)
     if merge != "none":
         raise ConfigError(f"data.merge={merge} is for several sets, data.root=[a,b]; here is one: {root}")
-    return _open_one(root)
+    return _open_one(root, size_px)
 
 
-def _open_one(root: str) -> "RecordSource | FolderSource | ListSource":
+def _open_one(root: str, size_px: tuple[int, int] | None) -> "RecordSource | FolderSource | ListSource":
     path = Path(root).expanduser()
     if path.is_file() and path.suffix.lower() in DELIMITERS:
-        return ListSource(root=root)
+        return ListSource(root=root, size_px=size_px or DEFAULT_SIZE_PX)
     if not path.is_dir():
         found = "it is a file" if path.exists() else "there is no such folder"
         raise DataError(
             f"{path}: {found}. Expected a folder with train.rec, train.idx and property (InsightFace's layout), or "
             "with one folder of aligned face crops per identity; or a .csv or .tsv with the columns path, identity"
         )
-    return RecordSource(root=root) if (path / "train.rec").exists() else FolderSource(root=root)
+    if (path / "train.rec").exists():
+        return RecordSource(root=root, size_px=size_px)
+    return FolderSource(root=root, size_px=size_px or DEFAULT_SIZE_PX)
 
 
 class RecordSource:
@@ -64,15 +75,17 @@ class RecordSource:
     im2rec: every record is an image, in the order of its key; `property` may be absent.
 
     Args:
-        root: the folder. Nothing is opened before first use. A pickled source is the path alone.
+        root: the folder. Nothing is opened before first use. A pickled source is the path and the size alone.
+        size_px: height and width that the crops must have; None: those of `property`, else 112 x 112.
 
     Raises:
-        DataError: on first use, for files that are missing or damaged, labels with gaps, or labels that contradict
-            `property`.
+        DataError: on first use, for files that are missing or damaged, labels with gaps, or labels or a size that
+            contradict `property`.
     """
 
-    def __init__(self, *, root: str) -> None:
+    def __init__(self, *, root: str, size_px: tuple[int, int] | None = None) -> None:
         self.root = Path(root).expanduser()
+        self.asked_size_px = size_px
         self._reader = RecordReader(rec=self.root / "train.rec", idx=self.root / "train.idx")
         self._layout: _Layout | None = None
         self._labels: np.ndarray | None = None
@@ -96,7 +109,7 @@ class RecordSource:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop: those of `property`, else 112."""
+        """Height and width of every crop."""
         return self._rows().size_px
 
     @property
@@ -171,7 +184,7 @@ class RecordSource:
         if self._layout is None:
             described = read_property(self.root / "property")
             first_image, num_images = image_rows(self._reader)
-            size_px = described[1:] if described else (112, 112)
+            size_px = settled_size(self.root / "property", described, self.asked_size_px)
             self._layout = _Layout(first_image, num_images, size_px, described)
         return self._layout
 

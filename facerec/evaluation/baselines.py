@@ -1,5 +1,7 @@
 """Embedders that know no faces: what they score on a set of pairs is what colours and blurred pixels give away."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from facerec.core.errors import DataError
@@ -44,8 +46,12 @@ class PixelPCA:
         self._mean: np.ndarray | None = None
         self._projection: np.ndarray | None = None
 
-    def fit(self, images: np.ndarray) -> "PixelPCA":
-        """Finds the components of uint8 (N, H, W, 3) and returns self. Raises DataError for fewer than two images."""
+    def fit(self, images: np.ndarray | Sequence[np.ndarray]) -> "PixelPCA":
+        """Finds the components of N images, uint8 (H, W, 3) of any size, and returns self.
+
+        Raises:
+            DataError: there are fewer than two images.
+        """
         if len(images) < 2:
             raise DataError(f"PixelPCA is fitted on {len(images)} images; expected two or more")
         pixels = _shrunk(images)
@@ -63,8 +69,8 @@ class PixelPCA:
         return ((_shrunk(images) - self._mean) @ self._projection).astype(np.float32)
 
 
-def _shrunk(images: np.ndarray) -> np.ndarray:
-    """uint8 (B, H, W, 3) -> float64 (B, 768): means over areas."""
+def _shrunk(images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 (B, H, W, 3), or B images -> float64 (B, 768): means over areas."""
     import cv2
 
     small = [cv2.resize(image, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA) for image in images]

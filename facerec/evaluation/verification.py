@@ -5,12 +5,13 @@ on all folds but one is applied to that one; mean and population standard deviat
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.failing_together import failing_together
 from facerec.core.processes import this_process
@@ -139,12 +140,20 @@ class VerificationBenchmark:
         num_folds: folds of the protocol.
         target_fars: false accept rates at which to report the TAR. None: of 1e-1 … 1e-4 those that the number of pairs
             resolves.
+        size_px: height and width of the images that the model takes; None: those of the first image.
 
     Raises:
         ConfigError: fewer than 2 folds, or a target FAR outside 0 .. 1.
     """
 
-    def __init__(self, *, path: str, num_folds: int = 10, target_fars: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: str,
+        num_folds: int = 10,
+        target_fars: Sequence[float] | None = None,
+        size_px: tuple[int, int] | None = None,
+    ) -> None:
         if num_folds < 2:
             raise ConfigError(f"num_folds is {num_folds}; expected 2 or more")
         if target_fars is not None and not all(0 < far <= 1 for far in target_fars):
@@ -152,6 +161,7 @@ class VerificationBenchmark:
         self.path = Path(path).expanduser()
         self.num_folds = num_folds
         self.target_fars = target_fars
+        self.size_px = size_px
         self.processes = this_process()
         self._pairs: Pairs | None = None
 
@@ -188,9 +198,9 @@ class VerificationBenchmark:
     def check(self) -> None:
         """Reads the file, so that a damaged or unfit one is found before a training, not after its first epoch.
 
-        Raises as `evaluate`, except for what only decoding and embedding the images can show.
+        Raises as `evaluate`, except for what only embedding the images, and decoding those after the first, can show.
         """
-        self._checked()
+        self._images(self._checked()[0], range(1))
 
     def _checked(self) -> tuple[Pairs, list[float]]:
         """The pairs, and the FARs at which to report."""
@@ -222,13 +232,16 @@ class VerificationBenchmark:
         own_starts = starts[self.processes.rank * share : (self.processes.rank + 1) * share]
         with failing_together(self.processes):
             own = []
-            num_images = sum(min(_IMAGES_AT_ONCE, len(pairs.images) - start) for start in own_starts)
+            blocks = [range(len(pairs.images))[start : start + _IMAGES_AT_ONCE] for start in own_starts]
             with progress_bar(
-                what=f"embedding {self.name}", unit="images", total=num_images, shown=self.processes.is_first
+                what=f"embedding {self.name}",
+                unit="images",
+                total=sum(map(len, blocks)),
+                shown=self.processes.is_first,
             ) as bar:
-                for start in own_starts:
-                    own.append(flip_sum(embed, self._images(pairs, start)))
-                    bar.update(min(_IMAGES_AT_ONCE, len(pairs.images) - start))
+                for block in blocks:
+                    own.append(flip_sum(embed, self._images(pairs, block)))
+                    bar.update(len(block))
         summed = np.concatenate([batch for part in self.processes.gather_objects(own) for batch in part])
         if not np.isfinite(summed).all():
             index = int(np.flatnonzero(~np.isfinite(summed).all(axis=1))[0])
@@ -236,17 +249,22 @@ class VerificationBenchmark:
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
         return summed / np.where(lengths > 0, lengths, 1.0)
 
-    def _images(self, pairs: Pairs, start: int) -> np.ndarray:
-        """uint8 (B, H, W, 3): the images from `start` on that are embedded at once."""
-        size = pairs.decode(0).shape
+    def _images(self, pairs: Pairs, numbers: Iterable[int]) -> np.ndarray:
+        """uint8 (B, H, W, 3): some of the images."""
+        height, width = self.size_px or pairs.decode(0).shape[:2]
         images = []
-        for index in range(start, min(start + _IMAGES_AT_ONCE, len(pairs.images))):
-            images.append(pairs.decode(index))
-            if images[-1].shape != size:
+        for index in numbers:
+            image = pairs.decode(index)
+            if image.shape[:2] != (height, width):
+                found = f"{self.path}, image {index}: the image is {image.shape[0]} x {image.shape[1]} pixels"
+                if self.size_px is None:
+                    raise DataError(f"{found}, image 0 is {height} x {width}; expected aligned crops of one size")
                 raise DataError(
-                    f"{self.path}, image {index}: {images[-1].shape[:2]} pixels, but image 0 has {size[:2]}; "
-                    "expected aligned crops of one size"
+                    f"{found}, but the model takes {height} x {width} ({size_keys(self.size_px)}). Make the pairs of "
+                    f"crops of that size (facerec align size=[{height},{width}], then facerec pack), or train a model "
+                    f"with {size_keys(image.shape[:2])}"
                 )
+            images.append(image)
         return np.stack(images)
 
 

@@ -17,6 +17,8 @@ FREE_KEYS = (
     "data.root",
     "data.expect",
     "data.source.root",
+    "data.source.height_px",  # of input, which counts
+    "data.source.width_px",
     "trainer.device",
     "backbone.checkpoint_activations",
 )

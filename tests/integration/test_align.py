@@ -83,7 +83,8 @@ def test_celebas_lists_align_photos_that_lie_together(photos, command, tmp_path)
         "align", "photos=photos", "landmarks=celeba.txt", "identities=names.txt", "out=crops",
         "size=[112,96]", "format=png",
     )  # fmt: skip
-    assert code == 0 and "aligned      1 of 1 faces" in printed and "pack" not in printed, printed
+    assert code == 0 and "aligned      1 of 1 faces" in printed, printed
+    assert f"pack data.root={tmp_path / 'crops'} input.height_px=112 input.width_px=96 split" in printed
     assert cv2.imread(str(tmp_path / "crops" / "17" / "1.png")).shape == (112, 96, 3)
 
 

@@ -141,7 +141,11 @@ def test_folder_that_is_not_there(tmp_path, train):
 
 
 def test_crops_of_another_size(faces, train):
-    assert "images are torch.uint8 (4, 32, 32, 3); this network takes uint8 RGB (batch, 64, 64, 3)" in train(
+    assert "property: says that the crops are 32 x 32 pixels; expected 64 x 64 (input.height_px=64" in train(
+        faces, "input.height_px=64", "input.width_px=64"
+    )
+    (faces / "property").unlink()
+    assert "the image is 32 x 32 pixels; expected 64 x 64. If it is an aligned crop, set input.height_px=32" in train(
         faces, "input.height_px=64", "input.width_px=64"
     )
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -97,6 +98,8 @@ def test_verification_set(command, tmp_path):
         (["data.root=/nowhere.csv"], "/nowhere.csv: there is no such folder"),
         (["data.root=3"], "data.root=3; expected one path, of one set"),
         (["num_threads=0"], "num_threads=0; expected 1 or more"),
+        (["input.width_px=0"], "input.width_px=0; expected 1 or more"),
+        (["input.mean=3"], "input.mean"),
         (["num_folds=1"], "num_folds=1; expected 2 or more"),
         (["sheet.num_identities=0"], "sheet.num_identities=0; expected 1 or more"),
         (["sheet.images_per_identity=ten"], "sheet.images_per_identity='ten' is text"),
@@ -148,3 +151,30 @@ def test_photos_that_are_not_aligned_are_recognised(tmp_path, command):
     photos = folders_of(tmp_path / "photos", size_px=130)
     code, printed = command("inspect", f"data.root={photos}")
     assert code == 1 and f"align photos={photos} detector.weights=<an .onnx>" in printed
+    for number, path in enumerate(photos.rglob("*.png")):
+        cv2.imwrite(str(path), np.zeros((200 + number, 120, 3), dtype=np.uint8))
+    code, printed = command("inspect", f"data.root={photos}")
+    assert code == 1 and f"align photos={photos} " in printed and "input.height_px=2" not in printed.split("next ")[-1]
+
+
+def test_crops_of_another_size_pass_with_the_keys_that_are_named(tmp_path, command):
+    crops = folders_of(tmp_path / "crops", size_px=130)
+    code, printed = command("inspect", f"data.root={crops}")
+    assert code == 1 and "images       4 of 112 x 112 pixels" in printed and "4 of them cannot be used" in printed
+    named = "input.height_px=130 input.width_px=130"
+    assert (
+        f"if these are aligned crops, of 130 x 130 pixels:\n             {sys.executable} -m facerec inspect" in printed
+    )
+    assert f"inspect data.root={crops} {named}\n" in printed
+    code, printed = command("inspect", f"data.root={crops}", f"out={tmp_path / 'report'}", *named.split())
+    assert code == 0 and f"facerec train takes crops of this size with {named}" in printed, printed
+    assert cv2.imread(str(tmp_path / "report" / "contact_sheet.png")).shape == (2 * (20 + 132) - 2, 2 * 132 - 2, 3)
+
+
+def test_pairs_are_held_to_the_keys_where_they_are_given(command, tmp_path):
+    write_pairs(tmp_path / "own.bin", [png(number) for number in range(40)], [True, False] * 10)
+    code, printed = command("inspect", f"data.root={tmp_path / 'own.bin'}", "input.height_px=32", "input.width_px=28")
+    assert code == 1 and "faults       40: 40 size" in printed and "align photos" not in printed
+    assert f"inspect data.root={tmp_path / 'own.bin'} input.height_px=32 input.width_px=24" in printed
+    code, printed = command("inspect", f"data.root={tmp_path / 'own.bin'}", "input.height_px=32", "input.width_px=24")
+    assert code == 0

@@ -6,7 +6,6 @@ import numpy as np
 
 from facerec.align.photo_reader import read_bytes
 from facerec.core.errors import DataError
-from facerec.data.crop_files import SIZE_PX
 from facerec.data.file_source import Files
 from facerec.data.folder_source import list_folders
 from facerec.data.inspection.findings import Findings
@@ -24,7 +23,7 @@ class FileItems:
 
     def __init__(self, *, kind: str, files: Files) -> None:
         self.kind = kind
-        self.size_px = SIZE_PX
+        self.size_px = files.size_px
         self._files = files
 
     def __len__(self) -> int:
@@ -60,18 +59,19 @@ class FileItems:
         return self._files.labels
 
 
-def folder_items(root: Path, faults: Findings, notes: Findings) -> FileItems:
+def folder_items(root: Path, faults: Findings, notes: Findings, *, size_px: tuple[int, int]) -> FileItems:
     """One folder per identity. Raises DataError where there is none."""
     files = list_folders(
         root,
+        size_px=size_px,
         on_fault=lambda folder, what: faults.add("empty identity", folder, "", what),
         on_passed_over=lambda path, why: notes.add("passed over", path, "", why),
     )
     return FileItems(kind="folders, one for each identity", files=files)
 
 
-def table_items(path: Path, faults: Findings) -> FileItems:
+def table_items(path: Path, faults: Findings, *, size_px: tuple[int, int]) -> FileItems:
     """The lines of a CSV or TSV. Raises DataError where it cannot be read, or has no line that fits."""
-    files = list_table(path, on_fault=lambda line, what: faults.add("line", path, line, what))
+    files = list_table(path, size_px=size_px, on_fault=lambda line, what: faults.add("line", path, line, what))
     kind = "crops" if files.landmarks is None else "photos, aligned by their landmarks"
     return FileItems(kind=f"a table of {kind}", files=files)

@@ -20,12 +20,13 @@ class PairItems:
     Args:
         path: the `.bin`.
         faults: those that show without decoding the images are added here.
+        size_px: height and width that the images must have; None: those of the first.
 
     Raises:
         DataError: it is no such file, or names what no such file needs.
     """
 
-    def __init__(self, *, path: Path, faults: Findings) -> None:
+    def __init__(self, *, path: Path, faults: Findings, size_px: tuple[int, int] | None = None) -> None:
         self._path = path
         self._images, truths = read_lists(path)
         num_pairs = min(len(self._images) // 2, len(truths))
@@ -38,8 +39,8 @@ class PairItems:
                 self.is_same[number] = as_truth(truth, "pair")
             except DataError as error:
                 faults.add("pair", path, f"pair {number}", without("pair", error))
-        first = next(self._decodable(), None)
-        self.size_px: tuple[int, int] = (0, 0) if first is None else (first.shape[0], first.shape[1])
+        first = None if size_px else next(self._decodable(), None)
+        self.size_px = size_px or ((0, 0) if first is None else (first.shape[0], first.shape[1]))
         kinds = {"encoded" if isinstance(image, bytes) else "arrays" for image in self._good_images()}
         self.kind = f"a verification set, {' and '.join(sorted(kinds))}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import DataError
 from facerec.data.decode import decode_rgb
 from facerec.data.identity_names import NAMES_FILE, read_identity_names
@@ -14,10 +15,9 @@ from facerec.data.inspection.findings import Findings
 from facerec.data.inspection.identity_records import check_identity_records
 from facerec.data.inspection.survey import NO_LABEL, Seen, see_image, without
 from facerec.data.record_index import RecordIndex, read_damaged_index, read_index
-from facerec.data.record_layout import begins_insightface_set, image_rows, read_property
+from facerec.data.record_layout import begins_insightface_set, image_rows, read_property, settled_size
 from facerec.data.recordio import Record, RecordReader, unpack
 
-_DEFAULT_SIZE_PX = (112, 112)
 _MOST_UNREADABLE = 1000  # in a row, at the end of a file that may be cut short
 
 
@@ -27,23 +27,25 @@ class RecordItems:
     Args:
         root: the folder with `train.rec`, `train.idx` and, or not, `property`.
         faults: those that show without reading the images are added here.
+        size_px: height and width that the crops must have; None: those of `property`, else 112 x 112.
 
     Raises:
         DataError: `train.rec` or `train.idx` cannot be opened, or no line of the index is good.
     """
 
-    def __init__(self, *, root: Path, faults: Findings) -> None:
+    def __init__(self, *, root: Path, faults: Findings, size_px: tuple[int, int] | None = None) -> None:
         self._property = root / "property"
         self._names_path = root / NAMES_FILE
         self._names: list[str] = []
         idx = root / "train.idx"
         self._reader = RecordReader(rec=root / "train.rec", idx=idx, index=_index(idx, faults))
         self._described: tuple[int, int, int] | None = None
+        self.size_px = size_px or DEFAULT_SIZE_PX
         try:
             self._described = read_property(self._property)
+            self.size_px = settled_size(self._property, self._described, size_px)
         except (DataError, OSError) as error:
             faults.add("property", self._property, "", str(error).removeprefix(f"{self._property}: "))
-        self.size_px = self._described[1:] if self._described else _DEFAULT_SIZE_PX
         self._first, self._stop, self._is_insightface = _image_range(self._reader, faults)
         self.kind = f"record files, {'InsightFace' if self._is_insightface else 'im2rec'} layout"
         self._starts = _check_offsets(self._reader, faults)

@@ -4,6 +4,7 @@ Letters: N items, of which a faulty set can have some without an image or a labe
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -19,6 +20,7 @@ from facerec.data.inspection.findings import Findings
 DIGEST_BYTES = 16
 NO_LABEL = -1
 _ITEMS_AT_ONCE = 64
+_MOST_SIZES = 10
 
 
 class Seen(NamedTuple):
@@ -30,6 +32,7 @@ class Seen(NamedTuple):
         is_image: it decodes, into a crop of whatever size.
         is_sound: it is a crop of the right size.
         is_grey: all its pixels are grey.
+        size_px: height and width, where it decodes.
     """
 
     digest: bytes | None
@@ -37,6 +40,7 @@ class Seen(NamedTuple):
     is_image: bool = False
     is_sound: bool = False
     is_grey: bool = False
+    size_px: tuple[int, int] | None = None
 
 
 class Items(Protocol):
@@ -85,6 +89,7 @@ class Survey:
         is_image_N: bool (N,), decodes.
         is_sound_N: bool (N,), decodes into a crop of the right size.
         is_grey_N: bool (N,).
+        num_of_size: how many images decode into each height and width.
     """
 
     labels_N: np.ndarray
@@ -92,11 +97,16 @@ class Survey:
     is_image_N: np.ndarray
     is_sound_N: np.ndarray
     is_grey_N: np.ndarray
+    num_of_size: Counter[tuple[int, int]]
 
     def identities(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 (I,), (I,): the labels that images have, ascending, and how many images each has."""
         labels, counts = np.unique(self.labels_N, return_counts=True)
         return labels[labels != NO_LABEL], counts[labels != NO_LABEL]
+
+    def other_sizes(self, size_px: tuple[int, int]) -> list[tuple[tuple[int, int], int]]:
+        """The heights and widths of images that have not this one, and how many have each; the most frequent first."""
+        return [(size, number) for size, number in self.num_of_size.most_common() if size != size_px][:_MOST_SIZES]
 
     def fingerprint(self) -> str:
         """SHA-256 over the labels and the bytes of all images, in their order.
@@ -120,6 +130,7 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
     num_items = len(items)
     digests_N2 = np.zeros((num_items, 2), dtype=np.uint64)
     is_image_N, is_sound_N, is_grey_N = (np.zeros(num_items, dtype=bool) for _ in range(3))
+    num_of_size: Counter[tuple[int, int]] = Counter()
 
     def see(start: int) -> list[Seen]:
         return [items.see(index) for index in range(start, min(start + _ITEMS_AT_ONCE, num_items))]
@@ -131,6 +142,8 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
                 if seen.digest is not None:
                     digests_N2[index] = np.frombuffer(seen.digest, dtype="<u8")
                 is_image_N[index], is_sound_N[index], is_grey_N[index] = seen.is_image, seen.is_sound, seen.is_grey
+                if seen.size_px is not None:
+                    num_of_size[seen.size_px] += 1
                 for kind, what in seen.faults:
                     faults.add(kind, *items.place(index), what)
             bar.update(len(block))
@@ -140,6 +153,7 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
         is_image_N=is_image_N,
         is_sound_N=is_sound_N,
         is_grey_N=is_grey_N,
+        num_of_size=num_of_size,
     )
 
 
@@ -164,11 +178,12 @@ def see_image(
         return Seen(digest, (("no image", without(where, error)),))
     except cv2.error as error:  # of a photo of a size that cannot be warped
         return Seen(digest, (("no image", f"OpenCV cannot use it ({error.err})"),))
+    found_px = (image.shape[0], image.shape[1])
     try:
         check_size(image, where=where, size_px=size_px)
     except DataError as error:
-        return Seen(digest, (("size", without(where, error)),), is_image=True)
-    return Seen(digest, is_image=True, is_sound=True, is_grey=is_grey(image))
+        return Seen(digest, (("size", without(where, error)),), is_image=True, size_px=found_px)
+    return Seen(digest, is_image=True, is_sound=True, is_grey=is_grey(image), size_px=found_px)
 
 
 def without(where: str, error: DataError) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facerec.core.errors import DataError
+from facerec.data.crop_files import asked_size
 from facerec.data.folder_source import FolderSource
 from facerec.data.inspection.files import folder_items, table_items
 from facerec.data.inspection.findings import Findings
@@ -12,7 +13,7 @@ from facerec.data.inspection.records import RecordItems
 from facerec.data.inspection.survey import Items, Survey, find_duplicates, find_empty_identities, note_grey, survey
 from facerec.data.list_source import ListSource
 from facerec.data.pairs import file_hash
-from facerec.data.sources import RecordSource, open_source
+from facerec.data.sources import AnySource, RecordSource, open_source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,16 @@ class Inspection:
     fingerprint: str | None
 
 
-def inspect_set(root: str, faults: Findings, notes: Findings, *, num_threads: int, num_folds: int = 10) -> Inspection:
+def inspect_set(
+    root: str,
+    faults: Findings,
+    notes: Findings,
+    *,
+    num_threads: int,
+    num_folds: int = 10,
+    height_px: int | None = None,
+    width_px: int | None = None,
+) -> Inspection:
     """Reads all of a set once. No fault ends it.
 
     Args:
@@ -40,34 +50,35 @@ def inspect_set(root: str, faults: Findings, notes: Findings, *, num_threads: in
         notes: what is worth knowing, and no fault, is added here.
         num_threads: that read and decode.
         num_folds: of a `.bin`.
+        height_px, width_px: size that the crops must have, see `open_source`; of a `.bin`, None: that of the first.
 
     Raises:
         DataError: there is no set, or it cannot be opened at all.
     """
     path = Path(root).expanduser()
     if path.suffix.lower() == ".bin" and not path.is_dir():
-        pairs = PairItems(path=path, faults=faults)
+        pairs = PairItems(path=path, faults=faults, size_px=asked_size(height_px, width_px))
         found = survey(pairs, faults, num_threads=num_threads)
         pairs.check_pairs(found, faults, notes, num_folds=num_folds)
         note_grey(pairs, found, notes)
         return Inspection(items=pairs, found=found, fingerprint=file_hash(path))
-    items = _open_items(root, faults, notes)
+    source = open_source(root, height_px=height_px, width_px=width_px)
+    items = _items(source, faults, notes)
     found = survey(items, faults, num_threads=num_threads)
     find_duplicates(items, found, faults)
     find_empty_identities(items, found, faults)
     note_grey(items, found, notes)
     try:
-        fingerprint = open_source(root).fingerprint()
+        fingerprint = source.fingerprint()
     except DataError:
         fingerprint = None
     return Inspection(items=items, found=found, fingerprint=fingerprint)
 
 
-def _open_items(root: str, faults: Findings, notes: Findings) -> Items:
-    source = open_source(root)
+def _items(source: AnySource, faults: Findings, notes: Findings) -> Items:
     if isinstance(source, RecordSource):
-        return RecordItems(root=source.root, faults=faults)
+        return RecordItems(root=source.root, faults=faults, size_px=source.asked_size_px)
     if isinstance(source, ListSource):
-        return table_items(source.root, faults)
+        return table_items(source.root, faults, size_px=source.size_px)
     assert isinstance(source, FolderSource)  # one path is never several sets
-    return folder_items(source.root, faults, notes)
+    return folder_items(source.root, faults, notes, size_px=source.size_px)

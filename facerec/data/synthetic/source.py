@@ -16,8 +16,10 @@ import numpy as np
 
 from facerec.align.crops import align_crop
 from facerec.core.cache import cache_folder
+from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
+from facerec.data.crop_files import asked_size
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_record_set
 from facerec.data.sources import RecordSource
@@ -47,7 +49,7 @@ class SyntheticFaces:
         ConfigError: a negative seed.
     """
 
-    def __init__(self, *, seed: int = 0, size_px: int = 112) -> None:
+    def __init__(self, *, seed: int = 0, size_px: tuple[int, int] = DEFAULT_SIZE_PX) -> None:
         if seed < 0:
             raise ConfigError(f"seed={seed}; expected 0 or more")
         self.seed = seed
@@ -60,7 +62,7 @@ class SyntheticFaces:
         return painter.image, painter.landmarks()
 
     def crop(self, identity: int, sample: int) -> np.ndarray:
-        """The photo's aligned crop before compression: uint8 (size_px, size_px, 3), RGB."""
+        """The photo's aligned crop before compression: uint8 (H, W, 3), RGB."""
         photo, landmarks = self.photo(identity, sample)
         return align_crop(photo, landmarks, size_px=self.size_px)
 
@@ -99,6 +101,7 @@ def prepare_synthetic(
     num_test_identities: int,
     num_test_pairs: int,
     seed: int,
+    size_px: tuple[int, int] = DEFAULT_SIZE_PX,
     progress: bool = True,
 ) -> Path:
     """Draws a training set and a verification set into a cache folder, unless they are there already.
@@ -111,6 +114,7 @@ def prepare_synthetic(
         num_test_identities: identities of the verification set; none of them is trained on, and no two folds share one.
         num_test_pairs: pairs in ten contiguous folds, half of each fold of one person. No image is used twice.
         seed: chooses the identities and samples.
+        size_px: height and width of the crops.
         progress: show how far it has come.
 
     Returns:
@@ -123,7 +127,8 @@ def prepare_synthetic(
     _check_sizes(num_train_identities, images_per_identity, num_test_identities, num_test_pairs, seed)
     cache = Path(root).expanduser() if root else cache_folder()
     size = f"{num_train_identities}x{images_per_identity}-test-{num_test_identities}x{num_test_pairs}"
-    folder = cache / f"{_FOLDER_PREFIX}v{GENERATOR_VERSION}-{size}-seed-{seed}"
+    pixels = "" if size_px == DEFAULT_SIZE_PX else f"-{size_px[0]}x{size_px[1]}-px"
+    folder = cache / f"{_FOLDER_PREFIX}v{GENERATOR_VERSION}-{size}-seed-{seed}{pixels}"
     if folder.is_dir():
         return folder
     _check_is_for_drawing(cache)
@@ -137,11 +142,11 @@ def prepare_synthetic(
             "data.root, to a folder that can be written"
         ) from None
     try:
-        faces = SyntheticFaces(seed=seed)
+        faces = SyntheticFaces(seed=seed, size_px=size_px)
         num_images = num_train_identities * images_per_identity + 2 * num_test_pairs
         with progress_bar(what="drawing synthetic faces", unit="images", total=num_images, shown=progress) as bar:
             train = (_batches(faces, i, range(images_per_identity), bar) for i in range(num_train_identities))
-            write_record_set(partial, train)
+            write_record_set(partial, train, height_px=size_px[0], width_px=size_px[1])
             samples, is_same = _deal_pairs(num_test_identities, num_test_pairs, seed)
             images: list[bytes] = [b""] * len(samples)
             for identity in range(num_test_identities):
@@ -227,8 +232,10 @@ class SyntheticSource:
         root: the cache folder; None: $FACEREC_CACHE, else ~/.cache/facerec.
         num_train_identities, images_per_identity, num_test_identities, num_test_pairs, seed: as `prepare_synthetic`
             takes them.
+        height_px, width_px: size of the crops.
 
     Raises:
+        ConfigError: a size is not positive.
         ConfigError, DataError: on first use, as `prepare_synthetic` does.
     """
 
@@ -241,6 +248,8 @@ class SyntheticSource:
         num_test_pairs: int,
         seed: int,
         root: str | None = None,
+        height_px: int | None = None,
+        width_px: int | None = None,
     ) -> None:
         self.root = root
         self.num_train_identities = num_train_identities
@@ -248,6 +257,7 @@ class SyntheticSource:
         self.num_test_identities = num_test_identities
         self.num_test_pairs = num_test_pairs
         self.seed = seed
+        self.size_px = asked_size(height_px, width_px) or DEFAULT_SIZE_PX
         self._records: RecordSource | None = None
 
     def _prepared(self) -> RecordSource:
@@ -259,6 +269,7 @@ class SyntheticSource:
                 num_test_identities=self.num_test_identities,
                 num_test_pairs=self.num_test_pairs,
                 seed=self.seed,
+                size_px=self.size_px,
             )
             self._records = RecordSource(root=str(folder))
         return self._records
@@ -277,7 +288,7 @@ class SyntheticSource:
         return self._prepared().labels
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 (112, 112, 3), RGB."""
+        """uint8 (H, W, 3), RGB."""
         return self._prepared().image(index)
 
     def name(self, index: int) -> str:

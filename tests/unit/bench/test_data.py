@@ -12,6 +12,7 @@ from facerec.data.sources import RecordSource
 from tests.noise_source import NoiseSource
 
 SMALL = ["suite=data", "data=on_disk", "batch_size=8", "rounds=1", "num_images=12"]
+SIZE = ["input.height_px=32", "input.width_px=32"]
 
 
 def test_records_and_files_are_the_same_crops(tmp_path):
@@ -26,7 +27,7 @@ def test_records_and_files_are_the_same_crops(tmp_path):
 
 def test_figures_are_of_both_loaders_and_their_parts(tmp_path, capsys):
     SameCrops(NoiseSource(num_classes=4, images_per_class=4), num_images=16, folder=tmp_path)
-    main(["bench", *SMALL, f"data.root={tmp_path / 'records'}", f"out={tmp_path / 'figures.json'}"])
+    main(["bench", *SMALL, *SIZE, f"data.root={tmp_path / 'records'}", f"out={tmp_path / 'figures.json'}"])
     printed = capsys.readouterr().out
     assert "12 crops" in printed and "augment (HorizontalFlip)" in printed and "where the time goes" in printed
     figures = json.loads((tmp_path / "figures.json").read_text())

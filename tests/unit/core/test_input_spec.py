@@ -46,7 +46,7 @@ def test_stored_spec_comes_back():
         InputSpec.from_json({**spec.to_json(), "colour": "RGB"})
 
 
-@pytest.mark.parametrize("wrong", [{"channels": "rgb"}, {"std": 0.0}])
+@pytest.mark.parametrize("wrong", [{"channels": "rgb"}, {"std": 0.0}, {"width_px": 0}])
 def test_specs_that_cannot_work_are_refused(wrong):
     with pytest.raises(ModelError, match=next(iter(wrong))):
         InputSpec(**wrong)

@@ -143,8 +143,9 @@ def test_sets_that_cannot_be_joined_are_named(roots, tmp_path):
         len(joined(roots, "by_name"))
     assert joined(roots).identities[2:4] == ["packed/0", "packed/1"]
     write_record_set(tmp_path / "small", [[b"image"]], height_px=96, width_px=96)
-    with pytest.raises(DataError, match=r"of several sizes cannot be one set: .*a of 112 x 112, .*small of 96 x 96"):
+    with pytest.raises(DataError, match=r"several sizes .* of 112 x 112, .*small of 96 x 96 .*input\.height_px=96"):
         len(joined([roots[0], str(tmp_path / "small")]))
+    assert open_source([roots[0], str(tmp_path / "small")], height_px=96, width_px=96).size_px == (96, 96)
 
 
 def test_joined_sets_are_packed_into_one(roots, tmp_path):

@@ -52,6 +52,19 @@ def test_table_of_crops_holds_what_the_folders_hold(folders):
         listed.image(3)
 
 
+def test_photos_are_aligned_to_the_size_that_the_keys_ask_for(tmp_path):
+    photo, points = pixels(5, (300, 200)), TEMPLATE_112 * 1.5 + [20, 90]
+    write_png(tmp_path / "photo.png", photo)
+    numbers = ",".join(map(repr, points.reshape(-1).tolist()))
+    (tmp_path / "list.csv").write_text(f"path,identity,{','.join(LANDMARK_COLUMNS)}\nphoto.png,Ann,{numbers}\n")
+    usual, narrow = (open_source(str(tmp_path / "list.csv"), width_px=width) for width in (112, 96))
+    np.testing.assert_array_equal(narrow.image(0), usual.image(0)[:, 8:104])
+    large = open_source(str(tmp_path / "list.csv"), height_px=224, width_px=224)
+    np.testing.assert_array_equal(large.image(0), align_crop(photo, points, size_px=224))
+    assert len({source.fingerprint() for source in (usual, narrow, large)}) == 3
+    assert usual.fingerprint() == open_source(str(tmp_path / "list.csv")).fingerprint()
+
+
 def test_photos_are_aligned_as_they_are_read(tmp_path):
     photo, points = pixels(5, (300, 200)), TEMPLATE_112 * 1.5 + [20, 90]
     write_png(tmp_path / "photo.png", photo)

@@ -127,6 +127,14 @@ def test_images_of_two_sizes_are_a_data_error():
         list(loader(source=source).batches(first_step=0, end_step=1))
 
 
+def test_images_of_another_size_than_the_network_takes_name_the_keys():
+    source = NoiseSource(num_classes=5, images_per_class=4, size_px=8)
+    message = r"noise\.rec, record \d+: the image is 8 x 8 pixels; expected 8 x 12\. .*set input\.height_px=8"
+    with pytest.raises(DataError, match=message):
+        list(loader(source=source, size_px=(8, 12)).batches(first_step=0, end_step=1))
+    assert len(list(loader(source=source, size_px=(8, 8)).batches(first_step=0, end_step=1))) == 2
+
+
 @pytest.mark.parametrize(
     ("start_method", "num_workers"),
     [("fork", 1), ("fork", 2), pytest.param("spawn", 1, marks=pytest.mark.slow), ("spawn", 2)],

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facerec.core.errors import DataError
+from facerec.core.errors import ConfigError, DataError
 from facerec.data.record_index import RecordIndex
 from facerec.data.recordio import frame, pack, write_record_set
 from facerec.data.sources import FolderSource, RecordSource, open_source
@@ -165,7 +165,7 @@ def test_image_that_does_not_decode_or_fit_is_named(tmp_path: Path) -> None:
     for index in (1, 2, 3):
         with pytest.raises(DataError, match=rf"train\.rec, record {index} \(byte \d+\): .* do not decode"):
             source.image(index)
-    with pytest.raises(DataError, match=r"record 4 .* 96 x 112 pixels; expected 112 x 112\. Align"):
+    with pytest.raises(DataError, match=r"record 4 .* 96 x 112 pixels; expected 112 x 112\. .*align it"):
         source.image(4)
     _write_folders(tmp_path / "folders")
     (tmp_path / "folders" / "Ann" / "0.png").write_bytes(_png(0, (250, 250)))
@@ -173,7 +173,7 @@ def test_image_that_does_not_decode_or_fit_is_named(tmp_path: Path) -> None:
     folder = FolderSource(root=str(tmp_path / "folders"))
     with pytest.raises(DataError, match=r"Bob/2\.PNG: 0 bytes that do not decode"):
         folder.image(2)
-    with pytest.raises(DataError, match=r"0\.png: the image is 250 x 250 pixels; .*Align"):
+    with pytest.raises(DataError, match=r"0\.png: the image is 250 x 250 pixels; .*align it"):
         folder.image([Path(folder.name(i)).name for i in range(4)].index("0.png"))
 
 
@@ -183,6 +183,35 @@ def test_size_of_the_images_is_that_of_property(tmp_path: Path) -> None:
     assert source.image(0).shape == (96, 80, 3)
     with pytest.raises(DataError, match="112 x 112 pixels; expected 96 x 80"):
         source.image(1)
+
+
+def test_crops_have_the_size_that_the_keys_ask_for(tmp_path: Path) -> None:
+    path = tmp_path / "folders" / "Ann" / "0.png"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(_png(0, (112, 96)))
+    (tmp_path / "folders" / "list.csv").write_text("path,identity\nAnn/0.png,Ann\n")
+    _write_records(tmp_path / "records", [pack(0.0, id=0, image=_png(0, (112, 96)))])
+    for root in ("folders", "folders/list.csv", "records"):
+        source = open_source(str(tmp_path / root), width_px=96)
+        assert source.size_px == (112, 96) and source.image(0).shape == (112, 96, 3)
+        assert pickle.loads(pickle.dumps(source)).image(0).shape == (112, 96, 3)
+        for keys, expected in (({}, "112 x 112"), ({"height_px": 64, "width_px": 48}, "64 x 48")):
+            message = rf"the image is 112 x 96 pixels; expected {expected}\. .*input\.height_px=112 input\.width_px=96"
+            with pytest.raises(DataError, match=message):
+                open_source(str(tmp_path / root), **keys).image(0)
+    with pytest.raises(ConfigError, match=r"input\.height_px=112 input\.width_px=0; expected positive numbers"):
+        open_source(str(tmp_path / "folders"), width_px=0)
+
+
+def test_property_of_another_size_than_the_keys_is_refused_before_an_image_is_read(tmp_path: Path) -> None:
+    write_record_set(tmp_path, [[_png(0, (112, 96))]], height_px=112, width_px=96)
+    assert open_source(str(tmp_path), height_px=112, width_px=96).image(0).shape == (112, 96, 3)
+    message = (
+        r"property: says that the crops are 112 x 96 pixels; expected 112 x 112 \(input\.height_px=112 "
+        r"input\.width_px=112\)\. Set input\.height_px=112 input\.width_px=96"
+    )
+    with pytest.raises(DataError, match=message):
+        len(open_source(str(tmp_path), height_px=112, width_px=112))
 
 
 def test_folder_that_is_no_set_is_named(tmp_path: Path) -> None:

@@ -139,8 +139,16 @@ def test_what_cannot_be_scored_names_file_and_image(tmp_path: Path) -> None:
         list(VerificationBenchmark(path=str(tmp_path / "nowhere.bin")).evaluate(_colour))
     path = tmp_path / "own.bin"
     write_pairs(path, [_flat(RED), _flat(RED), _flat(RED), _flat(BLUE, (96, 96))] * 2, [True, False] * 2)
-    with pytest.raises(DataError, match=r"own\.bin, image 3: \(96, 96\) pixels"):
+    with pytest.raises(DataError, match=r"own\.bin, image 3: the image is 96 x 96 pixels, image 0 is 112 x 112"):
         list(VerificationBenchmark(path=str(path), num_folds=2).evaluate(_colour))
+    named = (
+        r"own\.bin, image 0: the image is 112 x 112 pixels, but the model takes 112 x 96 \(input\.height_px=112 "
+        r"input\.width_px=96\)\. .*size=\[112,96\].* a model with input\.height_px=112 input\.width_px=112"
+    )
+    with pytest.raises(DataError, match=named):
+        VerificationBenchmark(path=str(path), num_folds=2, size_px=(112, 96)).check()
+    with pytest.raises(DataError, match=r"own\.bin, image 3: the image is 96 x 96 .* the model takes 112 x 112"):
+        list(VerificationBenchmark(path=str(path), num_folds=2, size_px=(112, 112)).evaluate(_colour))
     with pytest.raises(DataError, match=r"own\.bin: 4 pairs .* 2 folds fit"):
         list(VerificationBenchmark(path=str(path)).evaluate(_colour))
     _write_colour_pairs(path)

@@ -10,7 +10,9 @@ def test_keys_that_change_the_result(key):
     assert changes_result(key)
 
 
-@pytest.mark.parametrize("key", ["eval", "eval.sets", "eval/deep", "data.root", "loader.num_workers", "run_dir"])
+@pytest.mark.parametrize(
+    "key", ["eval", "eval.sets", "eval/deep", "data.root", "loader.num_workers", "run_dir", "data.source.width_px"]
+)
 def test_keys_that_do_not(key):
     assert not changes_result(key)
 

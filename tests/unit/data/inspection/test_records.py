@@ -45,6 +45,15 @@ def rewrite(root: Path, change: Callable[[int, bytes], bytes | None]) -> None:
     (root / "new.idx").replace(root / "train.idx")
 
 
+def test_property_of_another_size_than_the_keys_is_one_fault_and_images_are_held_to_the_keys(records):
+    inspection, faults, _ = inspected(records, height_px=24, width_px=20)
+    (kind, file, record, what), *sizes = faults
+    assert (kind, file, record) == ("property", "property", "")
+    assert what.startswith("says that the crops are 24 x 24 pixels; expected 24 x 20 (input.height_px=24 input.width")
+    assert [fault[0] for fault in sizes] == ["size"] * 8 and inspection.fingerprint is None
+    assert inspection.found.other_sizes((24, 20)) == [((24, 24), 8)]
+
+
 def changed(**changes: bytes) -> Callable[[int, bytes], bytes | None]:
     """For `rewrite`: k3=b"..." is what record 3 becomes."""
     return lambda key, payload: changes.get(f"k{key}", payload)
@@ -84,7 +93,8 @@ def test_every_fault_of_the_images_is_found_and_none_ends_the_pass(records):
          "that OpenCV does not read"),
         ("damaged record", "train.rec", at[3], f"no record begins at byte {damaged}. The file is damaged, or train.idx "
          "belongs to another one: copy both again"),
-        ("size", "train.rec", at[4], "the image is 24 x 20 pixels; expected 24 x 24. Align the photos first"),
+        ("size", "train.rec", at[4], "the image is 24 x 20 pixels; expected 24 x 24. If it is an aligned crop, set "
+         "input.height_px=24 input.width_px=20; if it is a photo, align it first"),
         ("no image", "train.rec", at[6], "0 bytes that do not decode as an image; the image is damaged, or of a format "
          "that OpenCV does not read"),
         ("duplicate of another identity", "train.rec", at[5],

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -193,8 +194,9 @@ def test_sample_has_one_row_for_each_identity_and_follows_the_seed():
     per_identity = (3, 2, 1, 2)
     labels, is_sound = np.repeat(np.arange(4), per_identity), np.ones(8, dtype=bool)
     found = Survey(
-        labels_N=labels, digests_N2=np.zeros((8, 2)), is_image_N=is_sound, is_sound_N=is_sound, is_grey_N=~is_sound
-    )
+        labels_N=labels, digests_N2=np.zeros((8, 2)), is_image_N=is_sound, is_sound_N=is_sound, is_grey_N=~is_sound,
+        num_of_size=Counter(),
+    )  # fmt: skip
     rows = list(sampled_rows(found, num_identities=3, images_per_identity=2, seed=1))
     assert len(rows) == 3 and [label for label, _ in rows] == sorted({label for label, _ in rows})
     for label, items in rows:

@@ -65,6 +65,23 @@ def test_crop_photo_and_file_have_the_promised_form() -> None:
     assert np.abs(decoded.astype(int) - crop).mean() < 12, "the file holds another image than the crop"
 
 
+def test_crops_of_other_sizes_show_the_same_face() -> None:
+    usual, narrow = SyntheticFaces(seed=0), SyntheticFaces(seed=0, size_px=(112, 96))
+    np.testing.assert_array_equal(narrow.crop(4, 2), usual.crop(4, 2)[:, 8:104])
+    assert decode_rgb(SyntheticFaces(seed=0, size_px=(64, 80)).encoded(4, 2), where="").shape == (64, 80, 3)
+
+
+def test_set_of_another_size_lies_in_a_folder_of_its_own(small_set: Path, tmp_path: Path) -> None:
+    numbers = {key: value for key, value in SMALL_SET.items() if key != "progress"}
+    source = SyntheticSource(root=str(tmp_path), height_px=112, width_px=96, **numbers)
+    assert source.image(0).shape == (112, 96, 3)
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == f"{small_set.name}-112x96-px"
+    assert (folder / "property").read_text() == "3,112,96\n"
+    (benchmark,) = source.benchmarks()
+    assert read_pairs(benchmark).decode(0).shape == (112, 96, 3)
+
+
 def test_negative_seed_is_refused() -> None:
     with pytest.raises(ConfigError, match="seed=-1"):
         SyntheticFaces(seed=-1)
