@@ -22,6 +22,7 @@ from facerec.align.similarity import misfit_px
 from facerec.align.wanted_faces import WantedFaces, crop_names
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.litter import is_litter
 from facerec.core.progress_bar import progress_bar
 from facerec.core.string_table import StringTable
 from facerec.core.threads import in_threads
@@ -302,7 +303,7 @@ def _own_folder(out: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
     if (
         out.exists()
         and not (out / SUMMARY_FILE).is_file()
-        and (not out.is_dir() or any(path.name != OWN_FOLDER for path in out.iterdir()))
+        and (not out.is_dir() or any(not is_litter(path.name) for path in out.iterdir()))
     ):
         raise DataError(f"{out} is there already, and not of facerec align; give a new or an empty folder")
     folder = out / OWN_FOLDER
@@ -333,7 +334,7 @@ def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         for key in sorted(stored.keys() | settings.keys())
         if stored.get(key) != settings.get(key)
     ]
-    if changes and not any(path.is_dir() and path.name != OWN_FOLDER for path in out.iterdir()):
+    if changes and not any(path.is_dir() and not is_litter(path.name) for path in out.iterdir()):
         for path in (out / SUMMARY_FILE, out / LANDMARKS_FILE, out / REPORT_FILE, out / OWN_FOLDER / JOURNAL_FILE):
             path.unlink(missing_ok=True)  # of nothing but rejected photos
     elif changes:

@@ -13,6 +13,7 @@ import numpy as np
 from facerec.align.landmark_files import FaceList
 from facerec.align.photo_reader import PHOTO_SUFFIXES
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.litter import is_litter
 from facerec.core.string_table import StringTable, as_int64
 
 Value = TypeVar("Value")
@@ -48,7 +49,8 @@ class WantedFaces:
 def faces_in_folder(folder: Path, *, boxes: FaceList | None = None) -> WantedFaces:
     """One face of every photo below a folder; the sub-folders of the folder are the identities.
 
-    Names that begin with a dot are passed over. Other files than photos are left out, and photos in no sub-folder.
+    What systems leave there is passed over (see `is_litter`). Other files than photos are left out, and photos in no
+    sub-folder.
 
     Raises:
         DataError: the folder cannot be listed, or no photo has an identity.
@@ -240,7 +242,7 @@ def _files(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
         for name in sorted(files):
-            if not name.startswith("."):
+            if not is_litter(name):
                 yield os.path.relpath(os.path.join(place, name), folder)

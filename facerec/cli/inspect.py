@@ -25,6 +25,7 @@ from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
+from facerec.core.litter import is_litter
 from facerec.core.threads import num_cores
 from facerec.data.inspection.findings import Findings
 from facerec.data.inspection.pairs import PairItems
@@ -104,7 +105,8 @@ def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[InspectSett
 def _check_place(out: Path, root: Path) -> None:
     """A report goes into a folder of its own, over an earlier one, or beside a train.rec."""
     check_not_inside(out, root)
-    if out.is_dir() and out.resolve() != root.resolve() and any(out.iterdir()) and not _is_report(out):
+    has_files = out.is_dir() and not all(is_litter(path.name) for path in out.iterdir())
+    if has_files and out.resolve() != root.resolve() and not _is_report(out):
         raise ConfigError(f"out={out} has files in it that are not of facerec inspect; give a new or an empty folder")
 
 

@@ -13,6 +13,7 @@ from facerec.align.crops import align_crop
 from facerec.align.photo_reader import read_bytes
 from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import DataError
+from facerec.core.litter import files_with_suffix
 from facerec.core.progress_bar import progress_bar
 from facerec.data.crop_files import PACKED_SUFFIXES, check_size, size_of
 from facerec.data.decode import decode_rgb, encode_jpeg, encode_png
@@ -119,7 +120,7 @@ class FileSource:
 
     def benchmarks(self) -> list[Path]:
         """The verification files beside the images, by name."""
-        return sorted(self._files().folder.glob("*.bin"))
+        return files_with_suffix(self._files().folder, ".bin")
 
     def notes(self) -> list[str]:
         """What a user should know of the set."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from facerec.align.alignment import SUMMARY_FILE, is_unfinished
 from facerec.core.errors import DataError
+from facerec.core.litter import is_litter
 from facerec.core.progress_bar import progress_bar
 from facerec.core.string_table import StringTable, as_int64
 from facerec.data.crop_files import COMPANION_SUFFIXES, IMAGE_SUFFIXES
@@ -16,7 +17,8 @@ from facerec.data.file_source import Files, FileSource
 class FolderSource(FileSource):
     """One folder per identity; labels follow the sorted names of the folders, samples the sorted names of the images.
 
-    What lies elsewhere, or has the suffix of no image, is passed over, see `notes`; names that begin with a dot, too.
+    What lies elsewhere, or has the suffix of no image, is passed over, see `notes`; and, without a note, what systems
+    leave there, see `is_litter`.
 
     Args:
         root: the folder. It is listed on first use, once. A pickled source is the path and the size alone.
@@ -117,12 +119,12 @@ def _is_image(name: str) -> bool:
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of its folders, and those of its files, sorted; but for hidden ones."""
+    """The names of its folders, and those of its files, sorted; without litter."""
     try:
         with os.scandir(folder) as entries:
             names: tuple[list[str], list[str]] = ([], [])
             for entry in entries:
-                if not entry.name.startswith("."):
+                if not is_litter(entry.name):
                     names[not entry.is_dir()].append(entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from None

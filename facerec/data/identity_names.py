@@ -23,7 +23,7 @@ def read_identity_names(path: Path, num_images: np.ndarray) -> list[str]:
     """
     names: list[str] = []
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
             for line, cells in csv_lines(lines, path=path, columns=NAMES_COLUMNS):
                 label = len(names)
                 found = (cells["label"], cells["num_images"])

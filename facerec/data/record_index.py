@@ -1,5 +1,6 @@
 """The index (`.idx`) of a record file: lines of key, tab, offset. Large ones are read once, and mapped from then on."""
 
+import codecs
 import mmap
 import os
 import warnings
@@ -87,7 +88,7 @@ def read_damaged_index(path: Path, *, on_fault: Callable[[str, str], None]) -> R
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(iter(lambda: file.readline(_MAX_LINE_BYTES), b""), start=1):
-                fields = line.split()
+                fields = _without_mark(line, number - 1).split()
                 try:
                     if len(fields) != 2 or not all(field.isdigit() for field in fields):
                         raise ValueError
@@ -151,6 +152,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 
 def _numbers(path: Path, block: bytes, *, lines_before: int) -> np.ndarray:
     """int64 (2 n,): key, offset, key, offset, ..."""
+    block = _without_mark(block, lines_before)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)
@@ -161,6 +163,11 @@ def _numbers(path: Path, block: bytes, *, lines_before: int) -> np.ndarray:
     if len(numbers) != 2 * num_lines or numbers.min() < 0:
         raise DataError(f"{path}, {_first_bad_line(block, lines_before)}; expected two numbers a line, key and offset")
     return numbers
+
+
+def _without_mark(block: bytes, lines_before: int) -> bytes:
+    """The bytes without the byte-order mark that an editor may have put at the beginning of the file."""
+    return block if lines_before else block.removeprefix(codecs.BOM_UTF8)
 
 
 def _first_bad_line(block: bytes, lines_before: int) -> str:

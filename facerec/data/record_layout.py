@@ -1,13 +1,16 @@
 """How a record file is laid out: which of its records are images, in InsightFace's layout and in im2rec's."""
 
+import codecs
 from pathlib import Path
 
 import numpy as np
 
 from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import DataError
+from facerec.data.decode import decode_rgb
 from facerec.data.recordio import Record, RecordReader
 
+_NUM_LOOKED_AT = 8  # images, spread over the set
 MOST_EXACT = 2**24  # float32 counts so far
 
 
@@ -100,15 +103,52 @@ def begins_insightface_set(reader: RecordReader, head: Record) -> bool:
     return len(head.labels) == 2 and 2 <= head.labels[0] < np.inf and reader.key(0) == 0
 
 
+def size_of_images(
+    reader: RecordReader, *, first_image: int, num_images: int, stated_px: tuple[int, int]
+) -> tuple[int, int]:
+    """Height and width of the images of a record file: as stated, unless several images agree on another size.
+
+    `property` is often copied from another set, and other tools do not look at its height and width.
+
+    Args:
+        reader: the file.
+        first_image: row of the first image.
+        num_images: how many follow each other from there on.
+        stated_px: height and width that `property` gives.
+    """
+    rows = first_image + np.unique(np.linspace(0, num_images - 1, _NUM_LOOKED_AT).astype(np.int64))
+    found_px: set[tuple[int, int]] = set()
+    for row in rows.tolist():
+        try:
+            image = decode_rgb(reader.record(row).image, where=reader.where(row))
+        except DataError:
+            continue
+        found_px.add((image.shape[0], image.shape[1]))
+        if stated_px in found_px or len(found_px) > 1:
+            return stated_px
+    return found_px.pop() if found_px else stated_px
+
+
+def wrong_size(described: tuple[int, int, int], size_px: tuple[int, int]) -> str:
+    """What is wrong with a `property` whose height and width are not those of the images."""
+    height_px, width_px = size_px
+    return (
+        f"says that the images are {described[1]} x {described[2]} pixels, but they are {height_px} x {width_px}; "
+        f"correct it to {described[0]},{height_px},{width_px}"
+    )
+
+
 def read_property(path: Path) -> tuple[int, int, int] | None:
     """(number of identities, height, width) of the crops, as the file says; None where there is none.
+
+    An editor may have put a byte-order mark before the numbers, or have saved the file as UTF-16.
 
     Raises:
         DataError: it says something else.
     """
     if not path.exists():
         return None
-    text = path.read_text(errors="replace").strip()
+    text = _text_of(path).strip()
     try:
         num_classes, height_px, width_px = (int(field) for field in text.split(","))
     except ValueError:
@@ -117,7 +157,11 @@ def read_property(path: Path) -> tuple[int, int, int] | None:
 
 
 def settled_size(
-    path: Path, described: tuple[int, int, int] | None, asked_px: tuple[int, int] | None
+    path: Path,
+    described: tuple[int, int, int] | None,
+    asked_px: tuple[int, int] | None,
+    *,
+    found_px: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
     """Height and width of the crops of a record file.
 
@@ -125,16 +169,24 @@ def settled_size(
         path: of its `property`.
         described: what that says; None where there is none.
         asked_px: what `input.height_px` and `input.width_px` say; None where they say nothing.
+        found_px: see `size_of_images`; None where the images were not looked at.
 
     Raises:
-        DataError: both say something, and not the same.
+        DataError: they ask for another size than `property`, or the images, have.
     """
     if described is None:
         return asked_px or DEFAULT_SIZE_PX
-    stated_px = described[1:]
+    stated_px = found_px or described[1:]
     if asked_px is not None and asked_px != stated_px:
+        says = "that" if stated_px == described[1:] else "another size, but"
         raise DataError(
-            f"{path}: says that the crops are {stated_px[0]} x {stated_px[1]} pixels; expected {asked_px[0]} x "
+            f"{path}: says {says} the crops are {stated_px[0]} x {stated_px[1]} pixels; expected {asked_px[0]} x "
             f"{asked_px[1]} ({size_keys(asked_px)}). Set {size_keys(stated_px)}, or use a set of the other size"
         )
     return stated_px
+
+
+def _text_of(path: Path) -> str:
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")

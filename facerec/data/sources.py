@@ -11,6 +11,7 @@ from facerec.align.photo_table import DELIMITERS
 from facerec.core.cache import array_path, kept_array, mapped_array
 from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.litter import files_with_suffix
 from facerec.core.protocols import Source
 from facerec.data.crop_files import asked_size, check_size
 from facerec.data.decode import decode_rgb
@@ -19,7 +20,14 @@ from facerec.data.identity_names import NAMES_FILE, read_identity_names
 from facerec.data.joined_source import JoinedSource
 from facerec.data.list_source import ListSource
 from facerec.data.record_index import is_large
-from facerec.data.record_layout import image_rows, read_property, settle_lost_labels, settled_size
+from facerec.data.record_layout import (
+    image_rows,
+    read_property,
+    settle_lost_labels,
+    settled_size,
+    size_of_images,
+    wrong_size,
+)
 from facerec.data.recordio import RecordReader, unpack
 
 AnySource: TypeAlias = "RecordSource | FolderSource | ListSource | JoinedSource"
@@ -151,11 +159,14 @@ class RecordSource:
 
     def benchmarks(self) -> list[Path]:
         """The verification files beside `train.rec`, by name."""
-        return sorted(self.root.glob("*.bin"))
+        return files_with_suffix(self.root, ".bin")
 
     def notes(self) -> list[str]:
-        """What a user should know of the set: records without a header that can be read, names that do not fit."""
+        """What a user should know: a wrong `property`, records without a readable header, names that do not fit."""
         notes = []
+        rows = self._rows()
+        if rows.described and rows.described[1:] != rows.size_px:
+            notes.append(f"{self.root / 'property'}: {wrong_size(rows.described, rows.size_px)}")
         if not self._read_names() and (self.root / NAMES_FILE).exists():
             notes.append(f"{self._without_names}; the identities are called by their numbers")
         if self._damaged:
@@ -184,7 +195,12 @@ class RecordSource:
         if self._layout is None:
             described = read_property(self.root / "property")
             first_image, num_images = image_rows(self._reader)
-            size_px = settled_size(self.root / "property", described, self.asked_size_px)
+            found_px = None
+            if described:
+                found_px = size_of_images(
+                    self._reader, first_image=first_image, num_images=num_images, stated_px=described[1:]
+                )
+            size_px = settled_size(self.root / "property", described, self.asked_size_px, found_px=found_px)
             self._layout = _Layout(first_image, num_images, size_px, described)
         return self._layout
 

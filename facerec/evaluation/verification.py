@@ -14,6 +14,7 @@ import numpy as np
 from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.failing_together import failing_together
+from facerec.core.litter import files_with_suffix
 from facerec.core.processes import this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
@@ -68,7 +69,7 @@ def verification_files(sets: Sequence[str], *, key: str) -> list[Path]:
     for path in (Path(name).expanduser() for name in sets):
         if not path.exists():
             raise ConfigError(f"{key}: {path} is not there; expected a verification file (.bin), or a folder of them")
-        files = sorted(path.glob("*.bin")) if path.is_dir() else [path]
+        files = files_with_suffix(path, ".bin") if path.is_dir() else [path]
         is_training_set = path.suffix in (".rec", ".idx") or (path / "train.rec").exists()
         if not files or (is_training_set and not path.is_dir()):
             what = "is a training set" if is_training_set else "holds no .bin file"

@@ -15,7 +15,14 @@ from facerec.data.inspection.findings import Findings
 from facerec.data.inspection.identity_records import check_identity_records
 from facerec.data.inspection.survey import NO_LABEL, Seen, see_image, without
 from facerec.data.record_index import RecordIndex, read_damaged_index, read_index
-from facerec.data.record_layout import begins_insightface_set, image_rows, read_property, settled_size
+from facerec.data.record_layout import (
+    begins_insightface_set,
+    image_rows,
+    read_property,
+    settled_size,
+    size_of_images,
+    wrong_size,
+)
 from facerec.data.recordio import Record, RecordReader, unpack
 
 _MOST_UNREADABLE = 1000  # in a row, at the end of a file that may be cut short
@@ -40,18 +47,31 @@ class RecordItems:
         idx = root / "train.idx"
         self._reader = RecordReader(rec=root / "train.rec", idx=idx, index=_index(idx, faults))
         self._described: tuple[int, int, int] | None = None
-        self.size_px = size_px or DEFAULT_SIZE_PX
         try:
             self._described = read_property(self._property)
-            self.size_px = settled_size(self._property, self._described, size_px)
         except (DataError, OSError) as error:
-            faults.add("property", self._property, "", str(error).removeprefix(f"{self._property}: "))
+            faults.add("property", self._property, "", without(str(self._property), error))
         self._first, self._stop, self._is_insightface = _image_range(self._reader, faults)
+        self.size_px = self._settled_size(size_px, faults)
         self.kind = f"record files, {'InsightFace' if self._is_insightface else 'im2rec'} layout"
         self._starts = _check_offsets(self._reader, faults)
         _check_end(self._reader, faults)
         self._labels = np.full(len(self), np.nan, dtype=np.float32)
         self._has_other_id = np.zeros(len(self), dtype=bool)
+
+    def _settled_size(self, asked_px: tuple[int, int] | None, faults: Findings) -> tuple[int, int]:
+        if self._described is None:
+            return asked_px or DEFAULT_SIZE_PX
+        found_px = size_of_images(
+            self._reader, first_image=self._first, num_images=len(self), stated_px=self._described[1:]
+        )
+        if found_px != self._described[1:]:
+            faults.add("property", self._property, "", wrong_size(self._described, found_px))
+        try:
+            return settled_size(self._property, self._described, asked_px, found_px=found_px)
+        except DataError as error:
+            faults.add("property", self._property, "", without(str(self._property), error))
+            return asked_px or found_px
 
     def __len__(self) -> int:
         return self._stop - self._first

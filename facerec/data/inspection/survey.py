@@ -186,7 +186,7 @@ def see_image(
     return Seen(digest, is_image=True, is_sound=True, is_grey=is_grey(image), size_px=found_px)
 
 
-def without(where: str, error: DataError) -> str:
+def without(where: str, error: Exception) -> str:
     """The message, less the place that it begins with."""
     return str(error).removeprefix(f"{where}: ")
 

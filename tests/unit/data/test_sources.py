@@ -214,6 +214,28 @@ def test_property_of_another_size_than_the_keys_is_refused_before_an_image_is_re
         len(open_source(str(tmp_path), height_px=112, width_px=112))
 
 
+@pytest.mark.parametrize("written", [b"\xef\xbb\xbf2,112,112\r\n", "\ufeff2,112,112\r\n".encode("utf-16-le")])
+def test_files_saved_by_an_editor_with_a_byte_order_mark_are_read(written: bytes, tmp_path: Path) -> None:
+    write_record_set(tmp_path, [[_png(0)], [_png(1)]])
+    (tmp_path / "property").write_bytes(written)
+    (tmp_path / "train.idx").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "train.idx").read_bytes())
+    (tmp_path / "identities.csv").write_bytes(b"\xef\xbb\xbflabel,identity,num_images\r\n0,Ann,1\r\n1,Bob,1\r\n")
+    source = RecordSource(root=str(tmp_path))
+    assert (source.num_classes, source.size_px, source.identities) == (2, (112, 112), ["Ann", "Bob"])
+    assert source.notes() == []
+
+
+def test_size_that_images_agree_on_counts_more_than_that_of_property(tmp_path: Path) -> None:
+    write_record_set(tmp_path / "a", [[_png(0, (96, 80)), b"damaged", _png(1, (96, 80))]])
+    source = RecordSource(root=str(tmp_path / "a"))
+    assert source.image(2).shape == (96, 80, 3)
+    assert source.notes() == [
+        f"{tmp_path}/a/property: says that the images are 112 x 112 pixels, but they are 96 x 80; correct it to 1,96,80"
+    ]
+    write_record_set(tmp_path / "b", [[_png(0, (96, 80)), _png(1, (80, 96))]])  # which of them is wrong?
+    assert RecordSource(root=str(tmp_path / "b")).size_px == (112, 112)
+
+
 def test_folder_that_is_no_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: there is no such folder\. Expected .*train\.rec"):
         open_source(str(tmp_path / "nowhere"))
@@ -240,8 +262,12 @@ def test_what_folders_hold_besides_is_counted_and_every_format_of_images_is_read
     _write_folders(tmp_path / "faces")
     whole = FolderSource(root=str(tmp_path / "faces"))
     ann = tmp_path / "faces" / "Ann"
-    for name in ("../report.csv", "../val.bin", ".hidden", "../.hidden.jpg"):
+    for name in ("../report.csv", "../val.bin", "../._val.bin", ".hidden", "../.hidden.jpg", "Thumbs.db", "._1.png"):
         (ann / name).touch()
+    for name in ("__MACOSX/Ann", "@eaDir", "Ann/@eaDir"):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        (tmp_path / "faces" / name / "1.png").write_bytes(_png(9))
+    assert [path.name for path in whole.benchmarks()] == ["val.bin"] and whole.num_classes == 2
     assert whole.notes() == []
     pixels = cv2.imdecode(np.frombuffer(_png(5), np.uint8), cv2.IMREAD_COLOR)
     for name in ("5.tif", "6.jp2", "7.JPE", "8.gif"):

@@ -63,6 +63,17 @@ def byte_of(root: Path, row: int) -> int:
     return int(RecordReader(rec=root / "train.rec", idx=root / "train.idx").offsets[row])
 
 
+def test_property_of_another_size_is_one_fault_and_the_images_are_right(records):
+    (records / "property").write_text("4,112,96")
+    inspection, faults, _ = inspected(records)
+    assert faults == [(
+        "property", "property", "",
+        f"says that the images are 112 x 96 pixels, but they are {SIZE_PX} x {SIZE_PX}; correct it to "
+        f"4,{SIZE_PX},{SIZE_PX}",
+    )]  # fmt: skip
+    assert inspection.found.is_sound_N.all()
+
+
 def test_right_set_has_no_fault(records):
     inspection, faults, notes = inspected(records)
     assert (faults, len(notes)) == ([], 0)
@@ -267,6 +278,8 @@ def test_im2rec_layout(tmp_path):
     ]  # fmt: skip
     (tmp_path / "property").write_text("five")
     assert [kind for kind, *_ in inspected(tmp_path)[1]] == ["property", "size", "missing label"]
+    (tmp_path / "property").write_text("4,112,96")  # images of two sizes: it may be right
+    assert [kind for kind, *_ in inspected(tmp_path)[1]] == ["size"] * 4 + ["missing label"]
     (tmp_path / "property").write_text("5,112,112")
     assert [record for kind, _, record, _ in inspected(tmp_path)[1] if kind == "missing label"] == [
         "labels 1 .. 2", "label 4",
