@@ -17,8 +17,9 @@ from facerec.align.align_reports import LEFT_OVER, write_landmarks, write_report
 from facerec.align.crops import align_crop
 from facerec.align.faces import CHOICES, Detector, Faces, choose_face
 from facerec.align.journal import Entry, Journal
+from facerec.align.landmark_causes import FacesOfAList, common_cause, corner_note
+from facerec.align.landmark_checks import check_landmarks
 from facerec.align.photo_reader import decode_rgb, encode_jpeg, encode_png, read_bytes
-from facerec.align.similarity import misfit_px
 from facerec.align.wanted_faces import WantedFaces, crop_names
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
@@ -28,8 +29,6 @@ from facerec.core.string_table import StringTable
 from facerec.core.threads import in_threads
 
 JOURNAL_FILE = "journal.jsonl"
-MOST_MISFIT_PX = 14.0
-"""See `misfit_px`: a face whose landmarks fit the template worse is rejected."""
 SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE = "align.json", "landmarks.csv", "report.csv"
 OWN_FOLDER = ".align"  # of the journal, the lock and half-written crops
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
@@ -72,6 +71,8 @@ class AlignmentCounts:
         num_identities: with at least one crop.
         num_lost_identities: without any.
         num_rejected: by reason; those left out from the start too.
+        likely_cause: what is common to the landmarks of a list that were rejected, or None; see `common_cause`.
+        landmarks_note: what is odd about the landmarks of a list as a whole, or None; see `corner_note`.
     """
 
     num_wanted: int
@@ -80,6 +81,8 @@ class AlignmentCounts:
     num_identities: int
     num_lost_identities: int
     num_rejected: Mapping[str, int]
+    likely_cause: str | None = None
+    landmarks_note: str | None = None
 
 
 def align_photos(
@@ -216,14 +219,12 @@ class _Worker:
 
     def _written(self, entry: Entry, photo: np.ndarray) -> Entry:
         points = np.array(entry.landmarks, dtype=np.float64).reshape(5, 2)
+        entry = replace(entry, photo_size_px=[*photo.shape[:2]])
         try:
-            misfit = misfit_px(points)
+            check_landmarks(points, photo_size_px=(photo.shape[0], photo.shape[1]))
             crop = align_crop(photo, points, size_px=self.crops.size_px)
         except DataError as error:
             return replace(entry, reason="bad_landmarks", detail=str(error))
-        if misfit > MOST_MISFIT_PX:
-            detail = f"{misfit:.0f} px from the template on average, once aligned: no face, or points in another order"
-            return replace(entry, reason="bad_landmarks", detail=detail)
         is_png = self.crops.image_format == "png"
         content = encode_png(crop) if is_png else encode_jpeg(crop, quality=self.crops.jpeg_quality)
         path = self.out / entry.crop
@@ -276,12 +277,17 @@ def _counts(
 ) -> AlignmentCounts:
     reasons = Counter(reason for _, reason, _ in wanted.left_out)
     has_crop = np.zeros(len(wanted.identities), dtype=bool)
+    judged, rejected = FacesOfAList(), FacesOfAList()
     for label, entry in zip(wanted.labels.tolist(), entries, strict=True):
         assert entry is not None
         if entry.reason is None:
             has_crop[label] = True
         else:
             reasons[entry.reason] += 1
+        if wanted.landmarks is not None and entry.landmarks is not None and entry.photo_size_px is not None:
+            judged.add(entry.landmarks, entry.photo_size_px)
+            if entry.reason == "bad_landmarks":
+                rejected.add(entry.landmarks, entry.photo_size_px)
     num_rejected = reasons.total() - len(wanted.left_out)
     if num_left_over:
         reasons[LEFT_OVER] = num_left_over
@@ -292,6 +298,8 @@ def _counts(
         num_identities=int(has_crop.sum()),
         num_lost_identities=int((~has_crop).sum()),
         num_rejected=dict(sorted(reasons.items())),
+        likely_cause=common_cause(rejected),
+        landmarks_note=corner_note(judged),
     )
 
 

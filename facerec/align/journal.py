@@ -18,6 +18,7 @@ class Entry:
         photo: the photo's path, as the wanted faces have it.
         photo_bytes, photo_mtime_ns: what the photo was then; None where it was missing.
         crop_bytes: size of the crop's file; None where it was rejected.
+        photo_size_px: its height and width, turned upright; None where no landmarks were judged in it.
         landmarks: x1, y1 ... x5, y5 in pixels of the photo.
         score, box, num_faces: what the detector said of the face, and how many it found.
         reason, detail: why it was rejected: a word, and a sentence.
@@ -28,6 +29,7 @@ class Entry:
     photo_bytes: int | None = None
     photo_mtime_ns: int | None = None
     crop_bytes: int | None = None
+    photo_size_px: list[int] | None = None
     landmarks: list[float] | None = None
     score: float | None = None
     box: list[float] | None = None

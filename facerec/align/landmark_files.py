@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.landmark_checks import refuse_fractions
 from facerec.align.photo_table import DELIMITERS, read_photo_table
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable
@@ -58,6 +59,8 @@ def read_face_list(path: Path) -> FaceList:
     found = _read_lst(path) if suffix == ".lst" else _read_celeba(path)
     if not len(found.paths):
         raise DataError(f"{path}: no face in it; expected {FORMATS}")
+    if found.landmarks is not None:
+        refuse_fractions(found.landmarks, path=path)
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.landmark_checks import refuse_fractions
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable, as_int64
 
@@ -70,6 +71,9 @@ def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None 
         found.append(numbers.setdefault(identity, len(numbers)))
     if not numbers:
         raise DataError(f"{path}: no line below its header")
+    landmarks_N52 = np.frombuffer(points, dtype=np.float64).reshape(-1, 5, 2) if has_landmarks else None
+    if landmarks_N52 is not None:
+        refuse_fractions(landmarks_N52, path=path)
     identities = sorted(numbers)
     new_number = np.empty(len(numbers), dtype=np.int64)
     new_number[[numbers[name] for name in identities]] = np.arange(len(numbers))
@@ -77,7 +81,7 @@ def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None 
         identities=identities,
         labels=new_number[as_int64(found)],
         paths=paths,
-        landmarks=np.frombuffer(points, dtype=np.float64).reshape(-1, 5, 2) if has_landmarks else None,
+        landmarks=landmarks_N52,
         boxes=np.frombuffer(boxes, dtype=np.float64).reshape(-1, 4) if has_boxes else None,
     )
 

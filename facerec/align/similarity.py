@@ -73,14 +73,3 @@ def similarity_transform(source_points: ArrayLike, target_points: ArrayLike) -> 
     matrix[:, :2] = scale * rotation
     matrix[:, 2] = target_mean - matrix[:, :2] @ source_mean
     return matrix
-
-
-def misfit_px(landmarks: ArrayLike) -> float:
-    """How far the five points lie from the template once they are aligned: root mean square distance in a crop of 112.
-
-    2 to 7 for frontal faces, up to 13 for profiles; 15 and more for points in another order or of no face.
-    """
-    points = np.asarray(landmarks, dtype=np.float64)
-    matrix = similarity_transform(points, TEMPLATE_112)
-    distances = points @ matrix[:, :2].T + matrix[:, 2] - TEMPLATE_112
-    return float(np.sqrt((distances**2).sum(axis=1).mean()))

@@ -75,9 +75,24 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             on_progress=bar.update,
         )
     _tell(settings, counts)
-    if not counts.num_aligned:
-        raise DataError(f"no crop: all {counts.num_wanted} were rejected; see {(settings.out / REPORT_FILE).resolve()}")
+    _refuse_rejected(settings, counts)
     return 0
+
+
+def _refuse_rejected(settings: AlignSettings, counts: AlignmentCounts) -> None:
+    """Raises DataError where no crop was made, or fewer than half of a list; the crops that were made stay."""
+    if not _is_refused(settings, counts):
+        return
+    what = f"no crop: all {counts.num_wanted} were rejected"
+    if counts.num_aligned:
+        num_rejected = counts.num_wanted - counts.num_aligned
+        what = f"most of the list was rejected: {num_rejected} of {counts.num_wanted}"
+    why = f". {counts.likely_cause[0].upper()}{counts.likely_cause[1:]}" if counts.likely_cause else ""
+    raise DataError(f"{what}; see {(settings.out / REPORT_FILE).resolve()}{why}")
+
+
+def _is_refused(settings: AlignSettings, counts: AlignmentCounts) -> bool:
+    return not counts.num_aligned or (settings.landmarks is not None and 2 * counts.num_aligned < counts.num_wanted)
 
 
 def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, dict[str, Any]]:
@@ -149,6 +164,10 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
     if counts.num_rejected:
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.num_rejected.items())
         print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
+    if _is_refused(settings, counts):
+        return
+    for note in filter(None, (counts.likely_cause, counts.landmarks_note)):
+        print(f"note         {note}")
     if counts.num_aligned:
         if counts.num_identities == 1 and settings.photos is not None:
             print(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from facerec.align.crops import align_crop
+from facerec.align.landmark_checks import BadLandmarksError, check_landmarks
 from facerec.align.photo_reader import read_bytes
 from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import DataError
@@ -52,7 +53,10 @@ class Files:
         if self.landmarks is None:
             return image
         try:
+            check_landmarks(self.landmarks[index], photo_size_px=(image.shape[0], image.shape[1]))
             return align_crop(image, self.landmarks[index], size_px=self.size_px)
+        except BadLandmarksError as error:
+            raise BadLandmarksError(f"{where}: {error}", photo_size_px=error.photo_size_px) from None
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
 

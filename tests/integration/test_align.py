@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 from facerec.align.photo_table import LANDMARK_COLUMNS, read_photo_table
+from facerec.align.similarity import TEMPLATE_112
 from tests.unit.align.tiny_detectors import landmarks_at, white_squares, write_scrfd, write_yunet
 
-TEN = "69 109 106 113 77 142 73 152 108 154"
+TEN = "69 39 106 43 77 72 73 82 108 84"
 CELEBA_HEADER = (
     "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
 )
@@ -153,6 +155,96 @@ def test_set_without_any_face_is_an_error_with_a_report(photos, command, tmp_pat
     # with other settings it may go into the same folder, which holds no crop
     code, printed = command("align", "photos=photos", "detector.weights=yunet.onnx", "out=crops", *OVERRIDES)
     assert code == 0 and "3 of 4 faces, in" in printed
+
+
+HEADER = ",".join(("path", "identity", *LANDMARK_COLUMNS))
+
+
+@pytest.fixture
+def portraits(tmp_path, monkeypatch) -> Callable[..., str]:
+    """`portraits(change)` writes marks.csv, or .lst, of 24 photos of 8 people; change: the landmarks, (24, 5, 2)."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    landmarks = (TEMPLATE_112 - 56 + rng.normal(0, 2, (24, 5, 2))) * 0.7 + [110, 100] + rng.uniform(-9, 9, (24, 1, 2))
+    names = [f"p{number % 8}/{number}.png" for number in range(24)]
+    for name in names:
+        path = tmp_path / "team" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (200, 220, 3), dtype=np.uint8))
+
+    def write(change: Callable[[np.ndarray], np.ndarray] = lambda points: points, *, suffix: str = ".csv") -> str:
+        lines = []
+        for name, points in zip(names, change(landmarks), strict=True):
+            if suffix == ".lst":
+                lines.append("\t".join(["0", name, name[:2], "0", "0", "9", "9", *map(str, points.T.ravel())]))
+            else:
+                lines.append(",".join([name, name[:2], *map(str, points.ravel())]))
+        (tmp_path / f"marks{suffix}").write_text("\n".join([HEADER] * (suffix == ".csv") + lines) + "\n")
+        return f"marks{suffix}"
+
+    return write
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".lst"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p * 2, "no crop: all 24 were rejected; see {report}. All faces rejected for their landmarks fit a "
+            "photo of twice the size"),
+        (lambda p: p + 1000, "no crop: all 24 were rejected; see {report}. All faces rejected for their landmarks fit "
+            "moved by about -1000 pixels in x and -1010 in y"),
+        (lambda p: p[:, [1, 0, 2, 4, 3]], "fit with left and right exchanged"),
+        (lambda p: np.concatenate([p[:7], 2 * p[7:]]), "most of the list was rejected: 17 of 24; see {report}. All"),
+    ],
+)  # fmt: skip
+def test_list_that_does_not_fit_its_photos_is_refused_with_what_is_common(
+    suffix, change, message, portraits, command, tmp_path
+):
+    code, printed = command("align", f"landmarks={portraits(change, suffix=suffix)}", "photos=team", "out=crops")
+    report = tmp_path / "crops" / "report.csv"
+    assert code == 2 and message.format(report=report) in printed and printed.count("error: ") == 1, printed
+    num_kept = 7 if "most of" in message else 0
+    assert report.read_text().count("bad_landmarks") == 24 - num_kept
+    assert len(list((tmp_path / "crops").glob("p*/*.jpg"))) == num_kept
+    assert "next  " not in printed
+
+
+def test_list_in_blocks_of_x_and_y_is_refused_and_one_that_is_fractions_before_any_photo(portraits, command, tmp_path):
+    blocks = portraits(lambda p: p.swapaxes(1, 2).reshape(-1, 5, 2))
+    code, printed = command("align", f"landmarks={blocks}", "photos=team", "out=crops")
+    assert code == 2 and "fit as x1 ... x5 followed by y1 ... y5; write each point as x, y" in printed, printed
+    for suffix in (".csv", ".lst"):
+        fractions = portraits(lambda p: p / [220, 200], suffix=suffix)
+        code, printed = command("align", f"landmarks={fractions}", "photos=team", "out=other")
+        assert code == 2 and "as fractions of the photo do; expected pixels. Multiply x by the width" in printed, (
+            printed
+        )
+        assert not (tmp_path / "other").exists()
+
+
+def test_list_with_a_few_bad_faces_is_aligned_with_a_note(portraits, command):
+    few = portraits(lambda p: np.concatenate([p[:20], 2 * p[20:]]))
+    code, printed = command("align", f"landmarks={few}", "photos=team", "out=crops")
+    assert code == 0 and "aligned      20 of 24" in printed and "rejected     4 bad_landmarks" in printed
+    assert "note         all faces rejected for their landmarks fit a photo of twice the size" in printed
+    half = portraits(lambda p: p / 2.3)
+    code, printed = command("align", f"landmarks={half}", "photos=team", "out=small")
+    assert code == 0 and "note         all faces lie in the upper left quarter of their photos" in printed
+
+
+def test_table_that_does_not_fit_its_photos_is_a_data_error_for_every_verb(portraits, command, tmp_path):
+    portraits(lambda p: 2 * p)
+    (tmp_path / "marks.csv").rename(tmp_path / "team" / "marks.csv")
+    code, printed = command("inspect", "data.root=team/marks.csv")
+    assert code == 1 and "24 landmarks" in printed and "1 landmarks of the table" in printed, printed
+    assert "team/marks.csv: all faces rejected for their landmarks fit a photo of twice the size" in printed
+    for verb in ("pack", "train"):
+        more = ["out=packed"] if verb == "pack" else [
+            "data=on_disk", "run_dir=run", "backbone=mobilefacenet", "data.global_batch_size=8", "eval.sets=[]",
+            "trainer.num_steps=1", "trainer.num_epochs=null", "loader.num_workers=0",
+        ]  # fmt: skip
+        code, printed = command(verb, "data.root=team/marks.csv", *more)
+        assert code == 2 and "of the five points lie outside the photo of 200 x 220 pixels" in printed, printed
 
 
 def test_folder_around_the_folder_of_the_people_is_noted(photos, command, tmp_path):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.landmark_causes import FacesOfAList, common_cause
+from facerec.align.landmark_checks import BadLandmarksError
 from facerec.align.photo_reader import read_bytes
 from facerec.core.errors import DataError
 from facerec.data.file_source import Files
@@ -25,6 +27,7 @@ class FileItems:
         self.kind = kind
         self.size_px = files.size_px
         self._files = files
+        self._misplaced: dict[int, tuple[int, int]] = {}  # bad landmarks -> height and width of their photo
 
     def __len__(self) -> int:
         return len(self._files.labels)
@@ -39,7 +42,7 @@ class FileItems:
         # one photo can be listed once for each face in it
         also = b"" if self._files.landmarks is None else self._files.landmarks[index].tobytes()
         return see_image(
-            content, lambda content: self._files.decoded(index, content), where=where, size_px=self.size_px, also=also
+            content, lambda content: self._decoded(index, content), where=where, size_px=self.size_px, also=also
         )
 
     def place(self, index: int) -> tuple[str, str]:
@@ -57,6 +60,22 @@ class FileItems:
     def check_labels(self, faults: Findings) -> np.ndarray:
         """See `Items`. They cannot be wrong."""
         return self._files.labels
+
+    def check_landmarks(self, path: Path, faults: Findings) -> None:
+        """After all items were seen: adds what the bad landmarks of the table at `path` have in common."""
+        rejected = FacesOfAList()
+        for index in sorted(self._misplaced):
+            assert self._files.landmarks is not None
+            rejected.add(self._files.landmarks[index].ravel().tolist(), self._misplaced[index])
+        if cause := common_cause(rejected):
+            faults.add("landmarks of the table", path, "", cause)
+
+    def _decoded(self, index: int, content: bytes) -> np.ndarray:
+        try:
+            return self._files.decoded(index, content)
+        except BadLandmarksError as error:
+            self._misplaced[index] = error.photo_size_px
+            raise
 
 
 def folder_items(root: Path, faults: Findings, notes: Findings, *, size_px: tuple[int, int]) -> FileItems:

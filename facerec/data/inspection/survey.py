@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from facerec.align.landmark_checks import BadLandmarksError
 from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import in_threads
@@ -174,6 +175,8 @@ def see_image(
     digest = hashlib.blake2b(content + also, digest_size=DIGEST_BYTES).digest()
     try:
         image = decode(content)
+    except BadLandmarksError as error:
+        return Seen(digest, (("landmarks", without(where, error)),))
     except DataError as error:
         return Seen(digest, (("no image", without(where, error)),))
     except cv2.error as error:  # of a photo of a size that cannot be warped

@@ -6,7 +6,7 @@ from pathlib import Path
 from facerec.core.errors import DataError
 from facerec.data.crop_files import asked_size
 from facerec.data.folder_source import FolderSource
-from facerec.data.inspection.files import folder_items, table_items
+from facerec.data.inspection.files import FileItems, folder_items, table_items
 from facerec.data.inspection.findings import Findings
 from facerec.data.inspection.pairs import PairItems
 from facerec.data.inspection.records import RecordItems
@@ -65,6 +65,8 @@ def inspect_set(
     source = open_source(root, height_px=height_px, width_px=width_px)
     items = _items(source, faults, notes)
     found = survey(items, faults, num_threads=num_threads)
+    if isinstance(items, FileItems):
+        items.check_landmarks(path, faults)
     find_duplicates(items, found, faults)
     find_empty_identities(items, found, faults)
     note_grey(items, found, notes)

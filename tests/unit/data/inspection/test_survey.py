@@ -109,7 +109,7 @@ def test_one_photo_with_two_faces_is_no_duplicate(folders):
     table.write_text(f"{header}Ann/0.png,Ann,{points}\nAnn/0.png,Bob,{moved}\n")
     assert inspected(table)[1] == []
     table.write_text(f"{header}Ann/0.png,Ann,{points}\nAnn/0.png,Bob,{points}\nAnn/1.png,Bob,1,1,1,1,1,1,1,1,1,1\n")
-    assert [kind for kind, *_ in inspected(table)[1]] == ["no image", "duplicate of another identity"]
+    assert [kind for kind, *_ in inspected(table)[1]] == ["landmarks", "duplicate of another identity"]
 
 
 def test_grey_images_in_a_set_of_colour_are_noted_and_no_fault(folders):
