@@ -181,6 +181,9 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
         print(f"  {finding}")
     if len(faults) > len(faults.first):
         print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
+    if faults.counts["missing label"]:
+        print("next         the same images with identities that are numbered anew:")
+        print(f"             {own_command()} pack {typed('data.root', about['root'])} out=<a new folder>")
     _tell_size(about)
 
 

@@ -73,7 +73,7 @@ class AutoPairs:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Packs, and prints what lies where. Returns the exit code."""
     settings, split, auto = _settings(config, overrides)
-    source = open_set(config)
+    source = open_set(config, renumber=True)
     out = Path(settings.out).expanduser()
     num_threads = settings.num_threads or num_cores()
     if settings.pairs not in (None, "auto"):

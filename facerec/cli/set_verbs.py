@@ -59,10 +59,11 @@ def size_overrides(size_px: tuple[int, int]) -> str:
     return "" if size_px == DEFAULT_SIZE_PX else f" {size_keys(size_px)}"
 
 
-def open_set(config: DictConfig) -> AnySource:
-    """The set of sections `data` and `input`, with its notes printed. Raises as `open_source`."""
+def open_set(config: DictConfig, *, renumber: bool = False) -> AnySource:
+    """The set of sections `data` and `input`, with its notes printed; see `open_source`, also for what it raises."""
     values: Any = OmegaConf.to_container(config.data)
-    source = open_source(**check_arguments(open_source, values, section="data"), **vars(input_settings(config)))
+    arguments = check_arguments(open_source, values, section="data")
+    source = open_source(**arguments, **vars(input_settings(config)), renumber=renumber)
     for note in source.notes():
         print(f"note         {note}")
     return source

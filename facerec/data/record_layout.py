@@ -85,7 +85,10 @@ def settle_lost_labels(reader: RecordReader, labels_N: np.ndarray, *, first_imag
 
 def _fill_by_ranges(reader: RecordReader, labels_N: np.ndarray, gap: np.ndarray, labels: range) -> None:
     """For neighbouring images, of some of these labels: that of the identity whose record has the image in its range,
-    where no image in this range is known to be of another."""
+    where no image in this range is known to be of another. A range with images that are known to be of its identity
+    must be among them: labels that do not begin at 0, or have gaps, are not the numbers of the records."""
+    ranges = []
+    num_confirmed = 0
     for label in labels:
         try:
             found = reader.record(1 + len(labels_N) + label).labels.tolist()
@@ -94,8 +97,12 @@ def _fill_by_ranges(reader: RecordReader, labels_N: np.ndarray, gap: np.ndarray,
         if len(found) == 2 and 1 <= found[0] < found[1] <= min(len(labels_N) + 1, MOST_EXACT):
             first, stop = int(found[0]) - 1, int(found[1]) - 1
             own = labels_N[first:stop]
-            if np.isin(own[~np.isnan(own)], label).all():
-                labels_N[gap[slice(*np.searchsorted(gap, [first, stop]))]] = label
+            known = own[~np.isnan(own)]
+            if np.isin(known, label).all():
+                ranges.append((label, first, stop))
+                num_confirmed += bool(len(known))
+    for label, first, stop in ranges if num_confirmed else []:
+        labels_N[gap[slice(*np.searchsorted(gap, [first, stop]))]] = label
 
 
 def begins_insightface_set(reader: RecordReader, head: Record) -> bool:

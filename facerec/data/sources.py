@@ -32,6 +32,10 @@ from facerec.data.recordio import RecordReader, unpack
 
 AnySource: TypeAlias = "RecordSource | FolderSource | ListSource | JoinedSource"
 _MAX_NAMED = 10
+RENUMBERING = (
+    "facerec pack data.root=<this set> out=<a new folder> writes the same images with identities that are numbered anew"
+)
+"""What mends labels that do not fit."""
 
 
 def open_source(
@@ -39,6 +43,8 @@ def open_source(
     merge: Literal["none", "by_name"] = "none",
     height_px: int | None = None,
     width_px: int | None = None,
+    *,
+    renumber: bool = False,
 ) -> AnySource:
     """The set at a path, a table of photos, a folder with `train.rec`, or a folder with one folder per identity; or
     the sets at several paths as one.
@@ -48,6 +54,7 @@ def open_source(
         merge: of several: see `JoinedSource`.
         height_px, width_px: size of the crops (`input.height_px`, `input.width_px`). None: what a record file's
             `property` says, else 112 x 112; with one of them, the other is 112.
+        renumber: see `RecordSource`.
 
     Raises:
         DataError: there is nothing of the kind.
@@ -55,13 +62,13 @@ def open_source(
     """
     size_px = asked_size(height_px, width_px)
     if not isinstance(root, str):
-        return JoinedSource(parts=[_open_one(path, size_px) for path in root], merge=merge)
+        return JoinedSource(parts=[_open_one(path, size_px, renumber) for path in root], merge=merge)
     if merge != "none":
         raise ConfigError(f"data.merge={merge} is for several sets, data.root=[a,b]; here is one: {root}")
-    return _open_one(root, size_px)
+    return _open_one(root, size_px, renumber)
 
 
-def _open_one(root: str, size_px: tuple[int, int] | None) -> "RecordSource | FolderSource | ListSource":
+def _open_one(root: str, size_px: tuple[int, int] | None, renumber: bool) -> "RecordSource | FolderSource | ListSource":
     path = Path(root).expanduser()
     if path.is_file() and path.suffix.lower() in DELIMITERS:
         return ListSource(root=root, size_px=size_px or DEFAULT_SIZE_PX)
@@ -72,7 +79,7 @@ def _open_one(root: str, size_px: tuple[int, int] | None) -> "RecordSource | Fol
             "with one folder of aligned face crops per identity; or a .csv or .tsv with the columns path, identity"
         )
     if (path / "train.rec").exists():
-        return RecordSource(root=root, size_px=size_px)
+        return RecordSource(root=root, size_px=size_px, renumber=renumber)
     return FolderSource(root=root, size_px=size_px or DEFAULT_SIZE_PX)
 
 
@@ -85,18 +92,22 @@ class RecordSource:
     Args:
         root: the folder. Nothing is opened before first use. A pickled source is the path and the size alone.
         size_px: height and width that the crops must have; None: those of `property`, else 112 x 112.
+        renumber: number the identities anew, in the order of their labels, where these do not begin at 0, have gaps
+            or contradict `property`. An identity without a name is then called by its old label.
 
     Raises:
-        DataError: on first use, for files that are missing or damaged, labels with gaps, or labels or a size that
-            contradict `property`.
+        DataError: on first use, for files that are missing or damaged, or a size that contradicts `property`; without
+            `renumber` also for labels that do not begin at 0, have gaps or contradict `property`.
     """
 
-    def __init__(self, *, root: str, size_px: tuple[int, int] | None = None) -> None:
+    def __init__(self, *, root: str, size_px: tuple[int, int] | None = None, renumber: bool = False) -> None:
         self.root = Path(root).expanduser()
         self.asked_size_px = size_px
+        self.renumber = renumber
         self._reader = RecordReader(rec=self.root / "train.rec", idx=self.root / "train.idx")
         self._layout: _Layout | None = None
         self._labels: np.ndarray | None = None
+        self._old_labels: np.ndarray | None = None  # of the identities, where they were numbered anew
         self._num_classes: int | None = None
         self._names: list[str] | None = None
         self._without_names = ""  # why
@@ -127,8 +138,10 @@ class RecordSource:
 
     @property
     def identities(self) -> list[str]:
-        """Their names, in the order of the labels; where there are none, their numbers."""
-        return self._read_names() or [str(label) for label in range(self.num_classes)]
+        """Their names, in the order of the labels; where there are none, their numbers in the file."""
+        if names := self._read_names():
+            return names
+        return [str(label) for label in (range(self.num_classes) if self._old_labels is None else self._old_labels)]
 
     @property
     def labels(self) -> np.ndarray:
@@ -165,9 +178,15 @@ class RecordSource:
         """What a user should know: a wrong `property`, records without a readable header, names that do not fit."""
         notes = []
         rows = self._rows()
+        names = self._read_names()
+        if self._old_labels is not None:
+            first, last = int(self._old_labels[0]), int(self._old_labels[-1])
+            notes.append(
+                f"{self._reader.rec}: its labels, {first} to {last}, are numbered anew, 0 to {self.num_classes - 1}"
+            )
         if rows.described and rows.described[1:] != rows.size_px:
             notes.append(f"{self.root / 'property'}: {wrong_size(rows.described, rows.size_px)}")
-        if not self._read_names() and (self.root / NAMES_FILE).exists():
+        if not names and (self.root / NAMES_FILE).exists():
             notes.append(f"{self._without_names}; the identities are called by their numbers")
         if self._damaged:
             rest = f", and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
@@ -226,27 +245,40 @@ class RecordSource:
         values = self._reader.first_labels(rows.first_image, rows.first_image + rows.num_images)
         self._damaged = settle_lost_labels(self._reader, values, first_image=rows.first_image)
         labels = self._checked(values)
-        kept = None if kept_at is None or self._damaged else kept_array(kept_at, labels)
+        is_whole = not self._damaged and self._old_labels is None
+        kept = None if kept_at is None or not is_whole else kept_array(kept_at, labels)
         return labels if kept is None else kept
 
     def _checked(self, values: np.ndarray) -> np.ndarray:
-        """The labels as int64, if they are 0 .. num_classes - 1 without a gap, as `property` says."""
-        rec, first = self._reader.rec, self._rows().first_image
+        """The labels as int64: 0 .. num_classes - 1 without a gap, as `property` says, or numbered anew."""
+        first = self._rows().first_image
         unfit = np.flatnonzero(~((values >= 0) & (values == np.floor(values)) & (values < 2**53)))
         if len(unfit):
             raise DataError(f"{self._reader.where(first + unfit[0])}: label {values[unfit[0]]} is no identity number")
         labels = values.astype(np.int64)
-        highest = int(labels.max())
         described = self._rows().described
-        if described and highest >= described[0]:
-            row = first + int(labels.argmax())
-            raise DataError(
-                f"{self._reader.where(row)}: label {highest}, but {self.root / 'property'} says {described[0]} "
-                "identities. Correct property, or write the set again"
-            )
-        num_classes = described[0] if described else highest + 1
-        _refuse_gaps(labels, num_classes, rec)
+        if fault := self._fault_of(labels, described[0] if described else int(labels.max()) + 1):
+            if not self.renumber:
+                raise DataError(f"{fault}. {RENUMBERING}")
+            self._old_labels, labels = np.unique(labels, return_inverse=True)
         return labels
+
+    def _fault_of(self, labels: np.ndarray, num_classes: int) -> str:
+        """What is wrong with labels, int64 (N,), that should be 0 .. num_classes - 1; "" where nothing is."""
+        rec, expected = self._reader.rec, f"expected 0 .. {num_classes - 1} without a gap"
+        if (lowest := int(labels.min())) > 0:
+            return f"{rec}: labels begin at {lowest}; {expected}"
+        if (highest := int(labels.max())) >= num_classes:
+            row = self._rows().first_image + int(labels.argmax())
+            property_says = f"{self.root / 'property'} says {num_classes} identities"
+            return f"{self._reader.where(row)}: label {highest}, but {property_says}"
+        # N images leave a gap within the first N + 1 labels, so that a damaged, huge label costs no memory here.
+        limit = min(num_classes, len(labels) + _MAX_NAMED + 1)
+        missing = np.flatnonzero(np.bincount(labels[labels < limit], minlength=limit) == 0)
+        if not len(missing):
+            return ""
+        named = ", ".join(str(label) for label in missing[:_MAX_NAMED]) + (", …" if len(missing) > _MAX_NAMED else "")
+        return f"{rec}: no image has the label {named}; {expected}"
 
 
 @dataclass(frozen=True)
@@ -255,18 +287,6 @@ class _Layout:
     num_images: int
     size_px: tuple[int, int]  # height, width
     described: tuple[int, int, int] | None  # property: identities, height, width
-
-
-def _refuse_gaps(labels: np.ndarray, num_classes: int, rec: Path) -> None:
-    # N images leave a gap within the first N + 1 labels, so that a damaged, huge label costs no memory here.
-    limit = min(num_classes, len(labels) + _MAX_NAMED + 1)
-    missing = np.flatnonzero(np.bincount(labels[labels < limit], minlength=limit) == 0)
-    if len(missing):
-        named = ", ".join(str(label) for label in missing[:_MAX_NAMED]) + (", …" if len(missing) > _MAX_NAMED else "")
-        raise DataError(
-            f"{rec}: no image has the label {named}. Labels must be 0 .. {num_classes - 1} without a gap: number the "
-            "identities anew, and write the set again"
-        )
 
 
 class FirstSamples:

@@ -10,7 +10,7 @@ import pytest
 from facerec.core.errors import DataError
 from facerec.data.packing import pack_pairs, pack_training_set, readable_samples, write_rejected
 from facerec.data.pairs import read_pairs
-from facerec.data.recordio import RecordReader
+from facerec.data.recordio import RecordReader, frame, pack, unpack, write_record_set
 from facerec.data.sources import RecordSource, open_source
 
 
@@ -71,6 +71,38 @@ def test_record_file_appears_when_all_else_is_there(folders, tmp_path, monkeypat
     assert appeared[-1] == "train.rec"
     assert set(appeared[:-1]) == {"train.idx", "property", "train.lst", "identities.csv", "val.bin"}
     assert read_pairs(tmp_path / "set" / "val.bin").images[2:] == [source.encoded(0), source.encoded(8)]
+
+
+@pytest.mark.parametrize("layout", ["insightface", "im2rec"])
+def test_labels_that_begin_at_1_and_have_gaps_are_numbered_anew_where_asked(layout, tmp_path):
+    write_record_set(tmp_path / "set", [[png(0), png(1)], [png(2)], [png(3)]], layout=layout)
+    reader, odd = RecordReader(rec=tmp_path / "set" / "train.rec", idx=tmp_path / "set" / "train.idx"), [1, 2, 7]
+    payloads = [reader.read(row) for row in range(len(reader))]
+    with open(tmp_path / "set" / "train.rec", "wb") as rec:
+        for payload in payloads:
+            record = unpack(payload)
+            rec.write(
+                frame(
+                    pack(float(odd[int(record.labels[0])]), id=record.id, image=record.image)
+                    if record.image
+                    else payload
+                )
+            )
+    with pytest.raises(DataError, match=r"labels begin at 1; .* facerec pack"):
+        _ = open_source(str(tmp_path / "set")).labels
+    source = open_source(str(tmp_path / "set"), renumber=True)
+    assert (source.labels.tolist(), source.num_classes, source.has_names) == ([0, 0, 1, 2], 3, False)
+    assert source.notes() == [f"{tmp_path}/set/train.rec: its labels, 1 to 7, are numbered anew, 0 to 2"]
+    pack_training_set(source, tmp_path / "new", samples=np.arange(4), num_threads=1)
+    new = open_source(str(tmp_path / "new"))
+    assert (new.labels.tolist(), new.identities) == ([0, 0, 1, 2], ["1", "2", "7"])
+    assert [new.encoded(index) for index in range(4)] == [png(number) for number in range(4)]
+
+
+def test_right_labels_are_not_numbered_anew(folders, tmp_path):
+    pack_training_set(open_source(str(folders)), tmp_path / "set", samples=np.arange(10), num_threads=1)
+    source = open_source(str(tmp_path / "set"), renumber=True)
+    assert (source.notes(), source.identities) == ([], ["A", "B", "C"])
 
 
 def test_pairs_come_back_in_their_order(folders, tmp_path):

@@ -102,6 +102,19 @@ def test_identity_records_tell_the_labels_of_damaged_records(data, counts, tmp_p
         assert labels.tolist() == expected.tolist()
 
 
+def test_records_of_identities_do_not_tell_labels_that_begin_at_1(tmp_path):
+    write_record_set(tmp_path, [[b"x"]] * 4)
+    reader = RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx")
+    offsets = reader.offsets
+    with open(tmp_path / "train.rec", "r+b") as file:
+        for row in range(1, 5):
+            file.seek(offsets[row] + 8 + 4)
+            file.write(np.float32(row).tobytes())
+    spoil(tmp_path, [2])
+    with pytest.raises(DataError, match=r"record 2 \(byte \d+\): no record begins"):
+        _ = RecordSource(root=str(tmp_path), renumber=True).labels
+
+
 @pytest.mark.parametrize("label", [np.inf, 1e30, 1e9, -1, 1.5])
 def test_label_that_is_none_beside_a_damaged_record_is_named(label, large):
     offsets = RecordReader(rec=large / "train.rec", idx=large / "train.idx").offsets

@@ -140,7 +140,16 @@ def test_fingerprint_follows_the_content_and_not_the_place(tmp_path: Path) -> No
     ("labels", "described", "message"),
     [
         ([0, 2], None, "no image has the label 1"),
-        ([0, 1], "4,112,112", r"no image has the label 2, 3\. Labels must be 0 .. 3"),
+        (
+            [0, 1],
+            "4,112,112",
+            r"no image has the label 2, 3; expected 0 \.\. 3 without a gap\. facerec pack data\.root=",
+        ),
+        (
+            [1, 2],
+            "2,112,112",
+            r"train\.rec: labels begin at 1; expected 0 \.\. 1 without a gap\. facerec pack data\.root=",
+        ),
         ([0, 3], "3,112,112", r"record 1 \(.*label 3, but .*property says 3"),
         ([0, 1.5], None, r"record 1 \(.*label 1.5 is no identity number"),
         ([0, -1], None, r"record 1 \(.*label -1.0 is no identity number"),
