@@ -184,6 +184,9 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
     if faults.counts["missing label"]:
         print("next         the same images with identities that are numbered anew:")
         print(f"             {own_command()} pack {typed('data.root', about['root'])} out=<a new folder>")
+    if faults.counts["fold of one kind"] and about["num_positive"] and about["num_negative"]:
+        print("next         the same pairs, dealt so that each fold has both kinds:")
+        print(f"             {own_command()} pack {typed('data.root', about['root'])} out=<a new .bin>")
     _tell_size(about)
 
 

@@ -22,6 +22,7 @@ from facerec.cli.set_verbs import (
 from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.threads import num_cores
+from facerec.data.decode import encode_png
 from facerec.data.joined_source import JoinedSource
 from facerec.data.packing import (
     VAL_FILE,
@@ -32,7 +33,9 @@ from facerec.data.packing import (
     write_rejected,
 )
 from facerec.data.pair_choice import choose_identities, choose_pairs
+from facerec.data.pair_folds import fold_trouble, spread_kinds
 from facerec.data.pair_lists import read_pair_list
+from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.sources import AnySource, RecordSource
 from facerec.evaluation.nearest import nearest_others
 
@@ -73,6 +76,8 @@ class AutoPairs:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Packs, and prints what lies where. Returns the exit code."""
     settings, split, auto = _settings(config, overrides)
+    if _is_pair_file(config.data.root):
+        return _deal_anew(Path(str(config.data.root)).expanduser(), Path(settings.out).expanduser(), overrides)
     source = open_set(config, renumber=True)
     out = Path(settings.out).expanduser()
     num_threads = settings.num_threads or num_cores()
@@ -80,7 +85,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         pairs, is_same = _listed_pairs(source, Path(str(settings.pairs)).expanduser(), out)
         with made_folder(out.parent):
             pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
-        _tell_pairs(out, source.labels[pairs], is_same)
+        _tell_pairs(out, is_same, of=_num_identities(source.labels[pairs]))
         return 0
     check_not_inside(out, config.data.root)
     for path in (out / "train.rec", out / VAL_FILE):  # before an hour's work
@@ -117,7 +122,7 @@ def _pack_set(
         source, out, samples=samples, num_threads=num_threads, layout=settings.layout, val_pairs=val_pairs
     )
     if val_pairs is not None:
-        _tell_pairs(out / VAL_FILE, source.labels[val_pairs[0]], val_pairs[1])
+        _tell_pairs(out / VAL_FILE, val_pairs[1], of=_num_identities(source.labels[val_pairs[0]]))
     return samples, rejected
 
 
@@ -174,9 +179,8 @@ def _drawn_pairs(
 
 
 def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Of a list, in its order."""
-    if out.suffix != ".bin":
-        raise ConfigError(f"out={out}: pairs={path} makes a verification set; give it a name such as lfw.bin")
+    """Of a list; see `_in_folds` for their order."""
+    _check_pair_file(out, f"pairs={path} makes a verification set")
     if isinstance(source, JoinedSource):
         raise ConfigError(f"pairs={path} names the files of one set; data.root has {len(source.parts)}")
     if isinstance(source, RecordSource):
@@ -206,12 +210,57 @@ def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray,
             f"{', '.join(missing[:MOST_NAMED])}{', ...' if len(missing) > MOST_NAMED else ''}"
         )
     pairs = np.array([[found[first], found[second]] for first, second in names], dtype=np.int64)
-    return pairs, np.array([pair.is_same for pair in listed])
+    return _in_folds(pairs, np.array([pair.is_same for pair in listed]))
 
 
-def _tell_pairs(path: Path, labels: np.ndarray, is_same: np.ndarray) -> None:
+def _is_pair_file(root: Any) -> bool:
+    return isinstance(root, str) and root.lower().endswith(".bin") and not Path(root).expanduser().is_dir()
+
+
+def _deal_anew(path: Path, out: Path, overrides: Sequence[str]) -> int:
+    """Writes the pairs of a verification file in an order in which each fold has both kinds. Returns the exit code."""
+    unread = [key for key in PackSettings.__dataclass_fields__ if key != "out"]
+    why = f"data.root={path} is a verification file, whose pairs are written in another order"
+    refuse_unread(overrides, ["split", "auto_pairs", "input", *unread], why=why)
+    _check_pair_file(out, why)
+    if out.exists():
+        raise DataError(f"{out} is there already; delete it, or write to another file")
+    found = read_pairs(path)
+    order = spread_kinds(found.is_same)
+    images = [found.images[2 * pair + side] for pair in order.tolist() for side in (0, 1)]
+    encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
+    with made_folder(out.parent):
+        write_pairs(out, encoded, found.is_same[order].tolist())
+    _tell_pairs(out, found.is_same[order], of="in an order in which each stretch has both kinds")
+    return 0
+
+
+def _check_pair_file(out: Path, why: str) -> None:
+    if out.suffix != ".bin":
+        raise ConfigError(f"out={out}: {why}; give it a name such as lfw.bin")
+
+
+def _in_folds(pairs: np.ndarray, is_same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs in their order; but where only another gives each of ten folds both kinds, in that one."""
+    order = spread_kinds(is_same)
+    if not fold_trouble(is_same) or fold_trouble(is_same[order]):
+        return pairs, is_same
+    print(
+        "note         in the order of the list a fold of ten would have pairs of one kind only; the pairs were dealt "
+        "anew, so that each fold has both kinds"
+    )
+    return pairs[order], is_same[order]
+
+
+def _tell_pairs(path: Path, is_same: np.ndarray, *, of: str) -> None:
     kinds = f"{is_same.sum()} positive, {(~is_same).sum()} negative"
-    print(f"pairs        {path.resolve()}: {kinds}, of {len(np.unique(labels))} identities")
+    print(f"pairs        {path.resolve()}: {kinds}, {of}")
+    if trouble := fold_trouble(is_same):
+        print(f"note         {trouble}")
+
+
+def _num_identities(labels: np.ndarray) -> str:
+    return f"of {len(np.unique(labels))} identities"
 
 
 def _tell_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:

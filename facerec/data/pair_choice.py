@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from facerec.core.errors import ConfigError
+from facerec.data.pair_folds import spread_kinds
 
 NearestOthers = Callable[[], np.ndarray]
 """() -> int64 (N,): for every sample, the one of another identity that looks most like it."""
@@ -82,11 +83,9 @@ def choose_pairs(
     negative = (
         hard[: numbers["negative"]] if hard is not None else _negative_pairs(labels, numbers["negative"], generator)
     )
-    turns = np.arange(len(positive) + len(negative) + 1) * len(positive) // (len(positive) + len(negative))
-    is_same = turns[1:] > turns[:-1]
-    pairs = np.empty((len(is_same), 2), dtype=np.int64)
-    pairs[is_same], pairs[~is_same] = positive, negative
-    return pairs, is_same
+    is_same = np.repeat([True, False], [len(positive), len(negative)])
+    order = spread_kinds(is_same)
+    return np.concatenate([positive, negative])[order], is_same[order]
 
 
 def _positive_pairs(

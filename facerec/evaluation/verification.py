@@ -18,6 +18,7 @@ from facerec.core.litter import files_with_suffix
 from facerec.core.processes import this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
+from facerec.data.pair_folds import fold_starts
 from facerec.data.pairs import Pairs, read_pairs
 from facerec.evaluation.embed import flip_sum
 from facerec.evaluation.roc import Roc
@@ -89,7 +90,7 @@ def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_f
     Raises:
         DataError: a fold would hold pairs of one kind only; the message says how many folds fit.
     """
-    starts = _fold_starts(is_same, num_folds)
+    starts = fold_starts(is_same, num_folds)
     sizes_K = np.diff(np.append(starts, len(is_same)))
     fold_P = np.repeat(np.arange(num_folds), sizes_K)
     # Each pair is rejected up to a threshold, and accepted from there on: right for one kind, wrong for the other.
@@ -100,35 +101,6 @@ def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_f
     right_TK = num_negatives_K + change_TK.cumsum(axis=0)[:-1]
     best_K = (right_TK.sum(axis=1, keepdims=True) - right_TK).argmax(axis=0)
     return FoldResult(right_TK[best_K, np.arange(num_folds)] / sizes_K, THRESHOLDS[best_K])
-
-
-def _fold_starts(is_same: np.ndarray, num_folds: int) -> np.ndarray:
-    starts = _starts(len(is_same), num_folds)
-    if _has_both_kinds_in_each(is_same, starts):
-        return starts
-    fitting = next(
-        (k for k in range(num_folds - 1, 1, -1) if _has_both_kinds_in_each(is_same, _starts(len(is_same), k))), None
-    )
-    num_same = int(is_same.sum())
-    raise DataError(
-        f"{len(is_same)} pairs ({num_same} of one person, {len(is_same) - num_same} of two) in {num_folds} contiguous "
-        "folds: a fold would hold one kind only, and its accuracy would mean nothing. "
-        + (f"{fitting} folds fit: set num_folds={fitting}" if fitting else "No number of folds fits: mix the two kinds")
-    )
-
-
-def _starts(num_pairs: int, num_folds: int) -> np.ndarray:
-    size, num_larger = divmod(num_pairs, num_folds)
-    folds = np.arange(num_folds)
-    return folds * size + np.minimum(folds, num_larger)
-
-
-def _has_both_kinds_in_each(is_same: np.ndarray, starts: np.ndarray) -> bool:
-    sizes = np.diff(np.append(starts, len(is_same)))
-    if sizes.min() < 2:
-        return False
-    num_same = np.add.reduceat(is_same, starts, dtype=np.int64)
-    return bool(((num_same > 0) & (num_same < sizes)).all())
 
 
 class VerificationBenchmark:
@@ -209,7 +181,7 @@ class VerificationBenchmark:
             self._pairs = read_pairs(self.path)
         is_same = self._pairs.is_same
         try:
-            _fold_starts(is_same, self.num_folds)
+            fold_starts(is_same, self.num_folds)
             return self._pairs, self._targets(num_negatives=int((~is_same).sum()))
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from None

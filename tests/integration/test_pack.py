@@ -15,7 +15,7 @@ import pytest
 from facerec.cli.main import main
 from facerec.cli.overrides import parse_overrides
 from facerec.core.run_log import read_metrics
-from facerec.data.pairs import read_pairs
+from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.recordio import RecordReader
 from facerec.data.sources import open_source
 
@@ -74,6 +74,39 @@ def test_list_as_lfw_has_it_becomes_a_verification_set(crops, pack, tmp_path):
     names = ["P 3/P 3_0001", "P 3/P 3_0005", "P 3/P 3_0002", "P 11/P 11_0004"]
     assert read_pairs(tmp_path / "own.bin").images == [(crops / f"{name}.jpg").read_bytes() for name in names]
     assert not (tmp_path / "out").exists()
+
+
+def test_list_with_positives_first_is_dealt_into_folds_and_so_is_such_a_file(crops, pack, command, tmp_path):
+    positive = [(f"P {i}/P {i}_000{j}.jpg", f"P {i}/P {i}_0005.jpg", 1) for i in range(10) for j in (1, 2)]
+    negative = [(f"P {i}/P {i}_000{j}.jpg", f"P {i + 1}/P {i + 1}_0003.jpg", 0) for i in range(10) for j in (1, 2)]
+
+    def packed(name: str, pairs: list[tuple[str, str, int]]) -> tuple[list[bool], list[bytes], str]:
+        lines = [",".join(map(str, pair)) for pair in pairs]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path1,path2,is_same", *lines, ""]))
+        code, printed = pack(f"pairs={tmp_path / name}.csv", f"out={tmp_path / name}.bin")
+        assert code == 0, printed
+        found = read_pairs(tmp_path / f"{name}.bin")
+        return found.is_same.tolist(), found.images, printed
+
+    truths, images, printed = packed("ordered", positive + negative)
+    assert truths == [False, True] * 20 and "the pairs were dealt anew" in printed
+    assert images[:4] == [(crops / path).read_bytes() for pair in (negative[0], positive[0]) for path in pair[:2]]
+    mixed = [pair for pairs in zip(positive, negative, strict=True) for pair in pairs]
+    truths, _, printed = packed("mixed", mixed)
+    assert truths == [True, False] * 20 and "note" not in printed  # as the list has it
+    truths, _, printed = packed("one kind", positive)
+    assert truths == [True] * 20 and "Add pairs of two persons: facerec pack" in printed
+    write_pairs(tmp_path / "theirs.bin", images[2:4] * 20 + images[:2] * 20, [True] * 20 + [False] * 20)
+    code, printed = command("inspect", f"data.root={tmp_path / 'theirs.bin'}")
+    assert code == 1 and f"pack data.root={tmp_path / 'theirs.bin'} out=<a new .bin>" in printed
+    given = ["pack", f"data.root={tmp_path / 'theirs.bin'}", f"out={tmp_path / 'dealt.bin'}"]
+    code, printed = command(*given)
+    assert code == 0 and "dealt.bin: 20 positive, 20 negative, in an order in which" in printed
+    dealt = read_pairs(tmp_path / "dealt.bin")
+    assert dealt.is_same.tolist() == [False, True] * 20 and dealt.images == images[:4] * 20
+    assert "is there already" in command(*given)[1]
+    code, printed = command(*given[:2], f"out={tmp_path / 'new.bin'}", "split.val_identities=0.5", "pairs=auto")
+    assert code == 2 and "is a verification file" in printed
 
 
 def test_list_whose_name_two_files_have_is_refused(crops, pack, tmp_path):

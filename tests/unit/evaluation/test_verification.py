@@ -57,10 +57,16 @@ def test_threshold_is_strict_and_the_lowest_of_equals() -> None:
 @pytest.mark.parametrize(
     ("is_same", "num_folds", "message"),
     [
-        ([True] * 60 + [False] * 60, 10, r"120 pairs \(60 of one person, 60 of two\) in 10 .*No number of folds fits"),
+        (
+            [True] * 60 + [False] * 60,
+            10,
+            r"120 pairs \(60 of one person, 60 of two\) in 10 .*facerec pack .* so that each fold has both kinds",
+        ),
+        ([True] * 60 + [False] * 6, 10, r"so that each fold of 6 \(num_folds=6\) has both kinds"),
         ([True, True, False, False] * 3, 6, "4 folds fit: set num_folds=4"),
-        ([True, False, True], 10, "No number of folds fits"),
-        ([True] * 10, 10, "No number of folds fits"),
+        ([True, False, True], 10, "Add pairs of two persons"),
+        ([True] * 10, 10, "Add pairs of two persons: facerec pack pairs=auto"),
+        ([False] * 10, 10, "Add pairs of one person"),
     ],
 )
 def test_fold_of_one_kind_is_refused_with_the_number_that_fits(

@@ -1,0 +1,77 @@
+"""Pairs in the contiguous folds of the verification protocol: each fold must hold both kinds of pairs."""
+
+import numpy as np
+
+from facerec.core.errors import DataError
+
+
+def fold_starts(is_same: np.ndarray, num_folds: int) -> np.ndarray:
+    """Returns the first pair of each contiguous fold, int64 (K,); the first folds may have one pair more.
+
+    Raises:
+        DataError: a fold would hold pairs of one kind only; says what would help, see `fold_trouble`.
+    """
+    if trouble := fold_trouble(is_same, num_folds=num_folds):
+        raise DataError(trouble)
+    return _starts(len(is_same), num_folds)
+
+
+def fold_trouble(is_same: np.ndarray, *, num_folds: int = 10) -> str:
+    """What keeps pairs from being scored in contiguous folds, and what would help; "" where each fold has both kinds.
+
+    Args:
+        is_same: bool (P,), in the order of the pairs.
+        num_folds: of the protocol.
+    """
+    if _has_both_kinds_in_each(is_same, num_folds):
+        return ""
+    num_same = int(is_same.sum())
+    num_other = len(is_same) - num_same
+    what = (
+        f"{len(is_same)} pairs ({num_same} of one person, {num_other} of two) in {num_folds} contiguous folds: a fold "
+        "would hold one kind only, and its accuracy would mean nothing. "
+    )
+    fitting = next((k for k in range(num_folds - 1, 1, -1) if _has_both_kinds_in_each(is_same, k)), None)
+    if fitting:
+        what += f"{fitting} folds fit: set num_folds={fitting}. "
+    dealt = is_same[spread_kinds(is_same)]
+    fits_dealt = next((k for k in range(num_folds, fitting or 1, -1) if _has_both_kinds_in_each(dealt, k)), None)
+    if fits_dealt:
+        command = "facerec pack data.root=<this .bin> out=<a new .bin>"
+        folds = "" if fits_dealt == num_folds else f" of {fits_dealt} (num_folds={fits_dealt})"
+        return what + f"{command} deals the pairs so that each fold{folds} has both kinds"
+    if not fitting:
+        more = "two persons" if num_same > num_other else "one person"
+        what += (
+            f"Add pairs of {more}: facerec pack pairs=auto draws both kinds, facerec pack pairs=<a list> takes yours"
+        )
+    return what.removesuffix(". ")
+
+
+def _starts(num_pairs: int, num_folds: int) -> np.ndarray:
+    size, num_larger = divmod(num_pairs, num_folds)
+    folds = np.arange(num_folds)
+    return folds * size + np.minimum(folds, num_larger)
+
+
+def _has_both_kinds_in_each(is_same: np.ndarray, num_folds: int) -> bool:
+    if len(is_same) < 2 * num_folds:
+        return False
+    starts = _starts(len(is_same), num_folds)
+    num_same = np.add.reduceat(is_same, starts, dtype=np.int64)
+    return bool(((num_same > 0) & (num_same < np.diff(np.append(starts, len(is_same))))).all())
+
+
+def spread_kinds(is_same: np.ndarray) -> np.ndarray:
+    """Returns an order, int64 (P,), in which every stretch has as many pairs of both kinds as the whole.
+
+    Pairs of one kind stay in their order.
+
+    Args:
+        is_same: bool (P,), the kinds.
+    """
+    turns = np.arange(len(is_same) + 1) * int(is_same.sum()) // len(is_same)
+    is_positive = turns[1:] > turns[:-1]
+    order = np.empty(len(is_same), dtype=np.int64)
+    order[is_positive], order[~is_positive] = np.flatnonzero(is_same), np.flatnonzero(~is_same)
+    return order
