@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
 from facerec.networks.recompute import can_recompute, run_pieces
 
@@ -79,8 +80,9 @@ class LibraryBackbone(nn.Module):
         except UNSUITABLE as error:
             raise ConfigError(
                 f"backbone.model={self.arguments['model']}: {self.name} cannot build it for "
-                f"{self.arguments['height_px']} x {self.arguments['width_px']} pixels with backbone.model_arguments="
-                f"{more}: {_reason(error)}"
+                f"{self.arguments['height_px']} x {self.arguments['width_px']} pixels "
+                f"({size_keys((self.arguments['height_px'], self.arguments['width_px']))}) with "
+                f"backbone.model_arguments={more}: {_reason(error)}"
             ) from None
 
     def _shape(self, height_px: int, width_px: int) -> tuple[int, int, int]:
@@ -90,7 +92,7 @@ class LibraryBackbone(nn.Module):
                 found = self._on_meta(dict(self.named_parameters()), height_px, width_px)
         except UNSUITABLE as error:
             made_for = (self.arguments["height_px"], self.arguments["width_px"])
-            mend = "choose another size or network"
+            mend = f"choose another size ({size_keys((height_px, width_px))}) or network"
             if made_for != (height_px, width_px):
                 mend = "set backbone.height_px and backbone.width_px to the input's size"
             raise ConfigError(
@@ -172,7 +174,7 @@ class TorchvisionBackbone(LibraryBackbone):
             if height_px != width_px:
                 raise ConfigError(
                     f"backbone.model={self.arguments['model']} takes square images only, not {height_px} x {width_px} "
-                    "pixels; choose another network"
+                    f"pixels ({size_keys((height_px, width_px))}): set a square size, or choose another network"
                 )
             return {"image_size": height_px}
         if self.family == "maxvit":

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
 from facerec.networks.recompute import run_pieces
 
@@ -191,8 +192,8 @@ def _check(
         raise ConfigError(f"backbone.token_dim={token_dim}; expected a multiple of backbone.num_heads={num_heads}")
     if min(height_px, width_px) < patch_size_px:
         raise ConfigError(
-            f"backbone.patch_size_px={patch_size_px} is more than the image's {height_px} x {width_px} pixels; "
-            "use smaller patches (9 is usual for 112 x 112)"
+            f"backbone.patch_size_px={patch_size_px} is more than the image's {height_px} x {width_px} pixels "
+            f"({size_keys((height_px, width_px))}); use smaller patches (9 is usual for 112 x 112)"
         )
     for key, share in {"drop_path": drop_path, "mask_ratio": mask_ratio}.items():
         if not 0 <= share < 1:
