@@ -1,18 +1,22 @@
-"""`facerec evaluate`: scores a model, and what knows no faces beside it, on verification sets."""
+"""`facerec evaluate`: scores a model on benchmarks, beside baselines that know no faces."""
 
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.cli.arguments import check_arguments
-from facerec.cli.summary import VERIFICATION_COLUMNS, own_command, text_table, verification_row, where_it_lies
+from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.parts import checked_benchmarks, configured_benchmarks
+from facerec.cli.summary import metric_table, own_command, where_it_lies
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError
-from facerec.core.protocols import Embedder
+from facerec.core.metric import Metric, details_of, values_of
+from facerec.core.protocols import Embedder, Evaluator
 from facerec.data.pairs import read_pairs
 from facerec.evaluation.baselines import ColourHistogram, PixelPCA
 from facerec.evaluation.embed import NetworkEmbedder
@@ -22,6 +26,7 @@ from facerec.evaluation.verification import VerificationBenchmark, verification_
 from facerec.networks.embedding_net import build_network
 
 MAX_IMAGES_FOR_PCA = 4000
+MODEL = "model"  # its column, and its key in the file, beside those of the baselines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,28 +45,39 @@ class EvaluateSettings:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Prints a table and writes the figures as JSON. Returns the exit code."""
-    settings = EvaluateSettings(**check_arguments(EvaluateSettings, OmegaConf.to_container(config), section=""))  # type: ignore[arg-type]
+    values: Any = OmegaConf.to_container(config)
+    section = values.pop("eval")
+    check_keys(section, {"benchmarks"}, section="eval")
+    settings = EvaluateSettings(**check_arguments(EvaluateSettings, values, section=""))
+    configured = configured_benchmarks(section["benchmarks"])
     model = Model.open(settings.model, device=settings.device, batch_size=settings.batch_size)
     for warning in model.warnings:
         print(warning)
     out = _out_path(settings, model)
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    rows = []
-    for path in _paths(settings.sets, model):
-        benchmark = VerificationBenchmark(
+    paths = _paths(settings.sets, model, is_needed=not configured)
+    verifications = [
+        VerificationBenchmark(
             path=str(path),
             num_folds=settings.num_folds,
             target_fars=settings.target_fars,
             size_px=model.input_spec.size_px,
         )
-        for name, embedder in _embedders(model, path, settings).items():
-            figures = dict(benchmark.evaluate(embedder))
-            rows.append(verification_row(f"{benchmark.name}: {name}", figures))
-            results.setdefault(str(path), {})[name] = figures
-    print(text_table(VERIFICATION_COLUMNS, rows))
-    _write(out, model, results, num_folds=settings.num_folds)
-    print(f"\nfigures      {out.resolve()}")
+        for path in paths
+    ]
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    columns: dict[str, list[Metric]] = {}
+    of_model: list[Metric] = []
+    for benchmark in checked_benchmarks([*configured, *verifications]):
+        for name, embedder in _embedders(model, benchmark, settings).items():
+            metrics = list(benchmark.evaluate(embedder))
+            columns[f"{benchmark.name}: {name}"] = metrics
+            results.setdefault(_key(benchmark), {})[name] = values_of(metrics)
+            if name == MODEL:
+                of_model += [metric.within(f"eval/{benchmark.name}") for metric in metrics]
+    print(metric_table(columns))
+    _write(out, model, results, of_model, num_folds=settings.num_folds)
+    print(f"\nmetrics      {out.resolve()}")
     run_dir = Path(settings.model).expanduser()
     if (run_dir / "overrides.json").exists():
         print(where_it_lies(run_dir, model.path))
@@ -71,29 +87,52 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     return 0
 
 
-def _paths(sets: list[str] | None, model: Model) -> list[Path]:
+def _paths(sets: list[str] | None, model: Model, *, is_needed: bool) -> list[Path]:
     if sets is None:
-        sets = model.card.get("trained_on", {}).get("benchmarks", [])
-        if not sets:
+        sets = model.card.get("trained_on", {}).get("benchmarks", []) if is_needed else []
+        if not sets and is_needed:
             raise ConfigError("sets is not given, and the model names no benchmarks: give sets=[lfw.bin,...]")
     return verification_files(sets, key="sets")
 
 
-def _write(out: Path, model: Model, results: dict[str, dict[str, dict[str, float]]], *, num_folds: int) -> None:
-    """The figures, with those of other sets that the file has of the same weights."""
+def _key(benchmark: Evaluator) -> str:
+    return str(benchmark.path) if isinstance(benchmark, VerificationBenchmark) else benchmark.name
+
+
+def _write(
+    out: Path,
+    model: Model,
+    results: Mapping[str, Mapping[str, Mapping[str, float]]],
+    metrics: Sequence[Metric],
+    *,
+    num_folds: int,
+) -> None:
+    """Writes the results, with those of other benchmarks that the file has of the same weights.
+
+    In a run directory the tables of grids read `metrics` of it, where `step` is that of the run's result.
+    """
     weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
     about = {"model": str(model.path), "weights": weights, "num_folds": num_folds}
     try:
         before = json.loads(out.read_text())
-        kept = dict(before["sets"]) if before.items() >= about.items() else {}
+        if not before.items() >= about.items():
+            before = {}
+        kept = [dict(before.get(key, {})) for key in ("sets", "metrics", "metric_details")]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        kept = {}
+        kept = [{}, {}, {}]
+    content = {
+        **about,
+        "step": model.card.get("step"),
+        "sets": kept[0] | dict(results),
+        "metrics": kept[1] | values_of(metrics),
+        "metric_details": kept[2] | details_of(metrics),
+    }
     with atomic_file(out) as file:
-        file.write(json.dumps(about | {"sets": kept | results}, indent=1).encode())
+        file.write(json.dumps(content, indent=1).encode())
 
 
-def _embedders(model: Model, path: Path, settings: EvaluateSettings) -> dict[str, Embedder]:
-    embedders: dict[str, Embedder] = {"model": model.embed}
+def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings) -> dict[str, Embedder]:
+    embedders: dict[str, Embedder] = {MODEL: model.embed}
     if settings.baselines:
         torch.manual_seed(0)
         untrained = build_network(model.card).to(next(model.network.parameters()).device)
@@ -101,10 +140,11 @@ def _embedders(model: Model, path: Path, settings: EvaluateSettings) -> dict[str
             network=untrained, input_spec=untrained.input_spec, batch_size=settings.batch_size
         )
         embedders["colour histogram"] = ColourHistogram()
-        # Fitted on the benchmark's own images, without labels: that can only flatter it.
-        pairs = read_pairs(path)
-        images = [pairs.decode(i) for i in range(min(len(pairs.images), MAX_IMAGES_FOR_PCA))]
-        embedders["PCA of 16x16 pixels"] = PixelPCA().fit(images)
+        if isinstance(benchmark, VerificationBenchmark):
+            # Fitted on the benchmark's own images, without labels: that can only flatter it.
+            pairs = read_pairs(benchmark.path)
+            images = [pairs.decode(i) for i in range(min(len(pairs.images), MAX_IMAGES_FOR_PCA))]
+            embedders["PCA of 16x16 pixels"] = PixelPCA().fit(images)
     return embedders
 
 

@@ -1,7 +1,7 @@
 """Builds the parts of a training that a configuration names: data, network, objective, benchmarks."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import build, check_arguments
 from facerec.core.errors import ConfigError, DataError
-from facerec.core.protocols import Source
+from facerec.core.protocols import Evaluator, Source
 from facerec.core.run_log import LOGGER
 from facerec.core.seeding import torch_seed_of
 from facerec.data.sources import FirstSamples
@@ -97,28 +97,79 @@ def _build_head(config: DictConfig, source: Source) -> Head:
 
 
 def open_benchmarks(
-    sets: list[str] | None, source: Source, *, num_folds: int, size_px: tuple[int, int]
-) -> list[VerificationBenchmark]:
-    """The verification sets named, else those beside the training data.
+    settings: Mapping[str, Any], source: Source, *, num_folds: int, size_px: tuple[int, int]
+) -> list[Evaluator]:
+    """Returns the evaluators of `eval.benchmarks`, then the verification sets of `eval.sets`.
+
+    Args:
+        settings: section `eval`.
+        source: the training data; where `sets` is null, the `.bin` files beside it are taken.
+        num_folds: of the verification sets.
+        size_px: height and width of their images.
 
     Raises:
-        ConfigError: one is not there, or two have one name.
-        DataError: one cannot be read, has too few pairs for the folds, or images of another size than `size_px`.
+        ConfigError: a set is not there, an evaluator lacks a part of the protocol, or two have one name.
+        DataError: a set cannot be read, has too few pairs for the folds, or images of another size than `size_px`.
     """
+    configured = configured_benchmarks(settings["benchmarks"])
+    sets = settings["sets"]
     paths = verification_files(sets, key="eval.sets") if sets is not None else None
     if paths is None:
         paths = source.benchmarks() if hasattr(source, "benchmarks") else []
-        if not paths:
+        if not paths and not configured:
             LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
-    benchmarks = [VerificationBenchmark(path=str(path), num_folds=num_folds, size_px=size_px) for path in paths]
-    paths_by_name: dict[str, Path] = {}
-    for benchmark in benchmarks:
-        if (other := paths_by_name.setdefault(benchmark.name, benchmark.path)) != benchmark.path:
+    return checked_benchmarks(
+        [
+            *configured,
+            *(VerificationBenchmark(path=str(path), num_folds=num_folds, size_px=size_px) for path in paths),
+        ]
+    )
+
+
+def configured_benchmarks(sections: Mapping[str, Any]) -> list[Evaluator]:
+    """Builds the evaluators of the group eval/benchmarks.
+
+    Args:
+        sections: by their keys, each with a `_target_`.
+
+    Raises:
+        ConfigError: one lacks a part of the protocol `Evaluator`.
+    """
+    evaluators: list[Evaluator] = []
+    for key, section in sections.items():
+        evaluator = build(section)
+        absent = [part for part in ("name", "evaluate") if not hasattr(evaluator, part)]
+        if absent:
             raise ConfigError(
-                f"eval.sets: {other} and {benchmark.path} would both be logged as eval/{benchmark.name}; rename one"
+                f"eval.benchmarks.{key}: {type(evaluator).__name__} has no {' and no '.join(absent)}; expected an "
+                "evaluator with a name and a method evaluate(embed) that yields metrics (facerec.core.protocols)"
             )
-        benchmark.check()
-    return benchmarks
+        evaluators.append(evaluator)
+    return evaluators
+
+
+def checked_benchmarks(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
+    """Returns them, once no two would write metrics of one name and each has read what it can before a training.
+
+    Raises:
+        ConfigError: two have one name.
+        DataError: one cannot be read; see its `check`.
+    """
+    by_name: dict[str, Evaluator] = {}
+    for evaluator in evaluators:
+        other = by_name.setdefault(evaluator.name, evaluator)
+        if other is not evaluator and (_origin(other) != _origin(evaluator) or not hasattr(other, "path")):
+            raise ConfigError(
+                f"eval: {_origin(other)} and {_origin(evaluator)} would both be logged as eval/{evaluator.name}; "
+                "rename one"
+            )
+        if hasattr(evaluator, "check"):
+            evaluator.check()
+    return list(by_name.values())
+
+
+def _origin(evaluator: Evaluator) -> str:
+    return str(getattr(evaluator, "path", type(evaluator).__name__))
 
 
 def log_sizes(network: EmbeddingNet, source: Source, root: object) -> None:

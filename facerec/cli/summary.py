@@ -5,6 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from facerec.core.metric import Metric
+
 
 def own_command() -> str:
     """How the user can call facerec again: `facerec` where the PATH finds it, else with its whole path."""
@@ -26,31 +28,42 @@ def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
     )
 
 
-def benchmark_table(metrics: Mapping[str, float]) -> str:
-    """A table with one row per benchmark, from figures named eval/<benchmark>/<figure>; empty without any."""
-    by_benchmark: dict[str, dict[str, float]] = {}
-    for name, value in metrics.items():
-        if name.startswith("eval/") and name.count("/") == 2:
-            _, benchmark, figure = name.split("/")
-            by_benchmark.setdefault(benchmark, {})[figure] = value
-    rows = [verification_row(benchmark, figures) for benchmark, figures in by_benchmark.items()]
-    return text_table(VERIFICATION_COLUMNS, rows) if rows else ""
+def benchmark_table(metrics: Sequence[Metric]) -> str:
+    """Returns a table with a column per benchmark and a row per metric, from metrics under eval/<benchmark>."""
+    by_benchmark: dict[str, list[Metric]] = {}
+    for metric in metrics:
+        by_benchmark.setdefault(metric.benchmark, []).append(metric)
+    return metric_table(by_benchmark)
 
 
-VERIFICATION_COLUMNS = ("benchmark", "accuracy", "threshold (cosine)", "AUC", "EER", "TAR at FAR")
+MAX_TABLE_WIDTH = 110  # characters; benchmarks that do not fit follow in another table below
 
 
-def verification_row(name: str, figures: Mapping[str, float]) -> list[str]:
-    """The cells of one benchmark's row."""
-    tars = {key.removeprefix("tar_at_far_"): value for key, value in figures.items() if key.startswith("tar_at_far_")}
-    return [
-        name,
-        f"{100 * figures['accuracy']:.2f} ± {100 * figures['accuracy_std']:.2f} %",
-        f"{figures['threshold_cosine']:.3f}",
-        f"{figures['auc']:.4f}",
-        f"{100 * figures['eer']:.2f} %",
-        ", ".join(f"{100 * value:.1f} % at {far}" for far, value in tars.items()) or "-",
-    ]
+def metric_table(columns: Mapping[str, Sequence[Metric]]) -> str:
+    """Returns a table with a row per metric; empty without any.
+
+    Args:
+        columns: the metrics of each column, by its title. Metrics of one short name share a row.
+    """
+    words = list(dict.fromkeys(metric.short_name for metrics in columns.values() for metric in metrics))
+    cells = {title: {metric.short_name: metric.text() for metric in metrics} for title, metrics in columns.items()}
+    tables: list[str] = []
+    waiting = list(columns)
+    while words and waiting:
+        shown = waiting[:1]
+        while len(shown) < len(waiting):
+            wider = _metric_table(words, waiting[: len(shown) + 1], cells)
+            if len(wider.splitlines()[1]) > MAX_TABLE_WIDTH:
+                break
+            shown = waiting[: len(shown) + 1]
+        tables.append(_metric_table(words, shown, cells))
+        waiting = waiting[len(shown) :]
+    return "\n\n".join(tables)
+
+
+def _metric_table(words: Sequence[str], titles: Sequence[str], cells: Mapping[str, Mapping[str, str]]) -> str:
+    rows = [[word, *(cells[title].get(word, "-") for title in titles)] for word in words]
+    return text_table(("metric", *titles), [row for row in rows if set(row[1:]) != {"-"}])
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

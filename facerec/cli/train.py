@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,13 @@ from facerec.cli.summary import benchmark_table, own_command, where_it_lies
 from facerec.cli.train_settings import check, launch_settings, sample_order, training_settings
 from facerec.core.errors import DataError
 from facerec.core.failing_together import failing_together
+from facerec.core.metric import Metric, details_of, metrics_from, values_of
 from facerec.core.processes import Processes
 from facerec.core.protocols import Source
 from facerec.core.run_log import LOGGER, RunLog, log_to, read_metrics
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
+from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import load_initial, read_initial
 from facerec.training.settings import EvaluationPlan, TrainerSettings
 from facerec.training.trainer import Trainer, TrainResult
@@ -73,7 +76,8 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
             print(
                 f"{run_dir} is finished ({found.outcome['step']} steps); nothing to do. Another run_dir= trains anew."
             )
-            _print_end(run_dir, found.resume_from, found.outcome["metrics"])
+            metrics = metrics_from(found.outcome["metrics"], found.outcome.get("metric_details"))
+            _print_end(run_dir, found.resume_from, metrics)
         return 0
     with failing_together(processes):
         if source is None:  # after the first, which may have drawn it into a cache
@@ -148,7 +152,7 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
         processes=processes,
     )
     benchmarks = open_benchmarks(
-        evaluation.sets, source, num_folds=evaluation.num_folds, size_px=network.input_spec.size_px
+        config.eval, source, num_folds=evaluation.num_folds, size_px=network.input_spec.size_px
     )
     about = {
         "version": versions(),
@@ -156,7 +160,7 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
             "data_root": str(config.data.root or getattr(source, "root", "")),
             "data_fingerprint": found.fingerprint,
             "num_classes": source.num_classes,
-            "benchmarks": [str(benchmark.path.resolve()) for benchmark in benchmarks],
+            "benchmarks": [str(one.path.resolve()) for one in benchmarks if isinstance(one, VerificationBenchmark)],
         },
     }
     return Trainer(
@@ -190,12 +194,17 @@ def _finish(run_dir: Path, result: TrainResult) -> None:
     from facerec.figures.curves import training_curves
 
     training_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
-    outcome = {"status": "finished", "step": result.step, "metrics": result.metrics}
+    outcome = {
+        "status": "finished",
+        "step": result.step,
+        "metrics": values_of(result.metrics),
+        "metric_details": details_of(result.metrics),
+    }
     write_text(run_dir / "result.json", json.dumps(outcome, indent=1))
     _print_end(run_dir, result.checkpoint, result.metrics)
 
 
-def _print_end(run_dir: Path, checkpoint: Path, metrics: dict[str, float]) -> None:
+def _print_end(run_dir: Path, checkpoint: Path, metrics: Sequence[Metric]) -> None:
     if table := benchmark_table(metrics):
         print(f"\n{table}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")

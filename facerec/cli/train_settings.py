@@ -53,6 +53,7 @@ class DataSettings:
 class EvalSettings:
     """The section `eval`."""
 
+    benchmarks: dict[str, Any]
     sets: list[str] | None
     num_folds: int
     batch_size: int

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from facerec.core.metric import Metric
+
 
 class Source(Protocol):
     """A set of labelled face crops. Constructors open nothing; files are opened on first use."""
@@ -47,9 +49,9 @@ class Evaluator(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name, used in metric paths: eval/<name>/<figure>."""
+        """Short name, used in metric paths: eval/<name>/<metric>."""
         ...
 
-    def evaluate(self, embed: Embedder) -> Iterator[tuple[str, float]]:
-        """Yields (figure, value), the leading figure first: ("accuracy", 0.9953), ("accuracy_std", 0.003), ..."""
+    def evaluate(self, embed: Embedder) -> Iterator[Metric]:
+        """Yields metrics, the same on all processes; `is_leading` marks the one that judges the model."""
         ...

@@ -6,10 +6,13 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from facerec.core.metric import Metric, details_of, values_of
 
 LOGGER = logging.getLogger("facerec")
 
@@ -51,12 +54,22 @@ class RunLog:
 
             self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=first_step + 1)
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One JSON line, and one TensorBoard scalar for each figure; names are paths such as train/loss."""
+    def metrics(self, step: int, metrics: Sequence[Metric], *, seconds: float) -> None:
+        """Writes the metrics of all benchmarks as `scalars`, with their details; `seconds` is what they took."""
+        self.scalars(step, {**values_of(metrics), "eval/seconds": seconds}, metric_details=details_of(metrics))
+
+    def scalars(self, step: int, values: dict[str, float], **more: Any) -> None:
+        """Writes one JSON line, and one TensorBoard scalar for each value; names are paths such as train/loss.
+
+        Args:
+            step: optimizer steps done.
+            values: by name.
+            more: plain values for the JSON line alone.
+        """
         if not self.writes:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite}) + "\n")
+        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **finite, **more}) + "\n")
         self._metrics.flush()
         if self._writer is not None:
             for name, value in values.items():

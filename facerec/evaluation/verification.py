@@ -15,6 +15,7 @@ from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.failing_together import failing_together
 from facerec.core.litter import files_with_suffix
+from facerec.core.metric import COSINE, NUMBER, SHARE, Metric
 from facerec.core.processes import this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
@@ -143,8 +144,10 @@ class VerificationBenchmark:
         """The file's name without its ending."""
         return self.path.stem
 
-    def evaluate(self, embed: Embedder) -> Iterator[tuple[str, float]]:
+    def evaluate(self, embed: Embedder) -> Iterator[Metric]:
         """Yields accuracy, accuracy_std, threshold_cosine, auc, eer, and tar_at_far_1e-1 … with thresholds as cosines.
+
+        The accuracy leads; its interval is one standard deviation over the folds to each side.
 
         Raises:
             DataError: the file is missing or damaged, its pairs do not fit the folds, or do not resolve a target FAR.
@@ -158,15 +161,16 @@ class VerificationBenchmark:
         squared_distances = np.square(embeddings[0::2] - embeddings[1::2]).sum(axis=1)
         folds = fold_accuracies(squared_distances, is_same, num_folds=self.num_folds)
         roc = Roc(1 - squared_distances / 2, is_same)
-        yield "accuracy", folds.accuracy
-        yield "accuracy_std", folds.accuracy_std
-        yield "threshold_cosine", folds.threshold_cosine
-        yield "auc", roc.auc
-        yield "eer", roc.eer
+        mean, std = folds.accuracy, folds.accuracy_std
+        yield Metric(name="accuracy", value=mean, unit=SHARE, interval=(mean - std, mean + std), is_leading=True)
+        yield Metric(name="accuracy_std", value=std, unit=SHARE, higher_is_better=None)
+        yield Metric(name="threshold_cosine", value=folds.threshold_cosine, unit=COSINE, higher_is_better=None)
+        yield Metric(name="auc", value=roc.auc, unit=NUMBER)
+        yield Metric(name="eer", value=roc.eer, unit=SHARE, higher_is_better=False)
         for far in targets:
-            point = roc.at_far(far)
-            yield f"tar_at_far_{_short(far)}", point.tar
-            yield f"threshold_at_far_{_short(far)}", point.threshold
+            point, at = roc.at_far(far), f"at_far_{_short(far)}"
+            yield Metric(name=f"tar_{at}", value=point.tar, unit=SHARE)
+            yield Metric(name=f"threshold_{at}", value=point.threshold, unit=COSINE, higher_is_better=None)
 
     def check(self) -> None:
         """Reads the file, so that a damaged or unfit one is found before a training, not after its first epoch.

@@ -1,8 +1,10 @@
 """The curves of a training: loss, target angle, learning rate, benchmarks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from facerec.core.metric import SHARE, Metric, leading, metrics_from
 
 PANELS = (
     ("Loss", ("train/loss",)),
@@ -15,33 +17,35 @@ def training_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws a PNG of four panels.
 
     Args:
-        lines: the lines of a metrics.jsonl, each with "step" and figures.
+        lines: the lines of a metrics.jsonl, each with "step" and values by name.
         path: the PNG to write.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots(2, 2).flat
-    accuracies = sorted({name for line in lines for name in line if name.endswith("/accuracy")})
-    panels = [*PANELS, ("Verification accuracy (%)", tuple(accuracies))]
+    judged = _leading(lines)
+    panels = [*PANELS, (_title(judged.values()), tuple(sorted(judged)))]
     for axis, (title, names) in zip(axes, panels, strict=True):
         for name in names:
             points = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
             steps, values = zip(*points, strict=True) if points else ((), ())
-            is_share = name.endswith("/accuracy")
+            metric = judged.get(name)
+            if metric is not None and metric.unit == SHARE:
+                values = tuple(100 * value for value in values)
             axis.plot(
                 steps,
-                [100 * value for value in values] if is_share else values,
-                marker="o" if is_share or len(points) == 1 else None,
+                values,
+                marker="o" if metric is not None or len(points) == 1 else None,
                 markersize=4,
                 linewidth=1.6,
-                label=name.removeprefix("eval/").removesuffix("/accuracy"),
+                label=metric and metric.benchmark,
             )
-            if is_share and values:
+            if metric is not None and values:
                 falls = values[-1] < max(values)
                 axis.annotate(
-                    f"{100 * values[-1]:.2f}",
-                    (steps[-1], 100 * values[-1]),
+                    f"{values[-1]:.2f}",
+                    (steps[-1], values[-1]),
                     (0, -7 if falls else 7),
                     ha="right",
                     va="top" if falls else "bottom",
@@ -52,6 +56,23 @@ def training_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-        if title.startswith("Verification") and names:
+        if any(name in judged for name in names):
             axis.legend(frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def _leading(lines: Sequence[Mapping[str, Any]]) -> dict[str, Metric]:
+    """Returns the leading metrics of all benchmarks, by name, each with one of its values."""
+    found: dict[str, Metric] = {}
+    for line in lines:
+        values = {name: value for name, value in line.items() if name.startswith("eval/") and value is not None}
+        found |= {metric.name: metric for metric in leading(metrics_from(values, line.get("metric_details")))}
+    return found
+
+
+def _title(metrics: Iterable[Metric]) -> str:
+    kinds = {(metric.short_name, metric.unit) for metric in metrics} or {("accuracy", SHARE)}
+    if len(kinds) > 1:
+        return "Benchmarks"
+    word, unit = kinds.pop()
+    return f"Benchmarks: {word.replace('_', ' ')}{' (%)' if unit == SHARE else ''}"

@@ -1,13 +1,13 @@
-"""The table of a grid: one row per setting, each benchmark's accuracy as mean and standard deviation over seeds.
+"""The table of a grid: one row per setting, each benchmark's leading metric as mean and standard deviation over seeds.
 
 Reads run directories: `config.yaml` (the resolved configuration), `overrides.json` (as given) and `result.json`
-({"status": "finished", "step": ..., "metrics": {"eval/lfw/accuracy": 0.9953, ...}}), which a finished run leaves.
+({"status": "finished", "step": ..., "metrics": {"eval/lfw/accuracy": 0.9953, ...}, "metric_details": ...}), which a
+finished run leaves.
 """
 
 import csv
 import io
 import json
-import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,8 @@ from typing import Any
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
+from facerec.core.metric import SHARE, Metric, leading, metrics_from
 from facerec.sweeping.setting import setting_of
-
-_ACCURACY = re.compile(r"eval/(.+)/accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class Run:
         setting: the overrides that change the result, without the seed.
         seed: as text.
         config: the resolved configuration.
-        accuracies: benchmark -> accuracy in 0 .. 1.
+        metrics: the leading metric of each benchmark.
         finished: whether it has a result.
     """
 
@@ -38,36 +37,47 @@ class Run:
     setting: dict[str, str]
     seed: str
     config: dict[str, Any]
-    accuracies: dict[str, float]
+    metrics: dict[str, Metric]
     finished: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of figures in per cent.
+    """Rows of leading metrics; shares in per cent.
 
     Attributes:
         keys: the overrides in which settings differ.
         common: the overrides that all settings share.
-        benchmarks: names, sorted.
+        benchmarks: the leading metric of each, by the benchmark's name, sorted; its value is that of one run.
         rows: one per setting.
         left_out: one line for each run that is not in a row, and why.
     """
 
     keys: list[str]
     common: dict[str, str]
-    benchmarks: list[str]
+    benchmarks: dict[str, Metric]
     rows: list["Row"]
     left_out: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One setting: the values of the table's keys, and for each benchmark the accuracies in %, one per seed."""
+    """One setting.
+
+    Attributes:
+        values: those of the table's keys.
+        metrics: the leading metric of each benchmark, one per seed.
+    """
 
     values: list[str]
     num_seeds: int
-    accuracies: dict[str, list[float]]
+    metrics: dict[str, list[Metric]]
+
+    def shown(self, benchmark: str) -> list[float]:
+        """Returns a benchmark's values as the table shows them, one per seed."""
+        return [
+            100 * metric.value if metric.unit == SHARE else metric.value for metric in self.metrics.get(benchmark, [])
+        ]
 
 
 def read_result(directory: Path) -> dict[str, Any] | None:
@@ -134,13 +144,14 @@ def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = Non
     keys = [key for key in keys if key not in common]
     rows = [_row(keys, same_setting) for same_setting in settings.values()]
     rows.sort(key=lambda row: [_sort_key(value) for value in row.values])
-    benchmarks = sorted({name for row in rows for name in row.accuracies})
+    found = {name: metrics[0] for row in rows for name, metrics in row.metrics.items()}
+    benchmarks = dict(sorted(found.items()))
     return Table(keys=keys, common=common, benchmarks=benchmarks, rows=rows, left_out=sorted(left_out))
 
 
 def markdown(table: Table, *, title: str) -> str:
     """The table as Markdown."""
-    lines = [f"# {title}", "", "Verification accuracy in %: mean ± sample standard deviation (ddof = 1) over seeds."]
+    lines = [f"# {title}", "", "Mean ± sample standard deviation (ddof = 1) over seeds."]
     if table.common:
         lines.append(
             "Overrides of all rows: " + ", ".join(f"{key}={value}" for key, value in table.common.items()) + "."
@@ -153,10 +164,10 @@ def markdown(table: Table, *, title: str) -> str:
 
 
 def _markdown_rows(table: Table) -> list[str]:
-    heads = [*table.keys, "seeds", *table.benchmarks]
+    heads = [*table.keys, "seeds", *(_head(name, metric) for name, metric in table.benchmarks.items())]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for row in table.rows:
-        cells = [_cell(row.accuracies.get(name, []), row.num_seeds) for name in table.benchmarks]
+        cells = [_cell(row.shown(name), row.num_seeds) for name in table.benchmarks]
         lines.append(_line([*row.values, str(row.num_seeds), *cells]))
     return lines
 
@@ -165,14 +176,15 @@ def as_csv(table: Table) -> str:
     """The table as CSV: mean, standard deviation (empty for a single seed) and number of seeds per benchmark."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    figures = ("accuracy_mean_percent", "accuracy_std_percent", "num_seeds")
-    writer.writerow(
-        [*table.keys, "num_seeds", *(f"{name}_{figure}" for name in table.benchmarks for figure in figures)]
-    )
+    heads = []
+    for name, metric in table.benchmarks.items():
+        column, unit = f"{name}_{metric.short_name}", "_percent" if metric.unit == SHARE else ""
+        heads += [f"{column}_mean{unit}", f"{column}_std{unit}", f"{name}_num_seeds"]
+    writer.writerow([*table.keys, "num_seeds", *heads])
     for row in table.rows:
         cells: list[str] = []
         for name in table.benchmarks:
-            values = row.accuracies.get(name, [])
+            values = row.shown(name)
             mean = f"{statistics.fmean(values):.4f}" if values else ""
             std = f"{statistics.stdev(values):.4f}" if len(values) > 1 else ""
             cells += [mean, std, str(len(values))]
@@ -195,16 +207,26 @@ def _read_run(directory: Path) -> Run:
     config, result = read_config(directory), read_result(directory)
     setting = setting_of(overrides)
     seed = setting.pop("seed", str(config.get("seed")))
-    metrics = (result or {}).get("metrics", {})
-    accuracies = {match[1]: value for name, value in metrics.items() if (match := _ACCURACY.fullmatch(name))}
+    metrics = leading(_metrics(directory, result or {}))
     return Run(
         directory=directory,
         setting=setting,
         seed=seed,
         config=config,
-        accuracies=accuracies,
+        metrics={metric.benchmark: metric for metric in metrics},
         finished=result is not None,
     )
+
+
+def _metrics(directory: Path, result: Mapping[str, Any]) -> list[Metric]:
+    """Returns what the training measured at its end, and what `facerec evaluate` has measured of that model since."""
+    found = metrics_from(result.get("metrics", {}), result.get("metric_details"))
+    later = _read_json(directory / "evaluation.json", dict) or {}
+    if later.get("step") is not None and later["step"] == result.get("step"):
+        since = metrics_from(later.get("metrics", {}), later.get("metric_details"))
+        again = {metric.benchmark for metric in since}
+        found = [metric for metric in found if metric.benchmark not in again] + since
+    return found
 
 
 def _read_json(path: Path, kind: type) -> Any:
@@ -226,12 +248,12 @@ def _shared(settings: Iterable[tuple[tuple[str, str], ...]]) -> list[tuple[str, 
 
 
 def _row(keys: Sequence[str], runs: Sequence[Run]) -> Row:
-    accuracies: dict[str, list[float]] = {}
+    metrics: dict[str, list[Metric]] = {}
     for run in runs:
-        for name, value in run.accuracies.items():
-            accuracies.setdefault(name, []).append(100 * value)
+        for name, metric in run.metrics.items():
+            metrics.setdefault(name, []).append(metric)
     values = [runs[0].setting.get(key, _configured(runs[0].config, key)) for key in keys]
-    return Row(values=values, num_seeds=len(runs), accuracies=accuracies)
+    return Row(values=values, num_seeds=len(runs), metrics=metrics)
 
 
 def _configured(config: Any, key: str) -> str:
@@ -246,6 +268,10 @@ def _sort_key(value: str) -> tuple[int, float, str]:
         return 0, float(value), ""
     except ValueError:
         return 1, 0.0, value
+
+
+def _head(benchmark: str, metric: Metric) -> str:
+    return f"{benchmark} {metric.short_name.replace('_', ' ')}{' (%)' if metric.unit == SHARE else ''}"
 
 
 def _cell(values: Sequence[float], num_seeds: int) -> str:

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.failing_together import failing_together
 from facerec.core.manifest import read_manifest, whole_directory
+from facerec.core.metric import COSINE, Metric, details_of, metrics_from, quality, values_of
 from facerec.core.processes import Processes
 from facerec.core.run_log import LOGGER
 from facerec.networks.weights import CARD_FILE, MODEL_FILE, newest_whole, step_directories
@@ -38,8 +39,7 @@ class CheckpointStore:
         keep_last: how many of the newest to keep, at least 1.
         keep_best: how many of the best to keep beside them, by `best_metric`; only checkpoints of steps at which the
             benchmarks ran compete.
-        best_metric: a figure that grows with quality, such as eval/lfw/accuracy; None takes the mean accuracy over
-            all benchmarks.
+        best_metric: the name of a metric, such as eval/lfw/accuracy; None: see `quality`.
         in_background: training goes on while a copy of the state, in the memory of the CPU, is written.
 
     Raises:
@@ -85,7 +85,7 @@ class CheckpointStore:
         step: int,
         state: TrainState,
         about: Mapping[str, Any],
-        metrics: Mapping[str, float],
+        metrics: Sequence[Metric],
         metrics_step: int | None,
     ) -> Path:
         """Saves the state after `step` optimizer steps under `directory`, then prunes. Returns where it will lie.
@@ -97,7 +97,7 @@ class CheckpointStore:
             step: number of optimizer steps done.
             state: what to save.
             about: plain values for model.json and the manifest: trained_on, environment.
-            metrics: the newest figures of the benchmarks.
+            metrics: the newest of the benchmarks.
             metrics_step: the step at which they were measured.
 
         Raises:
@@ -107,9 +107,15 @@ class CheckpointStore:
         self.wait()
         self._saved_at_s = time.monotonic()
         path = directory / f"step-{step:08d}"
-        stored = {"step": step, "metrics": dict(metrics), "metrics_step": metrics_step, **about}
-        fresh = metrics if metrics_step == step else {}
-        thresholds = {key: value for key, value in fresh.items() if key.endswith("/threshold_cosine")}
+        stored = {
+            "step": step,
+            "metrics": values_of(metrics),
+            "metric_details": details_of(metrics),
+            "metrics_step": metrics_step,
+            **about,
+        }
+        fresh = metrics if metrics_step == step else ()
+        thresholds = {metric.name: metric.value for metric in fresh if metric.unit == COSINE}
         model = state.model.state_dict() if state.processes.is_first else {}
         tensors = state.tensors()
         content = _Content(
@@ -128,6 +134,10 @@ class CheckpointStore:
         arguments = (self._writing, path, content, stored, self._writers)
         Thread(target=self._write_and_tell, args=arguments, daemon=True).start()
         return path
+
+    def check_metrics(self, metrics: Sequence[Metric]) -> None:
+        """Raises ConfigError where `best_metric` names none of the metrics that the benchmarks yield."""
+        quality(metrics, best_metric=self.best_metric)
 
     def wait(self) -> None:
         """Returns when nothing is written in the background. Raises CheckpointError where that has failed."""
@@ -172,7 +182,8 @@ class CheckpointStore:
         """Puts a checkpoint's tensors into the live objects. All processes must call it.
 
         Returns:
-            What the manifest says beside the checksums: step, metrics, metrics_step, environment, trained_on.
+            What the manifest says beside the checksums: step, metrics, metric_details, metrics_step, environment,
+            trained_on.
 
         Raises:
             CheckpointError: the checkpoint is damaged, or belongs to a network or optimizer of another shape.
@@ -203,18 +214,14 @@ class CheckpointStore:
             shutil.rmtree(path, ignore_errors=True)
 
     def _score(self, path: Path) -> float | None:
-        """The figure by which a checkpoint competes; None where its figures were measured at an earlier step."""
+        """Returns the number by which a checkpoint competes; None where it was measured at an earlier step."""
         try:
             stored = json.loads((path / "manifest.json").read_text())
-            metrics, is_fresh = stored["metrics"], stored["metrics_step"] == stored["step"]
-        except (OSError, ValueError, KeyError, TypeError):
+            if stored["metrics_step"] != stored["step"]:
+                return None
+            return quality(metrics_from(stored["metrics"], stored.get("metric_details")), best_metric=self.best_metric)
+        except (OSError, ValueError, KeyError, TypeError, ConfigError):
             return None
-        if not is_fresh:
-            return None
-        if self.best_metric is not None:
-            return metrics.get(self.best_metric)
-        accuracies = [value for name, value in metrics.items() if name.endswith("/accuracy")]
-        return sum(accuracies) / len(accuracies) if accuracies else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from facerec.core.device import choose_device, keep_freed_memory
 from facerec.core.errors import ConfigError, FacerecError
 from facerec.core.failing_together import failing_together
 from facerec.core.lost_process import raise_if_lost
+from facerec.core.metric import Metric, leading, metrics_from
 from facerec.core.processes import this_process
 from facerec.core.run_log import LOGGER, RunLog
 from facerec.core.seeding import torch_seed_of
@@ -56,14 +57,14 @@ class TrainResult:
         finished: False when a signal stopped it before its end.
         stopped_by: the name of that signal.
         checkpoint: the one at that step.
-        metrics: the newest figures of the benchmarks.
+        metrics: the newest of the benchmarks.
     """
 
     step: int
     finished: bool
     stopped_by: str | None
     checkpoint: Path
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
 
 
 class Trainer:
@@ -139,7 +140,7 @@ class Trainer:
             num_epochs=settings.num_epochs,
             num_steps=settings.num_steps,
         )
-        self.metrics: dict[str, float] = {}
+        self.metrics: list[Metric] = []
         self.metrics_step: int | None = None
         self.processes = this_process()
         self.agreement = Agreement(self.processes)
@@ -265,7 +266,8 @@ class Trainer:
             return 0
         stored = self.checkpoints.restore(self.resume_from, self._state())
         step = stored["step"]
-        self.metrics, self.metrics_step = stored["metrics"], stored["metrics_step"]
+        self.metrics = metrics_from(stored["metrics"], stored.get("metric_details"))
+        self.metrics_step = stored["metrics_step"]
         LOGGER.info("resuming from %s, step %d of %d", self.resume_from, step, self.timetable.num_steps)
         now, before = environment(self.device, self.processes), stored["environment"]
         if changed := [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]:
@@ -411,14 +413,16 @@ class Trainer:
         self.processes.copy_from_first_(network.buffers())  # of the one that has micro-batch 0
         embed = self.evaluation.embedder(network)
         started = time.perf_counter()
+        measured: list[Metric] = []
         for evaluator in self.evaluation.evaluators:
-            figures = dict(evaluator.evaluate(embed))
-            leading, value = next(iter(figures.items()))
-            LOGGER.info("step %d  %s: %s %.4f", step, evaluator.name, leading, value)
-            self.metrics |= {f"eval/{evaluator.name}/{figure}": value for figure, value in figures.items()}
+            metrics = list(evaluator.evaluate(embed))
+            for metric in leading(metrics):
+                LOGGER.info("step %d  %s: %s %s", step, evaluator.name, metric.name, metric.text())
+            measured += [metric.within(f"eval/{evaluator.name}") for metric in metrics]
         if self.evaluation.evaluators:
-            self.metrics_step = step
-            self.run_log.scalars(step, {**self.metrics, "eval/seconds": time.perf_counter() - started})
+            self.checkpoints.check_metrics(measured)
+            self.metrics, self.metrics_step = measured, step
+            self.run_log.metrics(step, measured, seconds=time.perf_counter() - started)
 
     def _save(self, step: int) -> Path:
         self._check_weights(step)

@@ -38,7 +38,10 @@ from facerec.networks.embedding_net import join
 
 CONFIGS = config_directory()
 FILES = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in sorted(CONFIGS.rglob("*.yaml"))]
-NEEDED = {"loss/distillation": ["loss.distillation.teacher.path=/nowhere"]}  # overrides that an option waits for
+NEEDED = {  # overrides that an option waits for
+    "loss/distillation": ["loss.distillation.teacher.path=/nowhere"],
+    "eval/benchmarks/verification": ["eval.benchmarks.verification.path=/nowhere"],
+}
 PRIMARIES = [name for name in FILES if "/" not in name]
 EXPERIMENTS = group_options("experiment", [CONFIGS], nested=True)
 DATA_OPTION = {
@@ -87,7 +90,7 @@ def test_training_without_any_override_passes_the_checks_and_is_built():
 def test_option_composes_with_train_and_is_built(name, tiny_set):
     if name in EXTRAS:
         pytest.importorskip(EXTRAS[name], reason=f"the extra facerec[{EXTRAS[name]}] is not installed")
-    group, _, option = name.partition("/")
+    group, _, option = name.rpartition("/")
     config = compose("train", [f"{group}={option}", f"data.root={tiny_set}", *NEEDED.get(name, ())])
     train.check(config)
     build_parts(config, num_classes=10)

@@ -64,8 +64,9 @@ def test_step_0_is_the_starting_model_and_the_end_is_the_moving_average(faces, p
     assert [line["step"] for line in lines] == [0, 8]
     for line, model in zip(lines, (pretrained, run_dir), strict=True):
         embed = facerec.load(str(model), device="cpu").embed
-        for figure, value in VerificationBenchmark(path=str(benchmark), num_folds=2).evaluate(embed):
-            assert line[f"eval/fake/{figure}"] == pytest.approx(value, abs=1e-6), (line["step"], figure)
+        for metric in VerificationBenchmark(path=str(benchmark), num_folds=2).evaluate(embed):
+            found = line[f"eval/fake/{metric.name}"]
+            assert found == pytest.approx(metric.value, abs=1e-6), (line["step"], metric.name)
     assert lines[0]["eval/fake/auc"] != lines[1]["eval/fake/auc"]
     assert json.loads((run_dir / "result.json").read_text())["metrics"]["eval/fake/auc"] == lines[1]["eval/fake/auc"]
     assert (run_dir / "curves.png").stat().st_size > 10_000

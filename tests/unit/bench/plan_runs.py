@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from facerec.bench.plan import Job
 from facerec.core.input_spec import InputSpec
+from facerec.core.metric import Metric
 from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
 from facerec.heads.combined import MarginHead
@@ -112,9 +113,9 @@ class PeakReader:
     name = "memory"
     peak_bytes = 0
 
-    def evaluate(self, embed: Embedder) -> Iterator[tuple[str, float]]:
+    def evaluate(self, embed: Embedder) -> Iterator[Metric]:
         self.peak_bytes = _status("VmHWM")
-        yield "peak", float(self.peak_bytes)
+        yield Metric(name="peak", value=float(self.peak_bytes))
 
 
 def measured_peak(case: Case) -> int:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facerec.core.errors import ConfigError, DataError, ModelError
+from facerec.core.metric import values_of
 from facerec.data.pairs import write_pairs
 from facerec.evaluation.roc import Roc
 from facerec.evaluation.verification import VerificationBenchmark, fold_accuracies
@@ -101,7 +102,7 @@ def test_benchmark_yields_the_figures_leading_one_first(tmp_path: Path) -> None:
     _write_colour_pairs(tmp_path / "colours.bin")
     benchmark = VerificationBenchmark(path=str(tmp_path / "colours.bin"))
     assert benchmark.name == "colours"
-    figures = dict(benchmark.evaluate(_colour))
+    figures = values_of(benchmark.evaluate(_colour))
     assert list(figures)[:5] == ["accuracy", "accuracy_std", "threshold_cosine", "auc", "eer"]
     assert list(figures)[5:] == ["tar_at_far_1e-1", "threshold_at_far_1e-1"]  # 10 negatives resolve no less
     assert (figures["accuracy"], figures["accuracy_std"], figures["auc"], figures["eer"]) == (1, 0, 1, 0)
@@ -122,7 +123,7 @@ def test_embeddings_of_image_and_mirror_image_are_summed(tmp_path: Path) -> None
     a, b = (cv2.imencode(".png", image)[1].tobytes() for image in (half, half[:, ::-1]))
     c = _flat((0, 200, 0))
     write_pairs(tmp_path / "mirrors.bin", [a, b, a, c] * 4, [True, False] * 4)
-    figures = dict(VerificationBenchmark(path=str(tmp_path / "mirrors.bin"), num_folds=2).evaluate(_left_column))
+    figures = values_of(VerificationBenchmark(path=str(tmp_path / "mirrors.bin"), num_folds=2).evaluate(_left_column))
     assert figures["threshold_cosine"] == pytest.approx(1 - 0.01 / 2)  # the lowest threshold above distance 0
     assert figures["accuracy"] == 1.0
 
@@ -130,7 +131,7 @@ def test_embeddings_of_image_and_mirror_image_are_summed(tmp_path: Path) -> None
 def test_explicit_target_fars_are_measured_or_refused(tmp_path: Path) -> None:
     _write_colour_pairs(tmp_path / "colours.bin")
     path = str(tmp_path / "colours.bin")
-    figures = dict(VerificationBenchmark(path=path, target_fars=[0.5, 0.25]).evaluate(_colour))
+    figures = values_of(VerificationBenchmark(path=path, target_fars=[0.5, 0.25]).evaluate(_colour))
     assert list(figures)[5::2] == ["tar_at_far_5e-1", "tar_at_far_2.5e-1"]
     with pytest.raises(DataError, match=r"colours\.bin: 10 pairs of two persons cannot measure FAR 0\.001; .* 0\.1\."):
         list(VerificationBenchmark(path=path, target_fars=[0.001]).evaluate(_colour))
@@ -166,7 +167,7 @@ def test_constant_embedder_scores_one_half(tmp_path: Path) -> None:
     _write_colour_pairs(tmp_path / "colours.bin")
     for value in (0.0, 1.0):
         embed = lambda images, value=value: np.full((len(images), 4), value, dtype=np.float32)  # noqa: E731
-        figures = dict(VerificationBenchmark(path=str(tmp_path / "colours.bin")).evaluate(embed))
+        figures = values_of(VerificationBenchmark(path=str(tmp_path / "colours.bin")).evaluate(embed))
         assert (figures["accuracy"], figures["auc"], figures["eer"]) == (0.5, 0.5, 0.5)
         assert figures["tar_at_far_1e-1"] == 0.0
 
@@ -178,7 +179,7 @@ def test_real_pairs_with_blurred_pixels(real_data: Path) -> None:
         small = images.reshape(len(images), 16, 7, 16, 7, 3).mean(axis=(2, 4, 5)).reshape(len(images), -1)
         return (small - small.mean(axis=1, keepdims=True)).astype(np.float32)
 
-    figures = dict(benchmark.evaluate(blurred))
+    figures = values_of(benchmark.evaluate(blurred))
     embeddings = benchmark._normalised_embeddings(benchmark._pairs, blurred)
     cosines = (embeddings[0::2] * embeddings[1::2]).sum(axis=1)
     is_same = benchmark._pairs.is_same

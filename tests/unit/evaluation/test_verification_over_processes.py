@@ -11,6 +11,7 @@ from torch import nn
 
 from facerec.core.errors import FacerecError
 from facerec.core.input_spec import InputSpec
+from facerec.core.metric import values_of
 from facerec.core.processes import this_process
 from facerec.data.pairs import write_pairs
 from facerec.evaluation import verification
@@ -58,7 +59,7 @@ def write(path: Path, *, damaged: tuple[int, ...] = (), black: tuple[int, ...] =
 def figures(path: str, embed: CountingEmbedder) -> dict[str, float]:
     """Those of the benchmark, with many thresholds: they are the distances of single pairs."""
     target_fars = [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
-    return dict(VerificationBenchmark(path=path, num_folds=5, target_fars=target_fars).evaluate(embed))
+    return values_of(VerificationBenchmark(path=path, num_folds=5, target_fars=target_fars).evaluate(embed))
 
 
 def error_of(path: str, embed) -> str:

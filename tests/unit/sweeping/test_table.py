@@ -45,7 +45,7 @@ def test_markdown_has_mean_and_sample_std_over_seeds(grid):
     lines = text.splitlines()
     assert "sample standard deviation (ddof = 1)" in text
     assert "Overrides of all rows: experiment=x." in text
-    assert lines[lines.index("| head.m2 | seeds | agedb | lfw |") + 2 :][:3] == [
+    assert lines[lines.index("| head.m2 | seeds | agedb accuracy (%) | lfw accuracy (%) |") + 2 :][:3] == [
         f"| 0.3 | 3 | 47.50 ± {statistics.stdev([47.5, 48, 47]):.2f} | 95.00 ± 1.00 |",
         "| 0.4 | 2 | 48.55 ± 0.07 | 97.10 ± 0.14 |",
         "| 0.5 | 1 | - | 50.00 |",
@@ -67,14 +67,17 @@ def test_seeds_without_a_benchmark_are_counted_in_the_cell(make_run, tmp_path):
     make_run("a", ["seed=1"], {"lfw": 0.9, "cfp": 0.8})
     make_run("b", ["seed=2"], {"lfw": 0.9})
     text = markdown(make_table(read_runs([tmp_path])), title="t")
-    assert "| seeds | cfp | lfw |\n| --- | --- | --- |\n| 2 | 80.00 (of 1) | 90.00 ± 0.00 |" in text
+    assert (
+        "| seeds | cfp accuracy (%) | lfw accuracy (%) |\n| --- | --- | --- |\n| 2 | 80.00 (of 1) | 90.00 ± 0.00 |"
+        in text
+    )
 
 
 def test_groups_and_experiments_are_columns_where_they_differ(make_run, tmp_path):
     make_run("a", ["+experiment/table2=row1", "head=cosface", "seed=1"], {"lfw": 0.9})
     make_run("b", ["experiment=table2/row2", "seed=1"], {"lfw": 0.8})
     text = markdown(make_table(read_runs([tmp_path])), title="t")
-    assert "| experiment | head | seeds | lfw |" in text
+    assert "| experiment | head | seeds | lfw accuracy (%) |" in text
     assert "| table2/row1 | cosface | 1 | 90.00 |" in text
     assert "| table2/row2 | default | 1 | 80.00 |" in text
 
@@ -83,7 +86,7 @@ def test_repeated_seed_is_left_out_and_named(make_run, tmp_path):
     make_run("a", ["head.m2=0.3"], {"lfw": 0.9})  # seed 0 comes from the configuration
     make_run("b", ["head.m2=0.3", "seed=0"], {"lfw": 0.7})
     table = make_table(read_runs([tmp_path]))
-    assert [(row.num_seeds, row.accuracies) for row in table.rows] == [(1, {"lfw": [90.0]})]
+    assert [(row.num_seeds, row.shown("lfw")) for row in table.rows] == [(1, [90.0])]
     assert table.left_out == [f"{tmp_path}/grid/b: the same setting and seed as {tmp_path}/grid/a"]
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from facerec.core import manifest as manifest_module
 from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.manifest import read_manifest
+from facerec.core.metric import metrics_from
 from facerec.losses.objective import Objective
 from facerec.networks.weights import read_model
 from facerec.training import checkpoint as checkpoint_module
@@ -66,7 +67,9 @@ def tensors_of(live: TrainState) -> dict[str, torch.Tensor]:
 
 
 def save(store: CheckpointStore, directory, step: int, live=None, *, accuracy=None, metrics_step=-1, about=None):
-    metrics = {} if accuracy is None else {"eval/lfw/accuracy": accuracy, "eval/lfw/threshold_cosine": 0.25}
+    metrics = []
+    if accuracy is not None:
+        metrics = metrics_from({"eval/lfw/accuracy": accuracy, "eval/lfw/threshold_cosine": 0.25})
     path = store.save(
         directory,
         step=step,
@@ -178,7 +181,7 @@ def test_best_is_the_mean_accuracy_or_the_metric_asked_for(tmp_path):
         directory = tmp_path / str(kept)
         store = CheckpointStore(keep_last=1, keep_best=1, best_metric=best_metric)
         for step, (lfw, agedb, auc) in figures.items():
-            metrics = {"eval/lfw/accuracy": lfw, "eval/agedb/accuracy": agedb, "eval/lfw/auc": auc}
+            metrics = metrics_from({"eval/lfw/accuracy": lfw, "eval/agedb/accuracy": agedb, "eval/lfw/auc": auc})
             store.save(directory, step=step, state=state(), about={}, metrics=metrics, metrics_step=step)
         store.wait()
         assert names(directory) == [f"step-{kept:08d}", "step-00000004"]

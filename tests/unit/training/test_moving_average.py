@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from facerec.core.metric import Metric
 from facerec.networks.weights import read_model
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.moving_average import MovingAverage
@@ -53,10 +54,10 @@ class Embeddings:
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []
 
-    def evaluate(self, embed) -> Iterator[tuple[str, float]]:
+    def evaluate(self, embed) -> Iterator[Metric]:
         generator = np.random.Generator(np.random.Philox(1))
         self.seen.append(embed(generator.integers(0, 256, (2, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)))
-        yield "accuracy", 0.5
+        yield Metric(name="accuracy", value=0.5)
 
 
 def test_average_is_what_is_evaluated_and_stored_and_training_does_not_notice(make_trainer):

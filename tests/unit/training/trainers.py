@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from facerec.core.input_spec import InputSpec
+from facerec.core.metric import SHARE, Metric
 from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
 from facerec.core.run_log import RunLog
@@ -125,9 +126,9 @@ class Accuracy:
         self.figures = list(figures)
         self.shapes: list[tuple[int, ...]] = []
 
-    def evaluate(self, embed: Embedder) -> Iterator[tuple[str, float]]:
+    def evaluate(self, embed: Embedder) -> Iterator[Metric]:
         self.shapes.append(embed(np.zeros((2, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)).shape)
-        yield "accuracy", self.figures[len(self.shapes) - 1]
+        yield Metric(name="accuracy", value=self.figures[len(self.shapes) - 1], unit=SHARE, is_leading=True)
 
 
 def parameters_of(trainer: Trainer) -> dict[str, torch.Tensor]:
