@@ -11,7 +11,7 @@ def test_benchmark_of_any_metrics_has_its_table():
     ]
     assert benchmark_table(metrics).splitlines() == [
         "metric           ijbc     lfw",
-        "---------------------------------------",
+        "----------------------------------------",
         "tar_at_far_1e-4  90.00 %  -",
         "accuracy         -        99.53 ± 0.30 %",
     ]
