@@ -19,7 +19,7 @@ from facerec.align.faces import CHOICES, Detector, Faces, choose_face
 from facerec.align.journal import Entry, Journal
 from facerec.align.landmark_causes import FacesOfAList, common_cause, corner_note
 from facerec.align.landmark_checks import check_landmarks
-from facerec.align.photo_reader import decode_rgb, encode_jpeg, encode_png, read_bytes
+from facerec.align.photo_reader import MissingReaderError, decode_rgb, encode_jpeg, encode_png, read_bytes
 from facerec.align.wanted_faces import WantedFaces, crop_names
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
@@ -30,6 +30,8 @@ from facerec.core.threads import in_threads
 
 JOURNAL_FILE = "journal.jsonl"
 SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE = "align.json", "landmarks.csv", "report.csv"
+NEEDS_PACKAGE = "needs_package"
+"""Reason of a photo of a format that needs a package which is not installed."""
 OWN_FOLDER = ".align"  # of the journal, the lock and half-written crops
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
 
@@ -188,6 +190,8 @@ class _Worker:
             return replace(entry, reason="missing", detail="there is no such file"), None
         try:
             photo = decode_rgb(read_bytes(path), where=path)
+        except MissingReaderError as error:
+            return replace(entry, reason=NEEDS_PACKAGE, detail=str(error).removeprefix(f"{path}: ")), None
         except DataError as error:
             return replace(entry, reason="unreadable", detail=str(error).removeprefix(f"{path}: ")), None
         if self.wanted.landmarks is not None:
@@ -257,6 +261,7 @@ def _to_do(wanted: WantedFaces, names: StringTable, journal: Journal, out: Path)
         path = os.path.join(wanted.base, wanted.paths[number])
         holds = (
             entry is not None
+            and entry.reason != NEEDS_PACKAGE  # it may be installed now
             and entry.photo == wanted.paths[number]
             and (entry.photo_bytes, entry.photo_mtime_ns) == stamp(path)
             and (entry.reason is not None or stamp(str(out / entry.crop))[0] == entry.crop_bytes)

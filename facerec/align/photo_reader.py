@@ -11,8 +11,17 @@ import numpy as np
 
 from facerec.core.errors import DataError
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".gif", ".avif")
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+"""Formats of photos of phones that OpenCV does not read, and an extra of facerec does."""
+PHOTO_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".gif", ".avif", *HEIF_SUFFIXES
+)  # fmt: skip
 """Formats of photos; of an animated one, the first picture."""
+HOW_TO_READ_HEIF = "pip install 'facerec[heif]' (the package pi-heif; pillow-heif does as well), or convert it to JPEG"
+
+
+class MissingReaderError(DataError):
+    """An image is of a format that needs a package which is not installed."""
 
 
 def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
@@ -24,7 +33,8 @@ def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
     (Pillow's `convert("RGB")`, to within one level; but of 16-bit greyscale, where Pillow clips what is above 255).
 
     Args:
-        encoded: the file's bytes, in any format that OpenCV reads.
+        encoded: the file's bytes, in any format that OpenCV reads; or HEIC, where `pi_heif` or `pillow_heif` is
+            installed.
         where: names the image in errors: file and record, or path.
 
     Returns:
@@ -32,6 +42,7 @@ def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
 
     Raises:
         DataError: the bytes are not an image, or end too early.
+        MissingReaderError: they are HEIC, and no package that reads it is installed.
     """
     import cv2
 
@@ -41,12 +52,38 @@ def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
             pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
         except cv2.error:
             pixels = None
+    if pixels is None and is_heif(encoded):
+        return _decode_heif(encoded, where=where)
     if pixels is None:
         raise DataError(
             f"{where}: {len(encoded)} bytes that do not decode as an image; "
             "the image is damaged, or of a format that OpenCV does not read"
         )
     return pixels
+
+
+def is_heif(encoded: bytes) -> bool:
+    """True for a file of the HEIF family other than AVIF, which OpenCV reads."""
+    brands = encoded[8:64].partition(b"meta")[0]
+    is_family = any(brand in brands for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"))
+    return encoded[4:8] == b"ftyp" and is_family and b"avif" not in brands
+
+
+def _decode_heif(encoded: bytes, *, where: str) -> np.ndarray:
+    """See `decode_rgb`. The rotation in the file is applied; its EXIF orientation only repeats that."""
+    try:
+        import pi_heif as heif
+    except ImportError:
+        try:
+            import pillow_heif as heif
+        except ImportError:
+            raise MissingReaderError(
+                f"{where}: is a HEIC photo (.heic, .heif), which needs another package: {HOW_TO_READ_HEIF}"
+            ) from None
+    try:
+        return np.array(heif.open_heif(encoded, convert_hdr_to_8bit=True).to_pillow().convert("RGB"))
+    except (ValueError, RuntimeError, OSError, EOFError) as error:
+        raise DataError(f"{where}: {len(encoded)} bytes that do not decode as a HEIC photo ({error})") from None
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

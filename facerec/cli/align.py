@@ -7,9 +7,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.align.alignment import LANDMARKS_FILE, REPORT_FILE, AlignmentCounts, CropSettings, align_photos
+from facerec.align.alignment import (
+    LANDMARKS_FILE,
+    NEEDS_PACKAGE,
+    REPORT_FILE,
+    AlignmentCounts,
+    CropSettings,
+    align_photos,
+)
 from facerec.align.detectors import open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
+from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
 from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, faces_in_folder, faces_in_list
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.overrides import typed
@@ -164,6 +172,10 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
     if counts.num_rejected:
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.num_rejected.items())
         print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
+    if number := counts.num_rejected.get(NEEDS_PACKAGE):
+        print(
+            f"note         {number} HEIC photos ({', '.join(HEIF_SUFFIXES)}): {HOW_TO_READ_HEIF}; then the same command"
+        )
     if _is_refused(settings, counts):
         return
     for note in filter(None, (counts.likely_cause, counts.landmarks_note)):

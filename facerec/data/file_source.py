@@ -11,7 +11,7 @@ import numpy as np
 
 from facerec.align.crops import align_crop
 from facerec.align.landmark_checks import BadLandmarksError, check_landmarks
-from facerec.align.photo_reader import read_bytes
+from facerec.align.photo_reader import is_heif, read_bytes
 from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import DataError
 from facerec.core.litter import files_with_suffix
@@ -112,7 +112,8 @@ class FileSource:
         content, crop = self._checked_crop(index)
         if self._files().landmarks is not None:
             return encode_jpeg(crop)
-        return content if self.relative_path(index).lower().endswith(PACKED_SUFFIXES) else encode_png(crop)
+        is_packed = self.relative_path(index).lower().endswith(PACKED_SUFFIXES) and not is_heif(content)
+        return content if is_packed else encode_png(crop)
 
     def name(self, index: int) -> str:
         """The sample's path."""

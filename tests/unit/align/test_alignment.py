@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -354,3 +356,17 @@ def test_wanted_faces_may_be_made_by_hand(photos, tmp_path):
     wanted = faces_in_folder(photos)
     own = WantedFaces(**{**vars(wanted), "landmarks": np.tile(POINTS, (len(wanted), 1, 1))})
     assert align_photos(own, out=tmp_path / "out").num_aligned == 7
+
+
+def test_photo_that_needs_a_package_is_aligned_once_it_is_installed(photos, tmp_path, monkeypatch):
+    for name in ("pi_heif", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, name, None)
+    (photos / "Ann" / "3.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    counts = align_photos(faces_in_folder(photos), out=tmp_path / "out", detector=OwnDetector())
+    assert (counts.num_aligned, counts.num_rejected) == (7, {"needs_package": 1})
+    assert 'needs_package,"is a HEIC photo' in (tmp_path / "out" / "report.csv").read_text()
+    opened = SimpleNamespace(to_pillow=lambda: Image.fromarray(pixels(9) | 1))
+    monkeypatch.setitem(sys.modules, "pi_heif", SimpleNamespace(open_heif=lambda content, convert_hdr_to_8bit: opened))
+    counts = align_photos(faces_in_folder(photos), out=tmp_path / "out", detector=OwnDetector())
+    assert (counts.num_aligned, counts.num_done_before, counts.num_rejected) == (8, 7, {})
+    assert (tmp_path / "out" / "Ann" / "3.jpg").is_file()

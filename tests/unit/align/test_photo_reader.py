@@ -1,6 +1,8 @@
 """Photos of every format give the pixels that Pillow gives, turned upright."""
 
+import base64
 import io
+import sys
 
 import cv2
 import numpy as np
@@ -9,7 +11,15 @@ import torch
 import torchvision.io
 from PIL import Image, ImageOps
 
-from facerec.align.photo_reader import decode_rgb, encode_png, read_bytes
+from facerec.align.photo_reader import (
+    HEIF_SUFFIXES,
+    PHOTO_SUFFIXES,
+    MissingReaderError,
+    decode_rgb,
+    encode_png,
+    is_heif,
+    read_bytes,
+)
 from facerec.core.errors import DataError
 from facerec.data import decode
 
@@ -31,6 +41,19 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+# 24 x 16 pixels, red above blue, with EXIF orientation 6 and its box of rotation; written by pillow-heif 1.8.1.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWl4AAAAAG1pZjFoZWl4bWlhZgAAAcltZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9jAA"
+    "AAAERAAAIAAQAAAAAB7QABAAAAAAAAAEcAAgAAAAACNAABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVp"
+    "bmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABCGlwcnAAAADnaXBjbwAAAHdodmNDAQQIAAAAnjgAAAAAHvAA/P/4+AAADwNgAAEAF0"
+    "ABDAH//wQIAAADAJ44AAADAAAeugJAYQABACpCAQEECAAAAwCeOAAAAwAAHpAEECCy3VXTXNwENBgQAAADAZAAAAMAEIBiAAEACEQBwXMYMBiQ"
+    "AAAAE2NvbHJuY2x4AAEADQAGgAAAABRpc3BlAAAAAAAAAEAAAABAAAAAKGNsYXAAAAAYAAAAAQAAABAAAAAB////2AAAAAL////QAAAAAgAAAB"
+    "BwaXhpAAAAAAMICAgAAAAJaXJvdAMAAAAZaXBtYQAAAAAAAAABAAEGgQIDBYSGAAAAGmlyZWYAAAAAAAAADmNkc2MAAgABAAEAAABzbWRhdAAA"
+    "AEMoAa8GMhoxxoBdQfk9vVz//+hd9D52KS/K3S9fD5H0Zf//RfAdhC/G2j1hh6Bsgl9me0990GUznq/zGchfGcD05UmAAAAABkV4aWYAAE1NAC"
+    "oAAAAIAAEBEgADAAAAAQAGAAAAAAAA"
+)
 
 
 def as_pillow_reads(content: bytes) -> np.ndarray:
@@ -92,6 +115,28 @@ def test_photo_is_turned_upright(orientation, kind):
 def test_damaged_photo_is_named(kind, kept):
     with pytest.raises(DataError, match=r"^a\.jpg: \d+ bytes that do not decode"):
         decode_rgb(encoded(PHOTO, kind)[:kept], where="a.jpg")
+
+
+def test_heic_is_read_and_turned_once_where_its_package_is_installed():
+    pytest.importorskip("pi_heif", reason="facerec[heif] is not installed")
+    found = decode_rgb(HEIC, where="")
+    assert found.shape == (24, 16, 3) and found.flags.writeable and found.flags.c_contiguous
+    np.testing.assert_allclose(found[12, [2, 13]], [[0, 0, 255], [255, 0, 0]], atol=3)  # turned by a quarter
+    with pytest.raises(DataError, match=r"^a\.heic: 300 bytes that do not decode as a HEIC photo"):
+        decode_rgb(HEIC[:300], where="a.heic")
+
+
+def test_heic_without_its_package_names_the_package(monkeypatch):
+    for name in ("pi_heif", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingReaderError, match=r"^a\.HEIC: is a HEIC photo .* pip install 'facerec\[heif\]'"):
+        decode_rgb(HEIC, where="a.HEIC")
+
+
+def test_only_the_heic_family_is_taken_for_heic():
+    assert is_heif(HEIC) and HEIF_SUFFIXES[0] in PHOTO_SUFFIXES
+    video = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
+    assert not any(map(is_heif, (b"", video, encoded(PHOTO, "AVIF"), encoded(PHOTO, "JPEG"))))
 
 
 def test_png_gives_the_pixels_back():

@@ -37,11 +37,11 @@ def pairs(wanted: WantedFaces) -> list[tuple[str, str]]:
 
 
 def test_sub_folders_are_identities_and_the_rest_is_told(tmp_path):
-    names = ("Zoe/2.jpg", "Ann/b/1.PNG", "Ann/a.webp", "Ann/x.heic", "loose.jpg", ".hidden/a.jpg", "Zoe/.a.jpg")
+    names = ("Zoe/2.jpg", "Ann/b/1.PNG", "Ann/a.webp", "Ann/x.psd", "loose.jpg", ".hidden/a.jpg", "Zoe/.a.jpg")
     wanted = faces_in_folder(touched(tmp_path, *names))
     assert pairs(wanted) == [("Ann", "Ann/a.webp"), ("Ann", "Ann/b/1.PNG"), ("Zoe", "Zoe/2.jpg")]
     assert sorted((path, reason) for path, reason, _ in wanted.left_out) == [
-        ("Ann/x.heic", "not_image"),
+        ("Ann/x.psd", "not_image"),
         ("loose.jpg", "no_identity"),
     ]
 

@@ -291,7 +291,7 @@ def test_what_folders_hold_besides_is_counted_and_every_format_of_images_is_read
     np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(packed, np.uint8), cv2.IMREAD_COLOR), pixels)
     (ann / "2019").mkdir()
     (ann / "2019" / "9.png").write_bytes(_png(9))
-    (ann / "5.heic").touch()
+    (ann / "5.psd").touch()
     (ann / "Thumbs.db").touch()  # is no image, and no loss
     (tmp_path / "faces" / "loose.PNG").write_bytes(_png(9))
     source = FolderSource(root=str(tmp_path / "faces"))

@@ -76,7 +76,7 @@ def test_identity_whose_images_are_all_of_a_wrong_size_is_not_empty(folders):
 def test_what_is_passed_over_is_noted(folders):
     (folders / "Ann" / "2019" / "deep").mkdir(parents=True)
     (folders / "Bob" / "Thumbs.db").touch()  # is no image, and no loss
-    (folders / "Bob" / "4.heic").touch()
+    (folders / "Bob" / "4.psd").touch()
     (folders / "loose.jpg").touch()
     (folders / "report.csv").touch()
     _, faults, notes = inspected(folders)
@@ -84,7 +84,7 @@ def test_what_is_passed_over_is_noted(folders):
     assert [(note.kind, note.file, note.what[:30]) for note in notes.all] == [
         ("passed over", str(folders / "loose.jpg"), "an image beside the folders of"),
         ("passed over", str(folders / "Ann" / "2019"), "a folder in that of an identit"),
-        ("passed over", str(folders / "Bob" / "4.heic"), "its name does not end with .jp"),
+        ("passed over", str(folders / "Bob" / "4.psd"), "its name does not end with .jp"),
     ]
 
 
