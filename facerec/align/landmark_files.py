@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from facerec.align.landmark_checks import refuse_fractions
-from facerec.align.photo_table import DELIMITERS, read_photo_table
+from facerec.align.photo_table import read_photo_table
+from facerec.core.csv_lines import TABLE_SUFFIXES
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable
+from facerec.core.text_files import open_text
 
 _CELEBA_LANDMARKS = tuple(
     f"{point}_{axis}" for point in ("lefteye", "righteye", "nose", "leftmouth", "rightmouth") for axis in "xy"
@@ -52,7 +54,7 @@ def read_face_list(path: Path) -> FaceList:
         DataError: the file is missing, is none of them, or a line does not fit; names the line.
     """
     suffix = path.suffix.lower()
-    if suffix in DELIMITERS:
+    if suffix in TABLE_SUFFIXES:
         return _from_table(path)
     if suffix not in (".lst", ".txt"):
         raise DataError(f"{path}: expected {FORMATS}")
@@ -145,13 +147,10 @@ def _read_celeba_identities(path: Path) -> FaceList:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Those that are not empty, with their numbers."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, line.rstrip("\r\n")
 
 
 def _numbers(fields: Sequence[str], *, where: str) -> list[float]:

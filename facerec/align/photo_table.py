@@ -1,6 +1,5 @@
 """Tables of photos: path, identity and, or not, the five landmarks of the face, and its box."""
 
-import csv
 import math
 from array import array
 from collections.abc import Callable, Iterator
@@ -10,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from facerec.align.landmark_checks import refuse_fractions
+from facerec.core.csv_lines import csv_lines
 from facerec.core.errors import DataError
 from facerec.core.string_table import StringTable, as_int64
 
 LANDMARK_COLUMNS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4", "x5", "y5")
 BOX_COLUMNS = ("box_x", "box_y", "box_width", "box_height")
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class PhotoTable:
 
 
 def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None = None) -> PhotoTable:
-    """Reads a CSV (commas) or TSV (tabs) with the header path,identity and, or not, x1,y1 ... x5,y5, and box_x,box_y,
+    """Reads a CSV or TSV (see `csv_lines`) with the header path,identity and, or not, x1,y1 ... x5,y5, and box_x,box_y,
     box_width,box_height (which a line may leave empty).
 
     Other columns are passed over. Relative paths begin at the table's folder.
@@ -57,7 +56,7 @@ def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None 
     has_landmarks = has_boxes = False
     for line, row in _rows(path, on_fault):
         has_landmarks, has_boxes = LANDMARK_COLUMNS[0] in row, BOX_COLUMNS[0] in row
-        file, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
+        file, identity = row["path"].strip(), row["identity"].strip()
         try:
             if not file or not identity:
                 raise DataError(f"expected a path and an identity, found {file!r} and {identity!r}")
@@ -92,40 +91,21 @@ def _refuse(path: Path, line: int, what: str, on_fault: Callable[[str, str], Non
     on_fault(f"line {line}", what)
 
 
-def _rows(path: Path, on_fault: Callable[[str, str], None] | None) -> Iterator[tuple[int, dict[str, str | None]]]:
+def _rows(path: Path, on_fault: Callable[[str, str], None] | None) -> Iterator[tuple[int, dict[str, str]]]:
     """The lines below the header, with their numbers."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-            # strict: else all lines after an open quotation mark are one cell
-            reader = csv.DictReader(lines, delimiter=DELIMITERS[path.suffix.lower()], strict=True)
-            columns = set(reader.fieldnames or ())
-            missing = {"path", "identity"} - columns
-            for group in (LANDMARK_COLUMNS, BOX_COLUMNS):
-                if columns.intersection(group):
-                    missing |= set(group) - columns
-            if missing:
-                raise DataError(
-                    f"{path}: the header lacks {', '.join(sorted(missing))}; expected path, identity and, for photos "
-                    f"that are not aligned, x1, y1 ... x5, y5; found {', '.join(reader.fieldnames or ()) or 'nothing'}"
-                )
-            while True:
-                try:
-                    row = next(reader)
-                except StopIteration:
-                    return
-                except csv.Error as error:
-                    _refuse(path, reader.line_num + 1, str(error), on_fault)  # where it begins
-                    continue
-                yield reader.line_num, row
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num + 1}: {error}") from None
+    return csv_lines(
+        path,
+        columns=("path", "identity"),
+        groups=(LANDMARK_COLUMNS, BOX_COLUMNS),
+        numbers=(*LANDMARK_COLUMNS, *BOX_COLUMNS),
+        expected="path, identity and, for photos that are not aligned, x1, y1 ... x5, y5",
+        on_fault=None if on_fault is None else lambda line, what: on_fault(f"line {line}", what),
+    )
 
 
-def _landmarks(row: dict[str, str | None]) -> list[float]:
+def _landmarks(row: dict[str, str]) -> list[float]:
     try:
-        numbers = [float(row[column] or "") for column in LANDMARK_COLUMNS]
+        numbers = [float(row[column]) for column in LANDMARK_COLUMNS]
     except ValueError:
         numbers = [math.nan]
     if not all(map(math.isfinite, numbers)):
@@ -134,8 +114,8 @@ def _landmarks(row: dict[str, str | None]) -> list[float]:
     return numbers
 
 
-def _box(row: dict[str, str | None]) -> list[float]:
-    texts = [(row[column] or "").strip() for column in BOX_COLUMNS]
+def _box(row: dict[str, str]) -> list[float]:
+    texts = [row[column].strip() for column in BOX_COLUMNS]
     if not any(texts):
         return [math.nan] * 4
     try:

@@ -1,6 +1,5 @@
 """Proposed changes to a data set: as a CSV that a person reads and edits, and as the labels that follow from it."""
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,13 +59,11 @@ def read_proposals(path: Path) -> list[Proposal]:
     Raises:
         DataError: the file or a column is missing, or a line does not fit; names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
+    if not path.exists():
         raise DataError(
-            f"{path}: cannot be read ({error.strerror}); look for proposals first, without apply=true"
-        ) from None
-    lines = csv_lines(io.StringIO(text, newline=""), path=path, columns=COLUMNS)
+            f"{path}: cannot be read (No such file or directory); look for proposals first, without apply=true"
+        )
+    lines = csv_lines(path, columns=COLUMNS, numbers=("score",))
     return [_proposal(cells, where=f"{path}, line {line}") for line, cells in lines]
 
 

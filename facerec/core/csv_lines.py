@@ -1,44 +1,153 @@
-"""The lines of a CSV file that has a header, as a user may have written it."""
+"""The lines of a table that has a header, as people and spreadsheets write it: the one place that reads CSV files."""
 
 import csv
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from facerec.core.errors import DataError
+from facerec.core.text_files import open_text
 
+TABLE_SUFFIXES = (".csv", ".tsv")
 MOST_SHOWN = 200
 """Characters of a header that is not what it should be."""
+_SEPARATORS = (",", ";", "\t", "|")
+_POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+OTHER_NAMES = {
+    "path": (
+        "image_id",
+        "image",
+        "image_path",
+        "img",
+        "img_path",
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "photo",
+    ),
+    "identity": ("id", "identity_id", "label", "person", "person_id", "subject", "class", "name"),
+    "path1": ("image1", "img1", "file1", "filename1", "photo1", "path_1", "a"),
+    "path2": ("image2", "img2", "file2", "filename2", "photo2", "path_2", "b"),
+    "is_same": ("same", "issame", "match", "is_match", "label", "target"),
+    **{f"{axis}{n}": (f"{name}_{axis}",) for n, name in enumerate(_POINTS, start=1) for axis in "xy"},
+    "box_x": ("x_1", "left", "bbox_x"),
+    "box_y": ("y_1", "top", "bbox_y"),
+    "box_width": ("width", "bbox_width"),
+    "box_height": ("height", "bbox_height"),
+}
+"""What others call the columns, for the message about a header that lacks one."""
 
 
-def csv_lines(text: Iterable[str], *, path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The cells of these columns, line by line, with the number of the line; other columns are passed over.
+def csv_lines(
+    path: Path,
+    *,
+    columns: Sequence[str],
+    groups: Sequence[Sequence[str]] = (),
+    numbers: Collection[str] = (),
+    expected: str = "",
+    on_fault: Callable[[int, str], None] | None = None,
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Reads the cells of some columns, line by line; other columns and empty lines are passed over.
+
+    The text may be UTF-8 or UTF-16. The separator is the one of comma, semicolon, tab and | that makes most sense of
+    the header, or what a first line such as `sep=;` says. Case and spaces around the names of columns do not count.
 
     Args:
-        text: the file's lines, opened with newline="".
-        path: the file's name, for messages.
+        path: the file.
         columns: that the header must have.
+        groups: of each, the header must have all columns or none.
+        numbers: columns in which a comma stands for a decimal point where the separator is no comma.
+        expected: what the header should be, for the message; by default the names of the columns.
+        on_fault: told the number of a line that cannot be taken apart, and why, in place of raising.
 
     Yields:
-        1 for the first line of the file, and column -> cell, "" where a line is too short.
+        The number of the line, 1 for the first of the file, and column -> cell, "" where a line is too short.
 
     Raises:
-        DataError: a column is missing; a quotation mark is never closed, or a cell has more characters than the csv
-            module reads. Names the file and the line where that begins.
+        DataError: the file cannot be read; a column is missing, or comes twice; a quotation mark is never closed, or
+            a cell has more characters than the csv module reads. Names the file and the line where that begins.
     """
-    reader = csv.reader(text, strict=True)  # else all lines after an open quotation mark are one cell
-    columns, first_line = list(columns), 1
-    try:
-        header = next(reader, [])
-        if missing := set(columns) - set(header):
-            raise DataError(
-                f"{path}: the header lacks {', '.join(sorted(missing))}; expected {', '.join(columns)}, found "
-                f"{', '.join(header)[:MOST_SHOWN] or 'nothing'}"
-            )
-        places = {column: header.index(column) for column in columns}
-        first_line = reader.line_num + 1
-        for cells in reader:
-            first_line = reader.line_num + 1
+    known = [*columns, *(name for group in groups for name in group)]
+    with open_text(path, newline="") as text:
+        try:
+            separator, header, num_above = _header(text, known)
+        except csv.Error as error:
+            raise DataError(f"{path}, line 1: {error}") from None
+        places = _places(header, columns, groups, path=path, expected=expected or ", ".join(columns))
+        has_decimal_commas = set() if separator == "," else set(numbers)
+        # strict: else all lines after an open quotation mark are one cell
+        reader = csv.reader(text, delimiter=separator, strict=True)
+        while True:
+            line = num_above + reader.line_num + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                what = f"{error}; is a quotation mark missing, or one too many?"
+                if on_fault is None:
+                    raise DataError(f"{path}, line {line}: {what}") from None
+                on_fault(line, what)
+                continue
             if cells:
-                yield reader.line_num, {name: cells[at] if at < len(cells) else "" for name, at in places.items()}
-    except csv.Error as error:
-        raise DataError(f"{path}, line {first_line}: {error}; is a quotation mark missing, or one too many?") from None
+                found = {name: cells[at] if at < len(cells) else "" for name, at in places.items()}
+                for name in has_decimal_commas & places.keys():
+                    found[name] = found[name].replace(",", ".")
+                yield num_above + reader.line_num, found
+
+
+def _header(text: TextIO, known: Collection[str]) -> tuple[str, list[str], int]:
+    """The separator, the cells of the header, and how many lines there are up to it."""
+    first, num_lines = text.readline(), 1
+    said = re.fullmatch(r'"?sep=(.)"?\s*', first, flags=re.IGNORECASE)
+    if said is not None:  # Excel's own
+        first, num_lines = text.readline(), 2
+    found: dict[str, list[str]] = {}
+    refusal: csv.Error | None = None
+    for separator in [said[1]] if said is not None else _SEPARATORS:
+        try:
+            found[separator] = next(csv.reader([first], delimiter=separator, strict=True), [])
+        except csv.Error as error:
+            refusal = refusal or error
+    if refusal is not None and not found:
+        raise refusal
+    names = {*known, *(other for name in known for other in OTHER_NAMES.get(name, ()))}
+    best = max(found, key=lambda separator: len(names.intersection(map(_plain, found[separator]))))
+    return best, found[best], num_lines
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _places(
+    header: Sequence[str], columns: Sequence[str], groups: Sequence[Sequence[str]], *, path: Path, expected: str
+) -> dict[str, int]:
+    """Column -> its place in a line. Raises DataError where one is missing or comes twice."""
+    names = [_plain(name) for name in header]
+    wanted = [*columns, *(name for group in groups if set(group).intersection(names) for name in group)]
+    if missing := [name for name in wanted if name not in names]:
+        raise DataError(
+            f"{path}: the header lacks {', '.join(sorted(missing))}; expected {expected}, found "
+            f"{', '.join(header)[:MOST_SHOWN] or 'nothing'}{_cause(header, missing)}"
+        )
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise DataError(f"{path}: the header has the column {twice[0]} {names.count(twice[0])} times; expected one")
+    return {name: names.index(name) for name in wanted}
+
+
+def _cause(header: Iterable[str], missing: Iterable[str]) -> str:
+    names = [name.strip() for name in header]
+    if any(re.fullmatch(r"-?\d+([.,]\d+)?", name) for name in names):
+        return ". The first line has numbers in it: write a line with the names of the columns above it"
+    if len(names) == 1 and len(names[0].split()) > 1:
+        return ". Separate the columns by commas, not by spaces"
+    by_plain = {_plain(name): name for name in names}
+    renamed = [
+        f"{by_plain[other]} to {name}"
+        for name in missing
+        if (other := next((other for other in OTHER_NAMES.get(name, ()) if other in by_plain), None))
+    ]
+    return f". Rename {', '.join(renamed)}" if renamed else ""

@@ -22,20 +22,16 @@ def read_identity_names(path: Path, num_images: np.ndarray) -> list[str]:
         DataError: the file is missing, or tells of another set.
     """
     names: list[str] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for line, cells in csv_lines(lines, path=path, columns=NAMES_COLUMNS):
-                label = len(names)
-                found = (cells["label"], cells["num_images"])
-                expected = (str(label), str(num_images[label]) if label < len(num_images) else "no")
-                if found != expected:
-                    raise DataError(
-                        f"{path}, line {line}: label {found[0]} with {found[1]} images; the record file has "
-                        f"{expected[1]} of label {expected[0]}. It belongs to another set"
-                    )
-                names.append(cells["identity"])
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    for line, cells in csv_lines(path, columns=NAMES_COLUMNS):
+        label = len(names)
+        found = (cells["label"], cells["num_images"])
+        expected = (str(label), str(num_images[label]) if label < len(num_images) else "no")
+        if found != expected:
+            raise DataError(
+                f"{path}, line {line}: label {found[0]} with {found[1]} images; the record file has "
+                f"{expected[1]} of label {expected[0]}. It belongs to another set"
+            )
+        names.append(cells["identity"])
     if len(names) != len(num_images):
         raise DataError(f"{path}: {len(names)} names; the record file has {len(num_images)} identities")
     if len(set(names)) != len(names) or not all(names):

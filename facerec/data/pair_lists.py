@@ -1,11 +1,11 @@
 """Lists of pairs that others have chosen: LFW's pairs.txt, and CSV files."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from facerec.core.csv_lines import csv_lines
+from facerec.core.csv_lines import TABLE_SUFFIXES, csv_lines
 from facerec.core.errors import DataError
+from facerec.core.text_files import open_text
 
 COLUMNS = ("path1", "path2", "is_same")
 _TRUTHS = {"1": True, "true": True, "0": False, "false": False}
@@ -26,7 +26,9 @@ class ListedPair:
 
 
 def read_pair_list(path: Path) -> list[ListedPair]:
-    """Reads a CSV with the columns path1, path2, is_same (1, 0, true, false), or a list as LFW's `pairs.txt`.
+    """Reads a table with the columns path1, path2, is_same (1, 0, true, false), or a list as LFW's `pairs.txt`.
+
+    A name that ends with .csv or .tsv is a table; see `csv_lines`.
 
     In LFW's, a line of three fields is a positive pair (name, number, number), one of four a negative pair (name,
     number, name, number); image 7 of a name is `name/name_0007`. Lines of one or two numbers, the header, are passed
@@ -35,21 +37,15 @@ def read_pair_list(path: Path) -> list[ListedPair]:
     Raises:
         DataError: the file is missing, or a line does not fit; names the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not a text file; expected a CSV, or a list as LFW's pairs.txt") from None
-    pairs = _from_csv(path, text) if path.suffix.lower() == ".csv" else _from_lfw(path, text)
+    pairs = _from_csv(path) if path.suffix.lower() in TABLE_SUFFIXES else _from_lfw(path)
     if not pairs:
         raise DataError(f"{path}: no pair in it")
     return pairs
 
 
-def _from_csv(path: Path, text: str) -> list[ListedPair]:
+def _from_csv(path: Path) -> list[ListedPair]:
     pairs = []
-    for line, cells in csv_lines(io.StringIO(text, newline=""), path=path, columns=COLUMNS):
+    for line, cells in csv_lines(path, columns=COLUMNS):
         first, second, truth = (cells[column].strip() for column in COLUMNS)
         if not first or not second or truth.lower() not in _TRUTHS:
             raise DataError(
@@ -59,9 +55,11 @@ def _from_csv(path: Path, text: str) -> list[ListedPair]:
     return pairs
 
 
-def _from_lfw(path: Path, text: str) -> list[ListedPair]:
+def _from_lfw(path: Path) -> list[ListedPair]:
     pairs = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    with open_text(path) as text:
+        lines = text.read().splitlines()
+    for number, line in enumerate(lines, start=1):
         fields = line.split("\t") if "\t" in line else line.split()
         if len(fields) <= 2 and all(field.strip().isdigit() for field in fields):
             continue

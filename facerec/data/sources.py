@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from facerec.align.photo_table import DELIMITERS
 from facerec.core.cache import array_path, kept_array, mapped_array
 from facerec.core.crop_size import DEFAULT_SIZE_PX
+from facerec.core.csv_lines import TABLE_SUFFIXES
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.litter import files_with_suffix
 from facerec.core.protocols import Source
@@ -70,7 +70,7 @@ def open_source(
 
 def _open_one(root: str, size_px: tuple[int, int] | None, renumber: bool) -> "RecordSource | FolderSource | ListSource":
     path = Path(root).expanduser()
-    if path.is_file() and path.suffix.lower() in DELIMITERS:
+    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
         return ListSource(root=root, size_px=size_px or DEFAULT_SIZE_PX)
     if not path.is_dir():
         found = "it is a file" if path.exists() else "there is no such folder"

@@ -58,9 +58,7 @@ def _read(path: Path) -> dict[int, tuple[str, ...]]:
     if not path.exists():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as text:
-            lines = csv_lines(text, path=path, columns=COLUMNS)
-            return {int(cells["sample"]): tuple(cells.values()) for _, cells in lines}
+        return {int(cells["sample"]): tuple(cells.values()) for _, cells in csv_lines(path, columns=COLUMNS)}
     except (DataError, OSError, ValueError) as error:
         aside = path.with_name(f"{path.stem}.unreadable{path.suffix}")
         LOGGER.warning(

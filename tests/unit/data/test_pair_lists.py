@@ -32,6 +32,16 @@ def test_csv(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("name", ["own.csv", "own.tsv"])
+def test_table_that_a_spreadsheet_saved_is_read_as_meant(name, tmp_path):
+    text = "path1;path2;is_same\r\na/1.jpg;a, b/2.jpg;1\r\na/1.jpg;b/1.jpg;False\r\n"
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        assert [pair.second for pair in read_pair_list(tmp_path / name)] == ["a, b/2.jpg", "b/1.jpg"]
+    (tmp_path / "pairs.txt").write_bytes("10\t300\nAnn\t1\t2\n".encode("utf-16"))
+    assert read_pair_list(tmp_path / "pairs.txt")[0].second == "Ann/Ann_0002"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -39,6 +49,7 @@ def test_csv(tmp_path):
         ("pairs.txt", "Ann\tone\t2\n", r"line 1: expected name, number, number, .*found 'Ann\\tone"),
         ("pairs.txt", "10\t300\n", "no pair in it"),
         ("own.csv", "path1,path2\n", "the header lacks is_same"),
+        ("own.csv", "img1,img2,label\n", "Rename img1 to path1, img2 to path2, label to is_same"),
         ("own.csv", "path1,path2,is_same\na,b,maybe\n", r"line 2: expected two paths and 1 or 0, .*'maybe'"),
         ("own.csv", "path1,path2,is_same\na\n", "line 2: expected two paths"),
         ("own.csv", "path1,path2,is_same\n", "no pair in it"),
