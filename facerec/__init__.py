@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 
 def load(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool = False) -> "Model":
-    """Opens a trained model: a run directory, a checkpoint, or a `.pt` / `.pth` state dict of InsightFace.
+    """Opens a trained model: a run directory, a checkpoint, or InsightFace's weights (`.pt`, `.pth`, `.safetensors`).
 
     Args:
         path: where it lies.
@@ -18,7 +18,9 @@ def load(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool =
         flip: sum the embeddings of an image and its mirror image, as the benchmarks do.
 
     Returns:
-        An object with `.embed(images)`: uint8 RGB (B, 112, 112, 3) aligned crops -> float32 (B, 512), not normalised.
+        An object with `.embed(images)`: aligned crops as uint8 RGB -> float32 (B, 512), not normalised. Images are an
+        array (B, 112, 112, 3), one (112, 112, 3), a list, PIL images or a torch tensor; of OpenCV's BGR, the view
+        `image[..., ::-1]`.
 
     Raises:
         facerec.core.errors.FacerecError: there is no model, or it is damaged.

@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Feeds damaged files to the readers of records, indices, verification sets and lists, for as long as it is told.
+"""Feeds damaged files to the readers of records, verification sets, lists and weights, for as long as it is told.
 
     scripts/fuzz_readers.py --minutes 10
 
 Each round takes a small valid file, damages it (bytes changed, cut, repeated, swapped in from another file, numbers set
-to extremes), and reads all of it. What a reader may do with it: return, or raise DataError. Anything else is a fault:
-another exception, more than 10 seconds, more than 1 GB beyond what the process had. The input of a fault is kept.
+to extremes), and reads all of it. What a reader may do with it: return, or raise DataError; of weights, any
+FacerecError. Anything else is a fault: another exception, more than 10 seconds, more than 1 GB beyond what the process
+had. The input of a fault is kept.
 """
 
 import argparse
+import json
 import pickle
 import random
 import resource
@@ -18,20 +20,28 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import save_file
 
 from facerec.align.landmark_files import read_face_list
 from facerec.align.photo_table import read_photo_table
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
-from facerec.core.errors import DataError
+from facerec.core.errors import DataError, FacerecError
+from facerec.core.input_spec import InputSpec
 from facerec.data.decode import encode_jpeg
 from facerec.data.identity_names import read_identity_names
 from facerec.data.pair_lists import read_pair_list
 from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.recordio import write_record_set
 from facerec.data.sources import RecordSource
+from facerec.networks.embedding_net import join
+from facerec.networks.iresnet import IResNet
+from facerec.networks.neck import BNDropoutFCBN
+from facerec.networks.weights import CARD_FILE, MODEL_FILE, read_model
 
 MOST_SECONDS = 10
 MOST_BYTES = 1_000_000_000
@@ -68,9 +78,30 @@ def read_and_apply(path: Path) -> None:
     applied(read_proposals(path), np.array([0, 0, 0, 1, 1, 2, 2, 2]), ["Ann", "Bob", "Cid"])
 
 
+def read_weights(path: Path) -> None:
+    """A state dict in a file, or a model in a folder, into its network. Whatever is refused is refused by name."""
+    try:
+        read_model(str(path)).network()
+    except FacerecError as error:
+        raise DataError(str(error)) from None
+
+
+def write_weights(folder: Path) -> None:
+    """One small network as a zip of torch, as torch wrote before 1.6, and as facerec's model."""
+    neck = partial(BNDropoutFCBN, embedding_dim=4)
+    network = join(backbone=IResNet(depth=18, width_multiplier=0.25), neck=neck, input_spec=InputSpec())
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    torch.save(state, folder / "zip.pth")
+    torch.save(state, folder / "legacy.pth", _use_new_zipfile_serialization=False)
+    (folder / "model").mkdir()
+    save_file(state, folder / "model" / MODEL_FILE)
+    (folder / "model" / CARD_FILE).write_text(json.dumps(network.card()))
+
+
 def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
     """Kind -> what reads it, a valid folder or file, and the file in it that is damaged."""
     rng = np.random.default_rng(0)
+    write_weights(folder)
     crops = [encode_jpeg(rng.integers(0, 256, (112, 112, 3), dtype=np.uint8), quality=30) for _ in range(8)]
     write_record_set(folder / "set", [crops[:3], crops[3:5], crops[5:]])
     write_pairs(folder / "pairs.bin", crops, [True, False, True, False])
@@ -127,6 +158,10 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
         ),
         "pairs.txt": (lambda path: void(read_pair_list(path)), folder / "pairs.txt", ""),
         "pairs .csv": (lambda path: void(read_pair_list(path)), folder / "pairs.csv", ""),
+        "weights, zip": (read_weights, folder / "zip.pth", ""),
+        "weights, legacy": (read_weights, folder / "legacy.pth", ""),
+        "safetensors": (read_weights, folder / "model", MODEL_FILE),
+        "model.json": (read_weights, folder / "model", CARD_FILE),
         "proposals.csv": (read_and_apply, folder / "proposals.csv", ""),
         **lists,
     }
@@ -172,6 +207,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="kinds that have this word in their name")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"))
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
@@ -182,7 +218,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         valid, work = Path(temporary) / "valid", Path(temporary) / "work"
         valid.mkdir()
-        kinds = seeds(valid)
+        kinds = {kind: seed for kind, seed in seeds(valid).items() if arguments.only in kind}
         contents = {kind: (path / name if name else path).read_bytes() for kind, (_, path, name) in kinds.items()}
         for read, path, _ in kinds.values():
             read(path)  # valid ones are read

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from facerec.core.errors import ConfigError, ModelError
+from facerec.core.file_kind import FileKind, look_at
 
 ENGINES = ("auto", "onnxruntime", "opencv")
 _Run = Callable[[np.ndarray], list[np.ndarray]]
@@ -36,9 +37,13 @@ class OnnxNetwork:
                 "detector.engine=onnxruntime: it is not installed; pip install onnxruntime, or leave auto"
             )
         try:
-            self._content = path.read_bytes()
+            look, self._content = look_at(path), path.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror})") from None
+        if (fault := look.not_itself()) is not None:
+            raise ModelError(fault)
+        if look.kind not in (FileKind.ONNX, FileKind.UNKNOWN):
+            raise ModelError(f"{path} is {look.kind.value}, not an ONNX network")
         self.path = path
         self.engine = "onnxruntime" if has_onnxruntime and engine != "opencv" else "opencv"
         self.fixed_size_px: tuple[int, int] | None = None

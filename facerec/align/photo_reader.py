@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facerec.core.errors import DataError
+from facerec.core.file_kind import FileKind, kind_of_bytes
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 """Formats of photos of phones that OpenCV does not read, and an extra of facerec does."""
@@ -18,6 +19,11 @@ PHOTO_SUFFIXES = (
 )  # fmt: skip
 """Formats of photos; of an animated one, the first picture."""
 HOW_TO_READ_HEIF = "pip install 'facerec[heif]' (the package pi-heif; pillow-heif does as well), or convert it to JPEG"
+_NO_IMAGE = {
+    FileKind.LFS_POINTER: "it is a Git LFS pointer: run git lfs pull in the clone that it comes from",
+    FileKind.HTML: "it is an HTML page, saved in place of the image: download it again",
+    FileKind.XML: "it is an XML page, saved in place of the image: download it again",
+}
 
 
 class MissingReaderError(DataError):
@@ -55,10 +61,9 @@ def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
     if pixels is None and is_heif(encoded):
         return _decode_heif(encoded, where=where)
     if pixels is None:
-        raise DataError(
-            f"{where}: {len(encoded)} bytes that do not decode as an image; "
-            "the image is damaged, or of a format that OpenCV does not read"
-        )
+        kind = kind_of_bytes(encoded)
+        reason = _NO_IMAGE.get(kind, "the image is damaged, or of a format that OpenCV does not read")
+        raise DataError(f"{where}: {len(encoded)} bytes that do not decode as an image; {reason}")
     return pixels
 
 

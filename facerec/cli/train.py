@@ -137,7 +137,7 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
     objective = build_objective(config, source)
     log_sizes(network, source, config.data.root)
     if top.init_from is not None and found.resume_from is None:
-        LOGGER.info(load_initial(network, read_initial(top.init_from)))
+        LOGGER.info(load_initial(network, read_initial(top.init_from, network)))
     loader = BatchLoader(
         source=source,
         augment=build(config.augment),

@@ -16,6 +16,7 @@ from typing import Any
 
 from facerec.core.errors import CheckpointError
 from facerec.core.failing_together import failing_together
+from facerec.core.file_kind import not_itself
 from facerec.core.processes import ALONE, Processes
 
 MANIFEST = "manifest.json"
@@ -119,7 +120,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read ({error.strerror}); the checkpoint is damaged") from None
         if not is_as_written:
-            raise CheckpointError(f"{file} is not what was written (its SHA-256 differs); the checkpoint is damaged")
+            reason = f": {fault}" if (fault := not_itself(file)) is not None else ""
+            raise CheckpointError(
+                f"{file} is not what was written (its SHA-256 differs); the checkpoint is damaged{reason}"
+            )
     return manifest
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
+from facerec.core.file_kind import FileKind, look_at
 from facerec.data.decode import decode_rgb
 
 
@@ -63,6 +64,9 @@ def read_lists(path: Path) -> tuple[list[Any], list[Any]]:
     For looking at a damaged set.
     """
     try:
+        look = look_at(path)
+        if look.kind not in (FileKind.PICKLE, FileKind.UNKNOWN, FileKind.TEXT):  # protocol 0 reads as text
+            raise DataError(look.not_itself() or f"{path} is {look.kind.value}, not a verification file (.bin)")
         with open(path, "rb") as file:
             content = _load_restricted(file, path)
     except OSError as error:

@@ -17,6 +17,7 @@ import numpy as np
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
+from facerec.core.file_kind import stand_in
 from facerec.core.progress_bar import progress_bar
 from facerec.data.record_index import RecordIndex, read_index
 
@@ -278,6 +279,10 @@ class RecordReader:
 
     def _open(self) -> "_Opened":
         if self._opened is None:
+            if self._index is None:
+                for path in (self.rec, self.idx):
+                    if (fault := stand_in(path)) is not None:
+                        raise DataError(fault)
             # Two threads may both come here; the last one's files stay, equal to the other's, which are closed.
             index = read_index(self.idx) if self._index is None else self._index
             try:

@@ -1,14 +1,14 @@
 """From images to embeddings: a network as an Embedder, and the flip sum of the verification protocol."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from facerec.core.errors import DataError
 from facerec.core.input_spec import InputSpec
 from facerec.core.protocols import Embedder
+from facerec.evaluation.image_arrays import rgb_batch
 
 
 def flip_sum(embed: Embedder, images_BHWC: np.ndarray) -> np.ndarray:
@@ -41,14 +41,14 @@ class NetworkEmbedder:
         self.batch_size = batch_size
         self.flip = flip
 
-    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """uint8 RGB (B, H, W, 3), or B images (H, W, 3) -> float32 (B, D), not normalised.
+    def __call__(self, images: Any) -> np.ndarray:
+        """uint8 RGB (B, H, W, 3), or what else `rgb_batch` takes -> float32 (B, D), not normalised.
 
         Raises:
             DataError: no image, or images of several sizes.
             ModelError: the images are not uint8, or not of the size that the network takes.
         """
-        images_BHWC = _stacked(images)
+        images_BHWC = rgb_batch(images, size_px=self.input_spec.size_px)
         if self.flip:
             return flip_sum(self._embed, images_BHWC).astype(np.float32)
         return self._embed(images_BHWC)
@@ -68,14 +68,3 @@ class NetworkEmbedder:
         finally:
             for module in was_training:
                 module.training = True
-
-
-def _stacked(images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    if len(images) == 0:
-        raise DataError("no image to embed")
-    if isinstance(images, np.ndarray):
-        return images
-    shapes = {np.shape(image) for image in images}
-    if len(shapes) > 1:
-        raise DataError(f"images of several sizes, {sorted(shapes)[:2]} among them; align the photos first")
-    return np.stack(images)

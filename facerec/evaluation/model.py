@@ -21,7 +21,7 @@ class Model:
         card: what model.json says: backbone, neck, input_spec, trained_on, thresholds.
         path: where it was read from.
         batch_size, flip: see `NetworkEmbedder`.
-        warnings: damaged checkpoints that were passed over.
+        warnings: what a user should know: damaged checkpoints that were passed over, parts of a file not taken.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class Model:
         """Size, channel order and normalisation that the network was trained with."""
         return self.network.input_spec
 
-    def embed(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """Aligned crops, uint8 RGB (B, H, W, 3) or B of (H, W, 3) -> float32 (B, D), not normalised.
+    def embed(self, images: Any) -> np.ndarray:
+        """Aligned crops, uint8 RGB (B, H, W, 3), one (H, W, 3), lists, PIL images, torch tensors; see `rgb_batch` ->
+        float32 (B, D), not normalised; B = 1 for one image.
 
         Raises:
+            DataError: no image, or images of several sizes.
             ModelError: the images are not uint8, or not of the size that the network takes.
         """
         return self._embedder(images)

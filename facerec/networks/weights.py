@@ -1,4 +1,4 @@
-"""Opens a model for evaluation or as a starting point: a run, a checkpoint, or a state dict of InsightFace."""
+"""Opens a model for evaluation or as a starting point: a run, a checkpoint, or a state dict in a file."""
 
 import json
 import re
@@ -7,13 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from facerec.core.errors import CheckpointError, ModelError
+from facerec.core.file_kind import FileKind
 from facerec.core.input_spec import InputSpec
 from facerec.core.manifest import read_manifest
 from facerec.networks.embedding_net import EmbeddingNet, build_network, described
 from facerec.networks.iresnet import BLOCKS_PER_STAGE
+from facerec.networks.library import LibraryBackbone
+from facerec.networks.library_weights import fit_to_library, library_network_of
+from facerec.networks.tensor_files import (
+    TensorFile,
+    look_at_model,
+    read_safetensors,
+    read_tensor_file,
+    refuse_not_finite,
+)
 
 MODEL_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -29,7 +38,7 @@ class StoredModel:
         card: what `build_network` takes, and what else model.json says (trained_on, thresholds).
         state: its tensors, on the CPU.
         path: where it came from.
-        warnings: damaged checkpoints that were passed over on the way.
+        warnings: what a user should know: damaged checkpoints that were passed over, tensors that were left out.
     """
 
     card: dict[str, Any]
@@ -40,31 +49,81 @@ class StoredModel:
     def network(self) -> EmbeddingNet:
         """The network with these weights, on the CPU, in evaluation mode. Raises ModelError where they do not fit."""
         network = build_network(self.card)
-        try:
-            network.load_state_dict(self.state)
-        except RuntimeError as error:
-            raise ModelError(f"{self.path}: the weights do not fit the network that is described: {error}") from None
+        wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+        found = {key: tuple(value.shape) for key, value in self.state.items()}
+        if unfit := [key for key in wanted | found if wanted.get(key) != found.get(key)]:
+            key = unfit[0]
+            raise ModelError(
+                f"{self.path}: the weights do not fit the network that is described: {key} is "
+                f"{found.get(key, 'absent')}, expected {wanted.get(key, 'none of this name')}"
+                + (f"; so it is with {len(unfit) - 1} more tensors" if len(unfit) > 1 else "")
+            )
+        network.load_state_dict(self.state)
         return network.eval()
 
 
 def read_model(path: str) -> StoredModel:
-    """Reads a run directory (its newest whole checkpoint), a checkpoint, or InsightFace's `.pt` / `.pth` state dict.
+    """Reads a run directory (its newest whole checkpoint), a checkpoint, or a state dict of InsightFace in a file of
+    torch or safetensors; the file's content says which, not its name.
 
     Nothing that is loaded runs code: tensors come through safetensors or torch's `weights_only`, all else is JSON.
 
     Raises:
-        ModelError: the path does not exist or holds no model; the message says what was looked for.
+        ModelError: the path does not exist or holds no model; the message says what it is.
         CheckpointError: the checkpoint is damaged.
     """
+    location = _existing(path)
+    if location.is_file() and not _is_of_checkpoint(location):
+        look = look_at_model(location)
+        if look.kind is FileKind.ONNX:
+            raise ModelError(
+                f"{location} is an ONNX network; a model here is a run directory, a checkpoint, or a state dict (.pt, "
+                ".pth, .safetensors). Give what it was exported from"
+            )
+        return _stored(read_tensor_file(look), location)
+    return _read_folder(location)
+
+
+def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
+    """`read_model` for weights to start training from (`init_from`); where the network has a backbone of torchvision
+    or timm, a state dict of that library too.
+
+    Raises:
+        ModelError: as `read_model`; or an ONNX file; or the weights of another network than the library's.
+    """
+    location = _existing(path, key="init_from")
+    if not location.is_file() or _is_of_checkpoint(location):
+        return _read_folder(location)
+    look = look_at_model(location)
+    if look.kind is FileKind.ONNX or (location.suffix.lower() == ".onnx" and look.not_itself() is None):
+        raise ModelError(
+            f"init_from={path}: an ONNX file cannot be trained on: exporting has folded batch normalisation into the "
+            "convolutions, and its weights and statistics cannot be told apart any more. Start from what it was "
+            "exported from: a run directory, a checkpoint, or a .pt of InsightFace"
+        )
+    file = read_tensor_file(look)
+    backbone = network.backbone
+    if not isinstance(backbone, LibraryBackbone) or _found_in(file.state) is not None:
+        return _stored(file, location)
+    state, notes = fit_to_library(backbone, file.state, path=location)
+    return StoredModel(card=network.card(), state=state, path=location, warnings=file.notes + notes)
+
+
+def _existing(path: str, *, key: str = "model") -> Path:
     location = Path(path).expanduser()
     if not location.exists():
-        raise ModelError(f"model={path}: no such file or folder; expected a run directory, a checkpoint or a .pt")
-    if location.is_file():
-        if location.suffix in (".pt", ".pth"):
-            return _read_insightface(location)
-        if location.name != MODEL_FILE:
-            raise ModelError(f"{location}: expected a .pt or .pth state dict, {MODEL_FILE}, or a run directory")
-        location = location.parent
+        raise ModelError(f"{key}={path}: no such file or folder; expected a run directory, a checkpoint or a .pt")
+    return location
+
+
+def _is_of_checkpoint(file: Path) -> bool:
+    """True for the model file of a checkpoint, which its card describes."""
+    return file.name == MODEL_FILE and (file.parent / CARD_FILE).exists()
+
+
+def _read_folder(location: Path) -> StoredModel:
+    """A run directory or a checkpoint, or the model file of one."""
+    location = location.parent if location.is_file() else location
     if (location / MODEL_FILE).exists():
         return _read_checkpoint(location)
     newest, warnings = newest_whole(location / "checkpoints")
@@ -75,22 +134,6 @@ def read_model(path: str) -> StoredModel:
         )
     stored = _read_checkpoint(newest)
     return StoredModel(card=stored.card, state=stored.state, path=newest, warnings=warnings)
-
-
-def read_initial(path: str) -> StoredModel:
-    """`read_model` for weights to start training from (`init_from`).
-
-    Raises:
-        ModelError: as `read_model`; or an ONNX file.
-    """
-    location = Path(path).expanduser()
-    if location.is_file() and (location.suffix.lower() == ".onnx" or _begins_as_onnx(location)):
-        raise ModelError(
-            f"init_from={path}: an ONNX file cannot be trained on: exporting has folded batch normalisation into the "
-            "convolutions, and its weights and statistics cannot be told apart any more. Start from what it was "
-            "exported from: a run directory, a checkpoint, or a .pt of InsightFace"
-        )
-    return read_model(path)
 
 
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[str]]:
@@ -117,47 +160,27 @@ def _read_checkpoint(location: Path) -> StoredModel:
         read_manifest(location)
     try:
         card = json.loads((location / CARD_FILE).read_text())
-        state = load_file(location / MODEL_FILE)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{location}: {MODEL_FILE} and {CARD_FILE} cannot be read: {error}") from None
-    except Exception as error:  # safetensors has an error class of its own that it does not export in a stable place
-        raise ModelError(f"{location / MODEL_FILE} is no safetensors file: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = look_at_model(location / CARD_FILE).not_itself() if (location / CARD_FILE).exists() else None
+        raise ModelError(reason or f"{location}: {CARD_FILE} cannot be read ({error})") from None
+    look = look_at_model(location / MODEL_FILE)
+    if (fault := look.not_itself()) is not None:
+        raise ModelError(fault)
+    state = read_safetensors(look.path)
+    refuse_not_finite(state, where=look.path)
     return StoredModel(card=card, state=state, path=location)
 
 
-def _read_insightface(path: Path) -> StoredModel:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise ModelError(
-            f"{path}: not a file of plain tensors ({reason}). Expected a state dict as "
-            "InsightFace's arcface_torch writes it; files that carry code are never executed"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path}: expected a state dict (names to tensors), found another {type(state).__name__}")
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    return StoredModel(card=_insightface_card(state, path), state=state, path=path)
-
-
-def _begins_as_onnx(path: Path) -> bool:
-    """A ModelProto starts with its ir_version (field 1), then the producer, the graph or the operator set."""
-    with open(path, "rb") as file:
-        start = file.read(3)
-    return len(start) == 3 and start[0] == 0x08 and start[1] < 0x80 and start[2] in (0x12, 0x3A, 0x42)
+def _stored(file: TensorFile, path: Path) -> StoredModel:
+    return StoredModel(card=_insightface_card(file.state, path), state=file.state, path=path, warnings=file.notes)
 
 
 def _insightface_card(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
     """What network a state dict of arcface_torch belongs to, read off the names and shapes of its tensors."""
-    try:
-        backbone, neck, embedding_dim = _iresnet(state) or _mobilefacenet(state) or _vit(state) or ({}, "", 0)
-    except (KeyError, IndexError, ValueError):  # a tensor that is absent, or has fewer dimensions
-        backbone = {}
-    if not backbone:
-        raise ModelError(
-            f"{path}: not an IResNet (depths {', '.join(map(str, BLOCKS_PER_STAGE))}), MobileFaceNet or ViT of "
-            f"InsightFace; its {len(state)} tensors begin with {', '.join(list(state)[:3]) or 'none'}"
-        )
+    found = _found_in(state)
+    if found is None:
+        raise ModelError(_other_network(state, path))
+    backbone, neck, embedding_dim = found
     return {
         "backbone": backbone,
         "neck": {"name": neck, "arguments": {"embedding_dim": embedding_dim, "dropout": 0.0}},
@@ -168,10 +191,34 @@ def _insightface_card(state: dict[str, torch.Tensor], path: Path) -> dict[str, A
 _Found = tuple[dict[str, Any], str, int]  # backbone, name of the neck, embedding_dim
 
 
+def _found_in(state: dict[str, torch.Tensor]) -> _Found | None:
+    """The network of InsightFace whose tensors these are."""
+    try:
+        return _iresnet(state) or _mobilefacenet(state) or _vit(state)
+    except (KeyError, IndexError, ValueError):  # a tensor that is absent, or has fewer dimensions
+        return None
+
+
+def _other_network(state: dict[str, torch.Tensor], path: Path) -> str:
+    """The message for tensors of a network that is not InsightFace's."""
+    kinds = f"not an IResNet (depths {', '.join(map(str, BLOCKS_PER_STAGE))}), MobileFaceNet or ViT of InsightFace"
+    if (name := library_network_of(state)) is not None:
+        return (
+            f"{path}: {kinds}, but a ResNet as torchvision and timm have it: it tells kinds of objects apart, and "
+            f"gives no embedding of a face. To train from it: facerec train backbone=torchvision backbone.model={name} "
+            f"init_from={path}"
+        )
+    first = ", ".join(key[:60] for key in list(state)[:3])
+    return (
+        f"{path}: {kinds}; its {len(state)} tensors begin with {first or 'none'}. Weights of a network of torchvision "
+        "or timm are a start for training: init_from= with backbone=torchvision|timm backbone.model=<its name>"
+    )
+
+
 def _iresnet(state: dict[str, torch.Tensor]) -> _Found | None:
     blocks = tuple(_count(rf"layer{stage}\.(\d+)\.", state) for stage in range(1, 5))
     depth = next((depth for depth, stages in BLOCKS_PER_STAGE.items() if stages == blocks), None)
-    if depth is None:
+    if depth is None or "prelu.weight" not in state:  # torchvision's ResNets have the same names, but no PReLU
         return None
     arguments = {"depth": depth, "width_multiplier": state["conv1.weight"].shape[0] / 64}
     return {"name": "iresnet", "arguments": arguments}, "bn_dropout_fc_bn", state["fc.weight"].shape[0]
@@ -224,7 +271,7 @@ def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
         for key, theirs in stored.card["input_spec"].items()
         if theirs != here[key] and key in ("channels", "mean", "std")
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {warning}" for warning in stored.warnings)])
 
 
 def _check_backbone(network: EmbeddingNet, stored: StoredModel, fitting: dict[str, torch.Tensor]) -> None:

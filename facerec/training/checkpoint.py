@@ -16,12 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from facerec.core.errors import CheckpointError, ConfigError
+from facerec.core.errors import CheckpointError, ConfigError, ModelError
 from facerec.core.failing_together import failing_together
 from facerec.core.manifest import read_manifest, whole_directory
 from facerec.core.metric import COSINE, Metric, details_of, metrics_from, quality, values_of
 from facerec.core.processes import Processes
 from facerec.core.run_log import LOGGER
+from facerec.networks.tensor_files import refuse_not_finite
 from facerec.networks.weights import CARD_FILE, MODEL_FILE, newest_whole, step_directories
 from facerec.training.state_files import read_tensors, write_tensors
 from facerec.training.train_state import TrainState, is_of_classes
@@ -186,13 +187,17 @@ class CheckpointStore:
             trained_on.
 
         Raises:
-            CheckpointError: the checkpoint is damaged, or belongs to a network or optimizer of another shape.
+            CheckpointError: the checkpoint is damaged, holds a weight that is not finite, or belongs to a network or
+                optimizer of another shape.
         """
         manifest = _checked_manifest(path, state.processes)
         tensors = read_tensors(path / STATE, is_sharded=is_of_classes, processes=state.holders)
         values = json.loads((path / STATE / VALUES_FILE).read_text())
+        model = load_file(path / MODEL_FILE)
+        with failing_together(state.processes):
+            _refuse_not_finite(path, model, tensors)
         try:
-            state.restore(load_file(path / MODEL_FILE), tensors, values)
+            state.restore(model, tensors, values)
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
                 f"{path} does not fit this run ({error}). Use another run_dir, or init_from={path} to start from its "
@@ -267,6 +272,15 @@ def _checked_manifest(path: Path, processes: Processes) -> dict[str, Any]:
     with failing_together(processes):
         manifest = read_manifest(path) if processes.is_first else {}
     return processes.gather_objects(manifest)[0]
+
+
+def _refuse_not_finite(path: Path, model: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raises CheckpointError where a weight is NaN or infinite, which training would blame on its learning rate."""
+    weights = {**model, **{key: value for key, value in tensors.items() if not key.startswith("optimizer.")}}
+    try:
+        refuse_not_finite(weights, where=path)
+    except ModelError as error:
+        raise CheckpointError(f"{error}. To go on from an earlier one, remove or rename {path}") from None
 
 
 def _set_aside(path: Path) -> None:

@@ -150,3 +150,8 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_sets_of_crops_are_read_by_the_same_reader():
     assert decode.decode_rgb is decode_rgb
+
+
+def test_pointer_in_place_of_a_photo_is_named():
+    with pytest.raises(DataError, match=r"a\.jpg: 50 bytes that do not decode .* Git LFS pointer: run git lfs pull"):
+        decode_rgb(b"version https://git-lfs.github.com/spec/v1\noid sha"[:50], where="a.jpg")

@@ -233,3 +233,17 @@ def test_real_files_are_read(real_data: Path) -> None:
     for pairs in (lfw, small):
         mean = np.mean([pairs.decode(i)[30:80, 30:80].mean(axis=(0, 1)) for i in range(20)], axis=0)
         assert mean[0] > mean[2] + 20
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:8f2383e4\nsize 232589\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html><html></html>", "is an HTML page"),
+        (b"\xff\xd8\xff\xe0", r"is an image, not a verification file \(\.bin\)"),
+    ],
+)
+def test_file_of_something_else_is_named(content, says, tmp_path):
+    (tmp_path / "lfw.bin").write_bytes(content)
+    with pytest.raises(DataError, match=rf"lfw\.bin {says}"):
+        read_pairs(tmp_path / "lfw.bin")

@@ -263,3 +263,11 @@ def test_record_that_the_disk_does_not_give_is_named(tmp_path: Path, monkeypatch
         DataError, match=rf"record 1 \(byte {start}\): byte {start} cannot be read \(Input/output error\)"
     ):
         reader.read(1)
+
+
+@pytest.mark.parametrize("name", ["train.rec", "train.idx"])
+def test_git_lfs_pointer_in_place_of_a_file_is_named(name, tmp_path):
+    write_record_set(tmp_path, [[b"image"]])
+    (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:8f23\nsize 232589\n")
+    with pytest.raises(DataError, match=f"{name} is a Git LFS pointer, not the file itself: .*git lfs pull"):
+        len(RecordReader(rec=tmp_path / "train.rec", idx=tmp_path / "train.idx"))

@@ -43,6 +43,14 @@ def test_lists_and_read_only_arrays_are_taken() -> None:
     np.testing.assert_array_equal(embed(list(_images())), embed(read_only))
 
 
+def test_view_of_opencvs_pixels_embeds_as_its_copy_to_the_bit() -> None:
+    embed = NetworkEmbedder(network=_network(), input_spec=SPEC)
+    view = _images()[..., ::-1]
+    np.testing.assert_array_equal(embed(view), embed(view.copy()))
+    np.testing.assert_array_equal(embed(view[0]), embed(view[:1].copy()))
+    np.testing.assert_array_equal(embed(torch.from_numpy(_images())), embed(_images()))
+
+
 def test_flip_adds_the_embedding_of_the_mirror_image() -> None:
     expected = _expected(_network(), _images()) + _expected(_network(), _images()[:, :, ::-1])
     plain = NetworkEmbedder(network=_network(), input_spec=SPEC)

@@ -1,6 +1,5 @@
 """Opening models: runs, checkpoints and InsightFace's state dicts; nothing that is loaded runs code."""
 
-import json
 import pickle
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import facerec
 from facerec.core.errors import CheckpointError, ModelError
@@ -29,27 +27,7 @@ from facerec.networks.weights import (
     read_model,
     step_directories,
 )
-
-
-def small(*, seed: int = 0, size_px: int = 32, width: float = 0.25, embedding_dim: int = 8) -> EmbeddingNet:
-    torch.manual_seed(seed)
-    network = join(
-        backbone=IResNet(depth=18, width_multiplier=width),
-        neck=partial(BNDropoutFCBN, embedding_dim=embedding_dim),
-        input_spec=InputSpec(height_px=size_px, width_px=size_px),
-    )
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name.endswith("running_mean"):
-                value.normal_()
-    return network.eval()
-
-
-def write_model(folder: Path, network: EmbeddingNet) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / MODEL_FILE)
-    (folder / CARD_FILE).write_text(json.dumps(network.card()))
-    return folder
+from tests.unit.networks.small_networks import small, write_model
 
 
 def write_checkpoint(folder: Path, network: EmbeddingNet) -> Path:
@@ -290,14 +268,14 @@ def onnx_bytes() -> bytes:
 def test_onnx_is_refused_as_initial_weights_with_the_reason(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=rf"init_from=.*{name}: an ONNX file cannot be trained on.*folded batch norm"):
-        read_initial(str(tmp_path / name))
+        read_initial(str(tmp_path / name), small())
 
 
 def test_what_is_no_onnx_file_is_read_as_ever(tmp_path):
     torch.save(small(size_px=112).state_dict(), tmp_path / "zip.pt")
     torch.save(small(size_px=112).state_dict(), tmp_path / "pickle.pt", _use_new_zipfile_serialization=False)
     for name in ("zip.pt", "pickle.pt"):
-        assert "conv1.weight" in read_initial(str(tmp_path / name)).state
+        assert "conv1.weight" in read_initial(str(tmp_path / name), small()).state
     write_model(tmp_path / "run", small())
     for path in (tmp_path / "run", tmp_path / "run" / MODEL_FILE):
-        assert "conv1.weight" in read_initial(str(path)).state
+        assert "conv1.weight" in read_initial(str(path), small()).state

@@ -106,6 +106,15 @@ def test_restored_state_goes_on_to_the_same_bits(settings, fp16, tmp_path):
     assert other.scaler.state_dict() == live.scaler.state_dict()
 
 
+def test_checkpoint_with_a_weight_that_is_not_finite_is_refused_by_name(tmp_path):
+    live = state(steps=1)
+    with torch.no_grad():
+        live.network.conv.weight[0, 0] = float("nan")
+    path = save(CheckpointStore(), tmp_path, 1, live)
+    with pytest.raises(CheckpointError, match=r"step-00000001: conv\.weight holds NaN .*remove or rename"):
+        CheckpointStore().restore(path, state())
+
+
 def test_restored_tensors_keep_the_memory_layout_of_the_live_ones(tmp_path):
     path = save(CheckpointStore(), tmp_path, 1, state(steps=1))
     other = state()

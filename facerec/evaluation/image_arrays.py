@@ -1,0 +1,147 @@
+"""Turns images as people have them (arrays, views, lists, PIL images, torch tensors) into one batch of RGB pixels."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facerec.core.crop_size import DEFAULT_SIZE_PX
+from facerec.core.errors import DataError, ModelError
+
+_EXPECTED = "uint8 RGB"
+
+
+def rgb_batch(images: Any, *, size_px: tuple[int, int]) -> np.ndarray:
+    """One image or several -> uint8 (B, H, W, 3), contiguous. The order of the channels is not changed:
+    nothing in a picture says whether it is RGB or BGR.
+
+    What is taken, H and W being `size_px`:
+
+    - an array or a torch tensor of any device, uint8: (B, H, W, 3), (H, W, 3); with 4 channels, of which the last,
+      alpha, is dropped; greyscale as (B, H, W, 1), (H, W, 1), (B, H, W), (H, W), repeated to three channels;
+    - an image of PIL, in any mode with 8 bits a channel;
+    - a list or another sequence of single images of these kinds.
+
+    (3, H, W) is refused, as it may be three greyscale images, or one with the channels first.
+
+    Raises:
+        DataError: there is no image, or a list has images of several sizes; names the first that differs.
+        ModelError: the images are not uint8, have the channels first, or have another size. Shapes are named as they
+            were passed.
+    """
+    if isinstance(images, str | bytes | Path | dict):
+        raise ModelError(_no_pixels("images is", images))
+    if isinstance(images, np.ndarray) and images.dtype == object and images.ndim == 1:
+        return _stacked(list(images), size_px)  # how NumPy keeps images of several sizes
+    if _is_array(images) or _is_pil(images):
+        array = _pixels(images, "images is")
+        return np.ascontiguousarray(_with_channels(array, size_px, "images is"))
+    if not isinstance(images, Iterable):
+        raise ModelError(_no_pixels("images is", images))
+    return _stacked(list(images), size_px)
+
+
+def _stacked(images: list[Any], size_px: tuple[int, int]) -> np.ndarray:
+    if not images:
+        raise DataError("no image to embed: the list is empty")
+    arrays = [_pixels(image, f"images[{index}] is") for index, image in enumerate(images)]
+    for index, array in enumerate(arrays):
+        if array.shape[:2] != arrays[0].shape[:2] and _is_single(array) and _is_single(arrays[0]):
+            raise DataError(
+                f"images of several sizes: images[0] is {arrays[0].shape}, images[{index}] is {array.shape}; this "
+                f"network takes {size_px[0]} x {size_px[1]} pixels: align the photos first (facerec align)"
+            )
+    batches = [_with_channels(array, size_px, f"images[{index}] is") for index, array in enumerate(arrays)]
+    for index, (array, batch) in enumerate(zip(arrays, batches, strict=True)):
+        if len(batch) != 1:
+            raise ModelError(
+                f"images[{index}] is {array.shape}, {len(batch)} images; a list holds single images. Pass the array "
+                "itself, or np.concatenate(...) of several"
+            )
+    return np.concatenate(batches)
+
+
+def _is_single(array: np.ndarray) -> bool:
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+
+
+def _is_array(images: Any) -> bool:
+    return isinstance(images, np.ndarray | torch.Tensor)
+
+
+def _is_pil(image: Any) -> bool:
+    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(image).__mro__)
+
+
+def _pixels(image: Any, what: str) -> np.ndarray:
+    """The array of an image or of several, as it was passed. Raises ModelError where it is none, or not of 8 bits."""
+    if _is_pil(image):
+        if image.mode[:1] in ("I", "F"):
+            raise ModelError(f"{what} a PIL image of mode {image.mode}, with more than 8 bits; expected {_EXPECTED}")
+        return np.asarray(image.convert("RGB"))
+    if not _is_array(image):
+        raise ModelError(_no_pixels(what, image))
+    array = image.detach().cpu() if isinstance(image, torch.Tensor) else np.asarray(image)
+    dtype = str(array.dtype).removeprefix("torch.")
+    if dtype == "uint8":
+        return array.numpy() if isinstance(array, torch.Tensor) else array
+    raise ModelError(f"{what} {dtype} {tuple(array.shape)}; this network takes {_EXPECTED}: {_reason(array, dtype)}")
+
+
+def _reason(array: Any, dtype: str) -> str:
+    """Why pixels of another type are not taken, and what to pass."""
+    if not dtype.startswith(("float", "bfloat")):
+        return "pass the 8-bit pixels, 0 to 255"
+    ends = ""
+    if 0 not in array.shape:
+        ends = f" (here from {float(array.min()):.3g} to {float(array.max()):.3g})"
+    return (
+        f"facerec normalises pixels itself, so that values that are already scaled to 0 ... 1 or -1 ... 1{ends} would "
+        "be scaled twice. Pass the pixels as they were read, 0 to 255"
+    )
+
+
+def _with_channels(array: np.ndarray, size_px: tuple[int, int], what: str) -> np.ndarray:
+    """uint8 of any of the shapes that are taken -> a view (B, H, W, 3)."""
+    shape = array.shape
+    if 0 in shape:
+        raise DataError(f"no image to embed: {what} an array of shape {shape}")
+    if array.ndim == 4 and shape[1:3] == size_px and shape[3] in (1, 3, 4):
+        return _rgb(array)
+    if array.ndim == 3 and shape[:2] == size_px and shape[2] in (1, 3, 4):
+        return _rgb(array[None])
+    if array.ndim == 4 and shape[1] in (1, 3, 4):
+        raise ModelError(
+            f"{what} {shape}, with the channels first (NCHW); expected (batch, height, width, channels): pass "
+            "x.transpose(0, 2, 3, 1), of a torch tensor x.permute(0, 2, 3, 1)"
+        )
+    if array.ndim == 3 and shape == (3, *size_px):
+        raise ModelError(
+            f"{what} {shape}: one image with the channels first, or three greyscale ones? Pass x.transpose(1, 2, 0) "
+            "for one image, x[..., None] for three"
+        )
+    if shape == size_px:
+        return _rgb(array[None, :, :, None])
+    if array.ndim == 3 and shape[1:] == size_px:
+        return _rgb(array[..., None])
+    size = "" if size_px == DEFAULT_SIZE_PX else f" size=[{size_px[0]},{size_px[1]}]"
+    raise ModelError(
+        f"{what} uint8 {shape}; this network takes {_EXPECTED} crops of {size_px[0]} x {size_px[1]} pixels, (batch, "
+        f"{size_px[0]}, {size_px[1]}, 3) or one of them, with the face aligned on its landmarks. Align the photos "
+        f"first: facerec align photos=<folder> detector.weights=<YuNet or SCRFD>{size} out=<folder>"
+    )
+
+
+def _rgb(array: np.ndarray) -> np.ndarray:
+    if array.shape[3] == 1:
+        return np.broadcast_to(array, (*array.shape[:3], 3))
+    return array[..., :3]
+
+
+def _no_pixels(what: str, image: Any) -> str:
+    return (
+        f"{what} a {type(image).__name__}; expected pixels: a uint8 array (height, width, 3) in RGB, a list of such "
+        "arrays, PIL images or a torch tensor. Read a file with np.array(PIL.Image.open(path).convert('RGB'))"
+    )
