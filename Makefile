@@ -5,24 +5,35 @@
 VENV ?= .venv
 PYTHON ?= python3
 PIP_ARGS ?=
-BIN := $(abspath $(VENV))/bin
-STAMP := $(VENV)/.facerec-installed
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+BIN = $(abspath $(VENV))/bin
+STAMP = $(VENV)/.facerec-installed
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help install demo test test-slow check format lint types golden clean
+# What `make lock` pins besides the dependencies in pyproject.toml: the tools that install them, and the releases of torch
+# that the tested set stays with.
+TOOLS := pip uv hatchling editables setuptools
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+
+.PHONY: help install demo test test-slow test-newest test-oldest check format lint types golden lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## set up the environment (the other commands do it by themselves)
 
-$(STAMP): pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "facerec needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 ..."; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[dev]'
+$(STAMP): pyproject.toml constraints.txt
+	$(environment)
+	PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -c constraints.txt $(PIP_ARGS) -e '.[dev]'
 	@touch $@
+
+# Creates the environment where there is none. It gets the pip of the tested set: older ones cannot pin what builds a package.
+define environment
+@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "facerec needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 ..."; exit 2; }
+test -x $(BIN)/python || \
+	{ $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -c constraints.txt pip; }
+endef
 
 demo: install ## train on synthetic faces and evaluate on faces never seen; under 10 minutes on 2 cores
 	$(BIN)/facerec train experiment=demo run_dir=runs/demo/default
@@ -33,6 +44,22 @@ test: install ## the tests, under 15 minutes on 2 cores
 
 test-slow: install ## the tests that take longer
 	$(PYTEST) -n 1 -m slow
+
+test-newest: VENV = .venv-newest
+test-newest: ## the tests with the newest release of every dependency, in .venv-newest
+	$(call test_with,highest)
+
+test-oldest: VENV = .venv-oldest
+test-oldest: ## the tests with the oldest release that pyproject.toml allows of every dependency, in .venv-oldest
+	$(call test_with,lowest-direct)
+
+# uv chooses the versions: it can choose the oldest, and it does not read pip's configuration, which may set a cap.
+define test_with
+$(environment)
+$(BIN)/python -m pip install --quiet -c constraints.txt uv
+$(BIN)/uv pip install --python $(BIN)/python --upgrade --resolution $(1) -e '.[dev]'
+$(PYTEST) -n auto
+endef
 
 check: lint types test ## format, lint, types and tests
 
@@ -50,6 +77,11 @@ types: install ## static types
 golden: install ## pin the golden curves anew; say why in CHANGELOG.md
 	$(BIN)/python -m tests.golden.regenerate
 
-clean: ## remove the environment, caches and build files; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+lock: install ## choose a new tested set of versions (constraints.txt); test it before you commit it
+	$(BIN)/python -m pip install --quiet -c constraints.txt uv
+	printf '%s\n' $(TOOLS) $(TORCH) | $(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest \
+		--python-version 3.11 --no-annotate --custom-compile-command 'make lock' --extra dev pyproject.toml - -o constraints.txt
+
+clean: ## remove the environments, caches and build files; runs/ stays
+	rm -rf $(VENV) .venv-newest .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """Runs a function in several processes that form a group, as a launcher would."""
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from facerec.cli.developer_warnings import CATEGORIES
 
 TIMEOUT = timedelta(minutes=2)
 """How long a process waits for the others, so that a test of what hangs fails."""
@@ -36,6 +39,8 @@ def _worker(
     arguments: tuple[Any, ...],
     on_gpus: bool,
 ) -> None:
+    for category in CATEGORIES:  # as pyproject.toml has it for the process of the tests
+        warnings.filterwarnings("error", category=category, module="facerec")
     torch.set_num_threads(1)
     if on_gpus:
         torch.cuda.set_device(rank)

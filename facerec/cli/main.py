@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from facerec.cli.developer_warnings import hide_developer_warnings
 from facerec.cli.verbs import VERBS
 from facerec.core.errors import ConfigError, FacerecError, LostProcessError, OtherProcessError
 
@@ -26,8 +27,13 @@ OF_THE_DISK = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs `facerec <verb> [overrides] [options]`; raises SystemExit unless all went well.
 
+    Args:
+        argv: what stands after `facerec`; None takes it from the command line, and hides the warnings for developers.
+
     Exit codes: 0, what the verb says, and those of `exit_code`.
     """
+    if argv is None:
+        hide_developer_warnings()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8

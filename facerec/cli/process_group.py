@@ -1,7 +1,6 @@
 """Joins the processes that a launcher has started for one training."""
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,7 +28,6 @@ def process_group(*, device: str, timeout_s: float) -> Iterator[Processes]:
     import torch
     import torch.distributed as dist
 
-    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")  # torch < 2.15 has nothing else
     on_gpus = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     if on_gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

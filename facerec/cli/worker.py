@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from facerec.cli.developer_warnings import hide_developer_warnings
 from facerec.cli.main import exit_code, quiet_torch
 from facerec.core.errors import OtherProcessError
 from facerec.core.parent_process import end_with_parent
@@ -14,6 +15,7 @@ from facerec.core.parent_process import end_with_parent
 
 def main(folder: Path) -> None:
     """Trains as the files in the folder say, which `launch` has written; raises SystemExit unless all went well."""
+    hide_developer_warnings()
     task = json.loads((folder / "task.json").read_text())
     end_with_parent(task["launcher"])
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # which some send to all processes: the launcher passes it on

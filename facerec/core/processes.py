@@ -11,6 +11,14 @@ from facerec.core.errors import FacerecError, OtherProcessError
 
 Value = TypeVar("Value")
 
+# torch 2.14 renamed these two collectives, and warns of the old names; torch 2.11 has only the old ones.
+_all_gather: Any
+_reduce_scatter: Any
+if hasattr(dist, "all_gather_single"):
+    _all_gather, _reduce_scatter = dist.all_gather_single, dist.reduce_scatter_single
+else:
+    _all_gather, _reduce_scatter = dist.all_gather_into_tensor, dist.reduce_scatter_tensor
+
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
@@ -45,7 +53,7 @@ class Processes:
         if self.world_size == 1:
             return tensor
         gathered = tensor.new_empty(self.world_size * len(tensor), *tensor.shape[1:])
-        dist.all_gather_into_tensor(gathered, tensor.contiguous(), group=self.group)
+        _all_gather(gathered, tensor.contiguous(), group=self.group)
         return gathered
 
     @torch.no_grad()
@@ -119,7 +127,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         own = gradient.new_empty(len(gradient) // ctx.processes.world_size, *gradient.shape[1:])
-        dist.reduce_scatter_tensor(own, gradient.contiguous(), group=ctx.processes.group)
+        _reduce_scatter(own, gradient.contiguous(), group=ctx.processes.group)
         return own, None
 
 

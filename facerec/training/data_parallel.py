@@ -1,5 +1,6 @@
 """The network that several processes train together: torch's DistributedDataParallel, wrapped anew as parts thaw."""
 
+import warnings
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -46,12 +47,15 @@ class DataParallel:
             return
         self._trained, self._wrapped = trained, None
         if any(trained):
-            self._wrapped = DistributedDataParallel(
-                self.network,
-                broadcast_buffers=False,
-                find_unused_parameters=self.deterministic,  # what keeps it from changing its buckets
-                gradient_as_bucket_view=True,
-            )
+            with warnings.catch_warnings():
+                # torch 2.15 has another name for it, which still sends the buffers once at the start.
+                warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
+                self._wrapped = DistributedDataParallel(
+                    self.network,
+                    broadcast_buffers=False,
+                    find_unused_parameters=self.deterministic,  # what keeps it from changing its buckets
+                    gradient_as_bucket_view=True,
+                )
             hook = _summed if self.compression == "none" else _compressed(_DTYPES[self.compression])
             self._wrapped.register_comm_hook(self.processes.world_size, hook)
 

@@ -23,7 +23,10 @@ TINY = (
 def test_wheel_in_an_empty_environment_trains_and_evaluates_from_any_folder(tmp_path: Path) -> None:
     environment = tmp_path / "env"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    subprocess.run([str(environment / "bin" / "pip"), "install", "--quiet", str(ROOT)], check=True)
+    subprocess.run(
+        [str(environment / "bin" / "pip"), "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(ROOT)],
+        check=True,
+    )
     facerec, elsewhere = str(environment / "bin" / "facerec"), tmp_path / "elsewhere"
     elsewhere.mkdir()
     variables = {**os.environ, "FACEREC_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}

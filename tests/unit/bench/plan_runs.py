@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from facerec.bench.plan import Job
+from facerec.core import processes as processes_module
 from facerec.core.input_spec import InputSpec
 from facerec.core.metric import Metric
 from facerec.core.processes import this_process
@@ -154,7 +155,7 @@ def measured_traffic(case: Case) -> int:
 @contextmanager
 def _counted() -> Iterator[list[int]]:
     world_size, total = dist.get_world_size(), [0]
-    before = dist.all_reduce, dist.all_gather_into_tensor, dist.reduce_scatter_tensor
+    before = dist.all_reduce, processes_module._all_gather, processes_module._reduce_scatter
 
     def all_reduce(tensor: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         if tensor.is_floating_point():
@@ -169,8 +170,9 @@ def _counted() -> Iterator[list[int]]:
         total[0] += own.nbytes * (world_size - 1)
         return before[2](own, given, **options)
 
-    dist.all_reduce, dist.all_gather_into_tensor, dist.reduce_scatter_tensor = all_reduce, all_gather, reduce_scatter
+    dist.all_reduce = all_reduce
+    processes_module._all_gather, processes_module._reduce_scatter = all_gather, reduce_scatter
     try:
         yield total
     finally:
-        dist.all_reduce, dist.all_gather_into_tensor, dist.reduce_scatter_tensor = before
+        dist.all_reduce, processes_module._all_gather, processes_module._reduce_scatter = before
