@@ -168,6 +168,9 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
     if passed_over := about["notes"].get("passed over"):
         first = next(note for note in notes.first if note.kind == "passed over")
         print(f"passed over  {passed_over} files and folders are not read, such as {first}")
+    if similar := about["notes"].get("similar name"):
+        first = next(note for note in notes.first if note.kind == "similar name")
+        print(f"names        {similar} are almost those of others, such as {first.record}: {first.what}")
     if repeated := about["notes"].get("repeated pair"):
         print(f"repeated     {repeated} pairs that an earlier one equals")
     if per := about.get("images_per_identity"):

@@ -8,6 +8,7 @@ from facerec.data.crop_files import asked_size
 from facerec.data.folder_source import FolderSource
 from facerec.data.inspection.files import FileItems, folder_items, table_items
 from facerec.data.inspection.findings import Findings
+from facerec.data.inspection.names import note_similar_names
 from facerec.data.inspection.pairs import PairItems
 from facerec.data.inspection.records import RecordItems
 from facerec.data.inspection.survey import Items, Survey, find_duplicates, find_empty_identities, note_grey, survey
@@ -69,6 +70,7 @@ def inspect_set(
         items.check_landmarks(path, faults)
     find_duplicates(items, found, faults)
     find_empty_identities(items, found, faults)
+    note_similar_names(items, found, notes)
     note_grey(items, found, notes)
     try:
         fingerprint = source.fingerprint()

@@ -221,3 +221,16 @@ def test_findings_are_written_as_they_come_and_only_the_first_are_kept(tmp_path)
         raise KeyboardInterrupt
     assert len((tmp_path / "faults.csv").read_text().splitlines()) == 31  # as it was
     assert [path.name for path in tmp_path.iterdir()] == ["faults.csv"]
+
+
+def test_names_that_differ_in_case_unicode_form_or_spaces_alone_are_noted(tmp_path):
+    for number, name in enumerate(["Ann", "ann", "Bob", "Bob ", "Jos\u00e9", "Jose\u0301", "Zoe"]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(png(number, (112, 112)))
+    _, faults, notes = inspected(tmp_path)
+    assert faults == []
+    assert [(finding.kind, finding.record, finding.what.split(" alone")[0]) for finding in notes.first] == [
+        ("similar name", "identity 'Bob '", "its name differs from 'Bob' in spaces"),
+        ("similar name", "identity 'Jos\\xe9'", "its name differs from 'Jose\\u0301' in Unicode form"),
+        ("similar name", "identity 'ann'", "its name differs from 'Ann' in case"),
+    ]
