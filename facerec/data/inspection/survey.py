@@ -16,6 +16,7 @@ from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import in_threads
 from facerec.data.crop_files import check_size
+from facerec.data.inspection.empty_crops import emptiness
 from facerec.data.inspection.findings import Findings
 
 DIGEST_BYTES = 16
@@ -161,7 +162,7 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
 def see_image(
     content: bytes, decode: Callable[[bytes], np.ndarray], *, where: str, size_px: tuple[int, int], also: bytes = b""
 ) -> Seen:
-    """Decodes the bytes of an image and checks its size.
+    """Decodes the bytes of an image, checks its size, and that it shows something.
 
     Args:
         content: the bytes.
@@ -186,7 +187,7 @@ def see_image(
         check_size(image, where=where, size_px=size_px)
     except DataError as error:
         return Seen(digest, (("size", without(where, error)),), is_image=True, size_px=found_px)
-    return Seen(digest, is_image=True, is_sound=True, is_grey=is_grey(image), size_px=found_px)
+    return Seen(digest, emptiness(image), is_image=True, is_sound=True, is_grey=is_grey(image), size_px=found_px)
 
 
 def without(where: str, error: Exception) -> str:
