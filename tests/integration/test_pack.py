@@ -44,6 +44,7 @@ def test_crops_become_a_set_that_trains_and_is_evaluated_on_people_never_seen(cr
     code, printed = pack("split.val_identities=0.25", "pairs=auto")
     assert code == 0, printed
     assert f"{tmp_path}/out/val.bin: 30 positive, 30 negative, of 3 identities" in printed
+    assert "they resolve a FAR no lower than 1/30 = 3.3e-02" in printed
     assert f"training set {tmp_path}/out: 45 images of 9 identities" in printed
     with open(tmp_path / "out" / "identities.csv") as file:
         trained = {row["identity"] for row in csv.DictReader(file)}
