@@ -14,7 +14,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 TOOLS := pip uv hatchling editables setuptools
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: help install demo test test-slow test-newest test-oldest check format lint types golden lock clean
+.PHONY: help install demo test test-slow test-gpu test-newest test-oldest check format lint types golden lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -44,6 +44,9 @@ test: install ## the tests, under 15 minutes on 2 cores
 
 test-slow: install ## the tests that take longer
 	$(PYTEST) -n 1 -m slow
+
+test-gpu: install ## what needs a GPU, and the steps on a GPU that is not there
+	$(PYTEST) -rs -m "slow or not slow" tests/gpu
 
 test-newest: VENV = .venv-newest
 test-newest: ## the tests with the newest release of every dependency, in .venv-newest

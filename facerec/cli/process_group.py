@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from facerec.cli.main import started_with_others
+from facerec.core.device import own_device
 from facerec.core.lost_process import raise_if_lost
 from facerec.core.processes import ALONE, Processes, this_process
 
@@ -16,21 +17,19 @@ def process_group(*, device: str, timeout_s: float) -> Iterator[Processes]:
     """The processes that share this training, as torchrun's variables of the environment tell; without them, this one.
 
     Args:
-        device: trainer.device; of auto and cuda each process on a machine takes a GPU of its own.
+        device: trainer.device, see `own_device`.
         timeout_s: how long a process waits in a collective for the others.
 
     Raises:
+        ConfigError: the device cannot be used. All processes of a machine find that: they do not wait for each other.
         LostProcessError: one of the others has gone, or does not answer.
     """
+    on_gpus = own_device(device).type == "cuda"
     if not started_with_others():
         yield ALONE
         return
-    import torch
     import torch.distributed as dist
 
-    on_gpus = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    if on_gpus:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     processes = Processes(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
     timeout = timedelta(seconds=timeout_s)
     try:

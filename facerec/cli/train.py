@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from facerec.cli.arguments import build
@@ -147,7 +146,6 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
         order=sample_order(config),
         num_workers=loading.num_workers,
         on_corrupt=loading.on_corrupt,
-        pin_memory=torch.cuda.is_available(),
         size_px=network.input_spec.size_px,
         processes=processes,
     )

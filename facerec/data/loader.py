@@ -50,7 +50,6 @@ class BatchLoader:
         num_workers: processes that read; 0 reads in the training process.
         on_corrupt: what follows from a sample that cannot be read: "error", or "skip": the next readable image of the
             same identity takes its place, else the next sample of the micro-batch that can be read.
-        pin_memory: hand out page-locked memory, for a GPU.
         size_px: height and width that every image must have; None: those of the batch's first.
         processes: those that share every global batch, each with as many consecutive micro-batches.
 
@@ -75,7 +74,6 @@ class BatchLoader:
         order: SampleOrder | None = None,
         num_workers: int = 0,
         on_corrupt: str = "error",
-        pin_memory: bool = False,
         size_px: tuple[int, int] | None = None,
         processes: Processes = ALONE,
     ) -> None:
@@ -117,7 +115,6 @@ class BatchLoader:
         self.own_micro_batches = range(processes.rank * num_own, (processes.rank + 1) * num_own)
         self.num_workers = num_workers
         self.on_corrupt = on_corrupt
-        self.pin_memory = pin_memory
         self.size_px = size_px
         self.replaced: list[Replaced] = []
 
@@ -125,17 +122,17 @@ class BatchLoader:
         """int64 (global_batch_size,): the labels of a step's samples, in order, without reading an image."""
         return self.source.labels[self.sampler.indices(step)].astype(np.int64)
 
-    def batches(self, *, first_step: int, end_step: int) -> Generator[Batch, None, None]:
+    def batches(self, *, first_step: int, end_step: int, pin_memory: bool = False) -> Generator[Batch, None, None]:
         """The own micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises.
 
-        Closing the generator ends its workers.
+        Closing the generator ends its workers. With `pin_memory` the batches lie in page-locked memory, for a GPU.
         """
         loader = DataLoader(
             _Reader(self.source, self.augment, self.seed, skips=self.on_corrupt == "skip", size_px=self.size_px),
             batch_sampler=_Requests(self, first_step, end_step),  # type: ignore[arg-type]
             collate_fn=_as_is,
             num_workers=self.num_workers,
-            pin_memory=self.pin_memory,
+            pin_memory=pin_memory,
             worker_init_fn=_start_worker,
         )
         for item in loader:

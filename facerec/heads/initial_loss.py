@@ -1,6 +1,7 @@
 """The loss that an untrained network has under any head, so that a user can tell normal from stuck."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -32,21 +33,52 @@ def _of_random_embeddings(head: Head) -> float:
     further = 1 - density.cumsum(dim=0)
     density = torch.cat([torch.ones(1, dtype=torch.float64), further]).clamp(min=0).pow(num_sub).diff().neg()
     cos = angle.cos()
-    length = torch.full_like(cos, math.sqrt(dim))
     product = cos if head.normalises else cos * dim * head.centres.init_std
-    scale = torch.as_tensor(head.logit_scale(length)).double().cpu()
-    usual = (density * product).sum().expand(1)
-    logits = scale * head.negatives(product[None], usual)[0]
+    values = _of_head(head, product, usual=(density * product).sum(), length=math.sqrt(dim))
+    logits = values.scale * values.negatives
     if head.filter is not None:
         found = head.filter.finds(cos)
         logits = logits.masked_fill(found, -torch.inf if head.filter.mode == "drop" else 0.0)
     num_negatives = max(1.0, head.sample_rate * (head.centres.num_classes - 1))
     lse = math.log(num_negatives) + (logits + density.log()).logsumexp(dim=0)
-    target = scale * head.target(product, length)
+    target = values.scale * values.target
     loss = torch.logaddexp(lse - target, torch.zeros_like(target))
     if head.label_smoothing:
         sum_of_negatives = num_negatives * (density * logits).sum()
         loss += head.label_smoothing * (target - (target + sum_of_negatives) / (num_negatives + 1))
-    if (penalty := head.penalty(length)) is not None:
-        loss += penalty
-    return (density * loss).sum().item()
+    return (density * (loss + values.penalty)).sum().item()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Values:
+    """What a head makes of N products, fp64 on the CPU: tensors (N,) or of one number."""
+
+    target: torch.Tensor
+    negatives: torch.Tensor
+    scale: torch.Tensor
+    penalty: torch.Tensor
+
+
+def _of_head(head: Head, product: torch.Tensor, *, usual: torch.Tensor, length: float) -> _Values:
+    """Asks the head where its state lies: on its device and in its type, since some devices have no fp64.
+
+    Args:
+        head: in evaluation mode.
+        product: fp64 (N,), cosines or plain products, on the CPU.
+        usual: the product with the own centre that the negatives are compared with.
+        length: of all embeddings.
+    """
+
+    def there(values: torch.Tensor) -> torch.Tensor:
+        return values.to(dtype=head.centres.weight.dtype).to(head.centres.weight.device)
+
+    def here(values: float | torch.Tensor | None) -> torch.Tensor:
+        return torch.as_tensor(0.0 if values is None else values).cpu().double()
+
+    lengths = there(torch.full_like(product, length))
+    return _Values(
+        target=here(head.target(there(product), lengths)),
+        negatives=here(head.negatives(there(product[None]), there(usual.expand(1)))[0]),
+        scale=here(head.logit_scale(lengths)),
+        penalty=here(head.penalty(lengths)),
+    )

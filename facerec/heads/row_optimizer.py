@@ -6,6 +6,7 @@ that were not drawn. These here also run inside the chunked engine, row range by
 Letters: R rows, D columns; r rows that take part.
 """
 
+import math
 from typing import Protocol
 
 import torch
@@ -87,9 +88,14 @@ class RowAdamW(nn.Module):
         count = self.num_updates[rows] + 1
         for buffer, moved in ((self.exp_avg, first), (self.exp_avg_sq, second), (self.num_updates, count)):
             _put(buffer, rows, moved)
-        first_bias, second_bias = ((1 - beta ** count.double()).to(first.dtype) for beta in self.betas)
+        first_bias, second_bias = (_bias_correction(beta, count.to(first.dtype)) for beta in self.betas)
         root = (second / second_bias).sqrt_().add_(self.eps)
         _put(parameter, rows, values.addcdiv_(first / first_bias, root, value=-lr))
+
+
+def _bias_correction(beta: float, count: torch.Tensor) -> torch.Tensor:
+    """1 - beta^count in the type of count, without the digits that the difference loses where beta is near 1."""
+    return -torch.expm1(count * (math.log(beta) if beta > 0 else -math.inf))
 
 
 def _put(tensor: torch.Tensor, rows: Rows, values: torch.Tensor) -> None:

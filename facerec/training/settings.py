@@ -21,7 +21,7 @@ class TrainerSettings:
         num_epochs, num_steps: length of the run, exactly one of the two. A step is one optimizer update.
         micro_batch_size: samples of one forward pass; divides the global batch. None: the global batch itself.
         precision: fp32, bf16 or fp16 (autocast; fp16 with a gradient scaler), or fp64 for comparisons.
-        device: auto (CUDA, else CPU), cpu, cuda, cuda:<n>, mps.
+        device: auto (CUDA, else CPU), cpu, cuda, cuda:<n>, mps; see `own_device`.
         clip_grad_norm: largest norm of the network's gradient, the head's excluded; None does not clip.
         margin_ramp_epochs: epochs over which the head's margin grows linearly from 0.
         ema_decay: of a moving average of the weights, for example 0.9999 (see `MovingAverage`): it is then what is

@@ -66,7 +66,8 @@ def write_tensors(
         try:
             dcp.save(
                 plain,
-                storage_writer=_Writer(directory),
+                # without copies ahead, for which torch opens a GPU that is there though all tensors lie on the CPU
+                storage_writer=_Writer(directory, per_thread_copy_ahead=0),
                 process_group=processes.group,
                 no_dist=processes.world_size == 1,
             )
@@ -107,11 +108,13 @@ def _as_shard(own: torch.Tensor, length: int, processes: Processes) -> Any:
     """The part of this process as a part of the whole, which is what DCP cuts anew on loading."""
     if processes.world_size == 1:
         return own
-    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import DTensor, Shard
 
     own = own.contiguous()
-    mesh = init_device_mesh("cpu", (processes.world_size,))
+    # of the group that is there: where there are GPUs, init_device_mesh makes a new group for every mesh over gloo
+    group: Any = torch.distributed.group.WORLD if processes.group is None else processes.group
+    mesh = DeviceMesh.from_group(group, "cpu")
     shape = torch.Size((length, *own.shape[1:]))
     stride = torch.empty(shape, device="meta").stride()
     return DTensor.from_local(own, mesh, [Shard(0)], run_check=False, shape=shape, stride=stride)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.profiler import record_function
 
 from facerec.core.batch import Batch
-from facerec.core.device import choose_device, keep_freed_memory
+from facerec.core.device import keep_freed_memory, own_device
 from facerec.core.errors import ConfigError, FacerecError
 from facerec.core.failing_together import failing_together
 from facerec.core.lost_process import raise_if_lost
@@ -165,7 +165,8 @@ class Trainer:
         checkpoint, saved_at = self.resume_from, first_step
         stopped_by: str | None = None
         try:
-            stream = self.loader.batches(first_step=first_step, end_step=num_steps)
+            pin_memory = self.device.type == "cuda"
+            stream = self.loader.batches(first_step=first_step, end_step=num_steps, pin_memory=pin_memory)
             with StopSignal(announce=self.processes.is_first) as stop, closing(stream) as batches:
                 if step == 0 and self.evaluation.at_start:
                     self._evaluate(0)
@@ -221,10 +222,12 @@ class Trainer:
             torch.set_num_threads(settings.num_threads)
         if settings.deterministic:
             make_deterministic()
-        self.device = choose_device(settings.device)
+        self.device = own_device(settings.device)
         if self.device.type == "cpu" and sum(p.numel() for p in self.objective.parameters()) <= MANY_CENTRES:
             keep_freed_memory()
         dtype = torch.float64 if settings.precision == "fp64" else torch.float32
+        if dtype == torch.float64 and self.device.type == "mps":
+            raise ConfigError("trainer.precision=fp64 on mps, which has no float64: use fp32, or trainer.device=cpu")
         memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.network.to(self.device, dtype, memory_format=memory_format)  # type: ignore[call-overload]
         self.objective.to(self.device, dtype)

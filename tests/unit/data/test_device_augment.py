@@ -85,13 +85,6 @@ def test_p_is_the_share_of_the_samples():
     assert torch.equal(always, images(9).flip(2))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: compares its bytes with the CPU's")
-def test_cpu_and_gpu_give_the_same_bytes():
-    augment, given = DeviceAugment(transforms=ALL), images(256, 112)
-    on_gpu = augment(given.cuda(), seed=1, positions=np.arange(256))
-    assert on_gpu.is_cuda and torch.equal(on_gpu.cpu(), augment(given, seed=1, positions=np.arange(256)))
-
-
 @pytest.mark.parametrize(
     ("transform", "says"),
     [

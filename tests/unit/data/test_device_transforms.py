@@ -55,14 +55,6 @@ def test_a_sample_comes_out_the_same_alone_and_in_a_batch(name, num, height, wid
         assert torch.equal(transform(images[part], numbers[part]), together[part])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: compares its bytes with the CPU's")
-@pytest.mark.parametrize("name", DEVICE_TRANSFORMS)
-def test_cpu_and_gpu_give_the_same_bytes(name):
-    transform = DEVICE_TRANSFORMS[name]()
-    images, numbers = noise(64, 112, 112), draws(transform, 64)
-    assert torch.equal(transform(images.cuda(), numbers).cpu(), transform(images, numbers))
-
-
 def test_flip_and_grey_are_torchvisions():
     images = noise(3)
     flipped = HorizontalFlip()(images, draws(HorizontalFlip, 3))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facerec.heads.row_optimizer import RowAdamW, RowSGD
 
@@ -46,3 +47,38 @@ def test_rows_that_take_no_part_keep_values_and_state(rows_class, torch_class, a
     for was, now in zip(before, [values, *optimizer.buffers()], strict=True):
         assert torch.equal(was[others], now[others])
         assert not torch.equal(was[rows], now[rows])
+
+
+class NoFloat64(TorchDispatchMode):
+    """Stands for a device without float64, such as Apple's MPS."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
+            raise TypeError(f"{func}: this device has no float64")
+        return result
+
+
+@pytest.mark.parametrize("rows_class, torch_class, arguments", CASES)
+@pytest.mark.parametrize("rows", [slice(3, 9), torch.arange(3, 9)], ids=["slice", "numbers"])
+def test_fp32_rows_move_without_float64(rows_class, torch_class, arguments, rows):
+    values = torch.randn(R, D)
+    optimizer = rows_class(values, **arguments)
+    with NoFloat64():
+        optimizer.update(values, rows, torch.randn(6, D), lr=0.1)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.99999)])
+def test_first_fp32_adamw_updates_are_as_exact_as_torchs(betas):
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(R, D, generator=generator)
+    expected = start.clone().requires_grad_()
+    optimizer = torch.optim.AdamW([expected], lr=0.1, betas=betas)
+    found = start.clone()
+    rows_optimizer = RowAdamW(found, betas=betas, weight_decay=1e-2)
+    for _ in range(3):
+        gradient = torch.randn(R, D, generator=generator)
+        expected.grad = gradient.clone()
+        optimizer.step()
+        rows_optimizer.update(found, slice(None), gradient.clone(), lr=0.1)
+    torch.testing.assert_close(found, expected.detach(), rtol=2e-6, atol=1e-6)

@@ -5,10 +5,13 @@ import pickle
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from facerec.core.errors import CheckpointError
-from facerec.core.processes import ALONE
+from facerec.core.processes import ALONE, this_process
+from facerec.heads.shards import shard_of
 from facerec.training.state_files import read_tensors, write_tensors
+from tests.processes import run_processes
 
 TENSORS = {
     "weight|momentum": torch.arange(6.0).view(2, 3),
@@ -72,3 +75,32 @@ def test_damaged_tensors_are_an_error_that_names_the_directory(written):
     (written / "__0_0.distcp").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match=rf"{written} cannot be read"):
         read(written)
+
+
+def count_new_groups(folder) -> tuple[int, bool]:
+    """Writes and reads shards where torch believes in GPUs: how many groups it made, and whether all came back."""
+    made, new_group = [], dist.new_group
+
+    def counted(*args, **kwargs):
+        made.append(kwargs)
+        return new_group(*args, **{**kwargs, "backend": "gloo"})
+
+    torch.cuda.is_available = lambda: True
+    dist.new_group = dist.device_mesh.new_group = counted
+    processes = this_process()
+    whole = {name: torch.arange(10.0 * factor).view(-1, 2) for name, factor in (("centres", 1), ("momentum", 2))}
+    came_back = True
+    for group in (processes, processes.for_another_thread()):
+        for number in range(2):
+            path = folder / f"{number}-{group is processes}"
+            lengths = {name: len(tensor) for name, tensor in whole.items()}
+            own = {name: tensor[shard_of(len(tensor), group)] for name, tensor in whole.items()}
+            write_tensors(path, own, shard_lengths=lengths, processes=group)
+            found = read_tensors(path, is_sharded=lambda name: True, processes=group)
+            came_back &= all(torch.equal(found[name], own[name]) for name in own)
+    return len(made), came_back
+
+
+def test_shards_over_gloo_make_no_group_on_a_machine_with_gpus(tmp_path):
+    """One is made, for the thread that writes, however many tensors and checkpoints there are."""
+    assert run_processes(2, count_new_groups, tmp_path) == [(1, True), (1, True)]

@@ -257,3 +257,20 @@ def test_batch_of_one_and_log_interval_of_none_are_refused(make_trainer):
     make_trainer(micro_batch_size=1, freeze=Freezing(batch_norm=True))
     with pytest.raises(ConfigError, match=r"logging\.every_steps=0"):
         make_trainer(log_every_steps=0)
+
+
+def test_fp64_is_refused_on_a_device_without_it(make_trainer, monkeypatch):
+    monkeypatch.setattr("facerec.training.trainer.own_device", torch.device)
+    with pytest.raises(ConfigError, match=r"trainer\.precision=fp64 on mps, which has no float64: use fp32"):
+        make_trainer(device="mps", precision="fp64").fit()
+
+
+def test_batches_are_not_pinned_for_a_training_on_the_cpu_of_a_machine_with_gpus(make_trainer, monkeypatch):
+    trainer = make_trainer(num_steps=1)
+    asked, batches = [], trainer.loader.batches
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        trainer.loader, "batches", lambda **given: asked.append(given["pin_memory"]) or batches(**given)
+    )
+    trainer.fit()
+    assert asked == [False]
