@@ -17,10 +17,13 @@ LEFT_OVER = "left_over"
 def write_landmarks(path: Path, wanted: WantedFaces, entries: Iterable[Entry | None]) -> None:
     """A table of the faces aligned, which `read_photo_table` reads: photo (its whole path), identity, landmarks, box.
 
-    Beside these the detector's score, how many faces it found in the photo, and the crop, below the table's folder.
+    Beside these the detector's score, how many faces it found in the photo, by how many degrees the photo lies turned
+    clockwise, and the crop, below the table's folder.
     """
     with atomic_file(path) as file:
-        file.write(csv_row("path", "identity", *LANDMARK_COLUMNS, *BOX_COLUMNS, "score", "num_faces", "crop"))
+        file.write(
+            csv_row("path", "identity", *LANDMARK_COLUMNS, *BOX_COLUMNS, "score", "num_faces", "turned_deg", "crop")
+        )
         for label, entry in zip(wanted.labels.tolist(), entries, strict=True):
             if entry is None or entry.reason is not None:
                 continue
@@ -28,7 +31,10 @@ def write_landmarks(path: Path, wanted: WantedFaces, entries: Iterable[Entry | N
             box: list[Any] = [*entry.box] if entry.box else [""] * len(BOX_COLUMNS)
             num_faces = "" if entry.num_faces is None else entry.num_faces
             score = "" if entry.score is None else entry.score
-            file.write(csv_row(photo, identity, *(entry.landmarks or ()), *box, score, num_faces, entry.crop))
+            turned_deg = "" if entry.score is None else entry.turned_deg or 0
+            file.write(
+                csv_row(photo, identity, *(entry.landmarks or ()), *box, score, num_faces, turned_deg, entry.crop)
+            )
 
 
 def write_report(path: Path, wanted: WantedFaces, entries: Iterable[Entry | None], left_over: Iterable[Entry]) -> None:

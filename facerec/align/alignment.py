@@ -15,7 +15,7 @@ import numpy as np
 
 from facerec.align.align_reports import LEFT_OVER, write_landmarks, write_report
 from facerec.align.crops import align_crop
-from facerec.align.faces import CHOICES, Detector, Faces, choose_face
+from facerec.align.faces import CHOICES, Detector, Faces, LooksAgain, choose_face
 from facerec.align.journal import Entry, Journal
 from facerec.align.landmark_causes import FacesOfAList, common_cause, corner_note
 from facerec.align.landmark_checks import check_landmarks
@@ -72,6 +72,7 @@ class AlignmentCounts:
         num_done_before: of the wanted faces, those that an earlier run of the same command has done.
         num_identities: with at least one crop.
         num_lost_identities: without any.
+        num_turned: of the faces aligned, those in photos that lie turned by 90, 180 or 270 degrees.
         num_rejected: by reason; those left out from the start too.
         likely_cause: what is common to the landmarks of a list that were rejected, or None; see `common_cause`.
         landmarks_note: what is odd about the landmarks of a list as a whole, or None; see `corner_note`.
@@ -82,6 +83,7 @@ class AlignmentCounts:
     num_done_before: int
     num_identities: int
     num_lost_identities: int
+    num_turned: int
     num_rejected: Mapping[str, int]
     likely_cause: str | None = None
     landmarks_note: str | None = None
@@ -171,7 +173,7 @@ class _Worker:
                     f"the detector gave faces for {len(found)} photos of {len(photos)}; expected one Faces for each"
                 )
             for (number, photo), faces in zip(photos.items(), found, strict=True):
-                entries[number] = self._chosen(number, entries[number], photo.shape[:2], faces)
+                entries[number] = self._chosen(number, entries[number], photo, faces)
         for number, photo in photos.items():
             if entries[number].reason is None:
                 entries[number] = self._written(entries[number], photo)
@@ -200,25 +202,33 @@ class _Worker:
                 entry = replace(entry, box=self.wanted.boxes[number].tolist())
         return entry, photo
 
-    def _chosen(self, number: int, entry: Entry, photo_size_px: tuple[int, ...], faces: Faces) -> Entry:
+    def _chosen(self, number: int, entry: Entry, photo: np.ndarray, faces: Faces) -> Entry:
         box = None if self.wanted.boxes is None else self.wanted.boxes[number]
         if self.crops.choose == "nearest_box" and not np.isfinite(box).all():  # type: ignore[arg-type]
             return replace(entry, reason="no_box", detail="boxes has no box for it")
         chosen = choose_face(
-            faces, rule=self.crops.choose, photo_size_px=(photo_size_px[0], photo_size_px[1]), wanted_box=box
+            faces, rule=self.crops.choose, photo_size_px=(photo.shape[0], photo.shape[1]), wanted_box=box
         )
         if chosen is None and len(faces):
             others = f"none of {len(faces)} faces lies at its box"
             return replace(entry, num_faces=len(faces), reason="no_face_at_box", detail=others)
         if chosen is None:
-            return replace(entry, num_faces=0, reason="no_face", detail="the detector finds no face")
+            detail = "; ".join(filter(None, ["the detector finds no face", faces.searched]))
+            return replace(entry, num_faces=0, reason="no_face", detail=detail)
+        points = faces.landmarks[chosen]
+        if isinstance(self.detector, LooksAgain):
+            try:
+                points = self.detector.nearer_landmarks(photo, faces, chosen)
+            except DataError as error:
+                return replace(entry, num_faces=len(faces), reason="bad_landmarks", detail=str(error))
         # To a thousandth of a pixel, as landmarks.csv has them: it gives the same crops.
         return replace(
             entry,
             num_faces=len(faces),
             score=round(float(faces.scores[chosen]), 4),
             box=[round(value, 2) for value in faces.boxes[chosen].tolist()],
-            landmarks=[round(value, 3) for value in faces.landmarks[chosen].ravel().tolist()],
+            landmarks=[round(value, 3) for value in points.ravel().tolist()],
+            turned_deg=faces.turned_deg or None,
         )
 
     def _written(self, entry: Entry, photo: np.ndarray) -> Entry:
@@ -283,10 +293,12 @@ def _counts(
     reasons = Counter(reason for _, reason, _ in wanted.left_out)
     has_crop = np.zeros(len(wanted.identities), dtype=bool)
     judged, rejected = FacesOfAList(), FacesOfAList()
+    num_turned = 0
     for label, entry in zip(wanted.labels.tolist(), entries, strict=True):
         assert entry is not None
         if entry.reason is None:
             has_crop[label] = True
+            num_turned += entry.turned_deg is not None
         else:
             reasons[entry.reason] += 1
         if wanted.landmarks is not None and entry.landmarks is not None and entry.photo_size_px is not None:
@@ -302,6 +314,7 @@ def _counts(
         num_done_before=num_done_before,
         num_identities=int(has_crop.sum()),
         num_lost_identities=int((~has_crop).sum()),
+        num_turned=num_turned,
         num_rejected=dict(sorted(reasons.items())),
         likely_cause=common_cause(rejected),
         landmarks_note=corner_note(judged),
@@ -339,13 +352,14 @@ def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     if not (out / SUMMARY_FILE).is_file():
         return
     try:
-        stored = json.loads((out / SUMMARY_FILE).read_text())["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
+        before = _flat(json.loads((out / SUMMARY_FILE).read_text())["settings"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{out / SUMMARY_FILE} is not of facerec align; give a new or an empty folder") from None
+    now = _flat(settings)
     changes = [
-        f"{key}: {stored.get(key)} before, {settings.get(key)} now"
-        for key in sorted(stored.keys() | settings.keys())
-        if stored.get(key) != settings.get(key)
+        f"{key}: {before.get(key, 'no such setting')} before, {now.get(key, 'no such setting')} now"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
     ]
     if changes and not any(path.is_dir() and not is_litter(path.name) for path in out.iterdir()):
         for path in (out / SUMMARY_FILE, out / LANDMARKS_FILE, out / REPORT_FILE, out / OWN_FOLDER / JOURNAL_FILE):
@@ -354,6 +368,14 @@ def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"out={out} has crops that were made otherwise ({'; '.join(changes)}); give another folder, or delete it"
         )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested settings under their whole keys, such as `detector.turns`."""
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        values |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values
 
 
 def is_unfinished(out: Path) -> bool:

@@ -3,18 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from facerec.align.anchors import SCRFD_STRIDES_PX, YUNET_STRIDES_PX, decode_scrfd, decode_yunet
-from facerec.align.faces import Faces, overlaps
+from facerec.align.face_views import FACE_VIEWS_PX, nearer_landmarks
+from facerec.align.faces import Faces
 from facerec.align.onnx_network import OnnxNetwork
+from facerec.align.photo_search import Search, search_photo
 from facerec.core.errors import ConfigError, ModelError
 
 _MULTIPLE_PX = 32  # the coarsest stride of both
-_IN_MIRROR = [1, 0, 2, 4, 3]  # which landmark becomes which when left and right are exchanged
-_SAME_FACE_OVERLAP = 0.5
+_TILE_PX, _TILE_OVERLAP_PX = 1344, 128  # a larger view is seen in tiles, so that memory does not grow with it
+_SCORE_OF_KNOWN_FACE = 0.3  # where a face is known to be, a lower score will do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,35 +24,47 @@ class Kind:
 
     Attributes:
         name: for the user.
-        decode: the network's outputs, their names, height and width of the image -> all faces.
+        decode: the network's outputs, their names, height and width of the image, the lowest score -> faces.
         prepare: uint8 (H, W, 3), RGB -> float32 (1, 3, H, W), as the network was trained.
         is_square: it sees a square, as InsightFace's code does; else sides that are multiples of 32.
         min_score, max_overlap: what its authors' code takes, or near it.
+        sure_score: upright faces reach it, and faces turned by 90 or 180 degrees do not; see docs/alignment.md.
     """
 
     name: str
-    decode: Callable[[Sequence[np.ndarray], Sequence[str], tuple[int, int]], Faces]
+    decode: Callable[[Sequence[np.ndarray], Sequence[str], tuple[int, int], float], Faces]
     prepare: Callable[[np.ndarray], np.ndarray]
     is_square: bool
     min_score: float
     max_overlap: float
+    sure_score: float
+
+
+def _bgr_blob(view: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.dnn.blobFromImage(view, swapRB=True)  # three times as fast as numpy
 
 
 YUNET = Kind(
     name="YuNet",
-    decode=lambda outputs, names, size_px: decode_yunet(dict(zip(names, outputs, strict=True)), size_px=size_px),
-    prepare=lambda view: np.ascontiguousarray(view[:, :, ::-1].transpose(2, 0, 1)[None], dtype=np.float32),
+    decode=lambda outputs, names, size_px, min_score: decode_yunet(
+        dict(zip(names, outputs, strict=True)), size_px=size_px, min_score=min_score
+    ),
+    prepare=_bgr_blob,
     is_square=False,
     min_score=0.6,
     max_overlap=0.3,
+    sure_score=0.925,
 )
 SCRFD = Kind(
     name="SCRFD",
-    decode=lambda outputs, names, size_px: decode_scrfd(outputs, size_px=size_px),
+    decode=lambda outputs, names, size_px, min_score: decode_scrfd(outputs, size_px=size_px, min_score=min_score),
     prepare=lambda view: np.ascontiguousarray((view.transpose(2, 0, 1)[None] - np.float32(127.5)) / np.float32(128)),
     is_square=True,
     min_score=0.5,
     max_overlap=0.4,
+    sure_score=0.7,
 )
 
 
@@ -59,21 +72,14 @@ class OnnxDetector:
     """Finds faces with a network from a file; see `open_detector`. Several threads may call it."""
 
     def __init__(
-        self,
-        *,
-        network: OnnxNetwork,
-        kind: Kind,
-        min_score: float,
-        max_overlap: float,
-        longest_side_px: int,
-        mirrored: bool,
+        self, *, network: OnnxNetwork, kind: Kind, min_score: float, max_overlap: float, search: Search, refine: bool
     ) -> None:
         self.network = network
         self.kind = kind
         self.min_score = min_score
         self.max_overlap = max_overlap
-        self.longest_side_px = longest_side_px
-        self.mirrored = mirrored
+        self.search = search
+        self.refine = refine
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[Faces]:
         """The faces of each photo, uint8 (H, W, 3), RGB; what is found in one depends on no other.
@@ -81,54 +87,66 @@ class OnnxDetector:
         Raises:
             ModelError: the file's network does not run, or gives outputs of other shapes.
         """
-        return [self._faces(photo) for photo in photos]
+        return [search_photo(photo, self._look, self.search) for photo in photos]
 
-    def _faces(self, photo: np.ndarray) -> Faces:
-        view, scale = self._view(photo)
-        faces = self._look(view)
-        if self.mirrored and len(faces):
-            faces = _averaged(faces, _turned_back(self._look(view[:, ::-1]), width_px=view.shape[1]))
-        return Faces(
-            boxes=faces.boxes / np.tile(scale, 2),
-            landmarks=(faces.landmarks + 0.5) / scale - 0.5,  # the centre of the first pixel is 0, in both
-            scores=faces.scores,
+    def nearer_landmarks(self, photo: np.ndarray, faces: Faces, number: int) -> np.ndarray:
+        """The landmarks of one of the faces found in a photo, looked at again alone: (5, 2)."""
+        if not self.refine:
+            return faces.landmarks[number]
+        views_px: Sequence[tuple[int, int]] = FACE_VIEWS_PX
+        if self.network.fixed_size_px is not None:  # each look takes the time of one at the whole photo
+            views_px = tuple(view for view in views_px if view[0] <= min(self.network.fixed_size_px))[:1]
+        return nearer_landmarks(
+            photo,
+            box=faces.boxes[number],
+            landmarks=faces.landmarks[number],
+            look=lambda view: self._look(view, min_score=min(self.min_score, _SCORE_OF_KNOWN_FACE)),
+            views_px=views_px,
         )
 
-    def _view(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The photo with its longest side as asked for, and how much larger it is: (2,), x and y."""
-        import cv2
-
-        height, width = photo.shape[:2]
-        scale = self.longest_side_px / max(height, width)
-        seen = max(1, round(width * scale)), max(1, round(height * scale))
-        if seen == (width, height):
-            return photo, np.ones(2)
-        view = cv2.resize(photo, seen, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        return view, np.divide(seen, (width, height))
-
-    def _look(self, view: np.ndarray) -> Faces:
+    def _look(self, view: np.ndarray, *, min_score: float | None = None) -> Faces:
         """The faces above the score, those left out that overlap with a surer one; in pixels of the view."""
         import cv2
 
+        most_px = self.network.fixed_size_px or (_TILE_PX, _TILE_PX)
+        lowest = self.min_score if min_score is None else min_score
+        parts = []
+        for top, bottom in _tiles(view.shape[0], most_px[0]):
+            for left, right in _tiles(view.shape[1], most_px[1]):
+                seen = self._seen(view[top:bottom, left:right], lowest)
+                parts.append((seen.boxes + [left, top, 0, 0], seen.landmarks + [left, top], seen.scores))
+        boxes, landmarks, scores = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, self.max_overlap)
+        chosen = np.asarray(kept, dtype=np.int64).ravel()
+        return Faces(boxes=boxes[chosen], landmarks=landmarks[chosen], scores=scores[chosen])
+
+    def _seen(self, view: np.ndarray, min_score: float) -> Faces:
+        """The places of the network's grids that reach the score, as faces in pixels of the view."""
         height, width = self._canvas_px(*view.shape[:2])
         canvas = np.zeros((height, width, 3), dtype=np.uint8)
         canvas[: view.shape[0], : view.shape[1]] = view
         outputs = self.network(self.kind.prepare(canvas))
         try:
-            every = self.kind.decode(outputs, self.network.output_names, (height, width))
+            return self.kind.decode(outputs, self.network.output_names, (height, width), min_score)
         except ModelError as error:
             raise ModelError(f"{self.network.path}: {error}") from None
-        sure = np.flatnonzero(every.scores >= self.min_score)
-        kept = cv2.dnn.NMSBoxes(every.boxes[sure].tolist(), every.scores[sure].tolist(), 0.0, self.max_overlap)
-        chosen = sure[np.asarray(kept, dtype=np.int64).ravel()]
-        return Faces(boxes=every.boxes[chosen], landmarks=every.landmarks[chosen], scores=every.scores[chosen])
 
     def _canvas_px(self, height: int, width: int) -> tuple[int, int]:
         if self.network.fixed_size_px is not None:
             return self.network.fixed_size_px
         if self.kind.is_square:
-            height = width = self.longest_side_px
+            height = width = max(height, width)
         return -(-height // _MULTIPLE_PX) * _MULTIPLE_PX, -(-width // _MULTIPLE_PX) * _MULTIPLE_PX
+
+
+def _tiles(side_px: int, most_px: int) -> list[tuple[int, int]]:
+    """Where the fewest tiles of about the same size begin and end that cover a side, with an overlap."""
+    if side_px <= most_px:
+        return [(0, side_px)]
+    overlap_px = min(_TILE_OVERLAP_PX, most_px // 4)
+    num_tiles = -(-(side_px - overlap_px) // (most_px - overlap_px))
+    step_px = (side_px - overlap_px) / num_tiles
+    return [(round(i * step_px), round((i + 1) * step_px) + overlap_px) for i in range(num_tiles)]
 
 
 def open_detector(
@@ -137,7 +155,10 @@ def open_detector(
     min_score: float | None = None,
     max_overlap: float | None = None,
     longest_side_px: int = 640,
-    mirrored: bool = True,
+    further_sides_px: Sequence[int] = (1280, 2560),
+    turns: bool = True,
+    sure_score: float | None = None,
+    refine: bool = True,
     engine: str = "auto",
 ) -> OnnxDetector:
     """Opens a file of OpenCV's YuNet or of InsightFace's SCRFD (one with landmarks); its outputs say which it is.
@@ -146,9 +167,13 @@ def open_detector(
         weights: the `.onnx`.
         min_score: faces below it are passed over, 0 to 1; None: 0.6 with YuNet, 0.5 with SCRFD.
         max_overlap: of two faces that overlap more (intersection over union) the surer stays; None: 0.3 and 0.4.
-        longest_side_px: photos are shown with that side, smaller ones enlarged. Faces that are a few pixels high
-            in it are not found.
-        mirrored: look at the mirror image too, and take the mean of both landmarks: nearer, at twice the time.
+        longest_side_px: larger photos are shown with that side at first, smaller ones are enlarged to half of it.
+            Faces that are a few pixels high in it are not found.
+        further_sides_px: where nothing is found, larger photos are searched with these sides, in this order.
+        turns: where no face is sure, photos are searched in all quarter turns.
+        sure_score: the first look is enough where a face reaches it; else quarter turns and smaller sides are looked
+            at, and the highest score counts. None: 0.925 with YuNet, 0.7 with SCRFD.
+        refine: look at the chosen face alone again, four times: nearer landmarks.
         engine: what runs it: auto, onnxruntime or opencv.
 
     Raises:
@@ -157,7 +182,10 @@ def open_detector(
     """
     if longest_side_px < _MULTIPLE_PX:
         raise ConfigError(f"detector.longest_side_px={longest_side_px}; expected {_MULTIPLE_PX} or more")
-    for name, share in (("min_score", min_score), ("max_overlap", max_overlap)):
+    sides_px = list(further_sides_px)
+    if sides_px != sorted(set(sides_px)) or (sides_px and sides_px[0] < _MULTIPLE_PX):
+        raise ConfigError(f"detector.further_sides_px={sides_px}; expected sides in pixels that grow, or []")
+    for name, share in (("min_score", min_score), ("max_overlap", max_overlap), ("sure_score", sure_score)):
         if share is not None and not 0 <= share <= 1:
             raise ConfigError(f"detector.{name}={share}; expected a number from 0 to 1")
     network = OnnxNetwork(path=Path(weights).expanduser(), engine=engine)
@@ -172,8 +200,13 @@ def open_detector(
         kind=kind,
         min_score=kind.min_score if min_score is None else min_score,
         max_overlap=kind.max_overlap if max_overlap is None else max_overlap,
-        longest_side_px=longest_side_px,
-        mirrored=mirrored,
+        search=Search(
+            longest_side_px=longest_side_px,
+            further_sides_px=tuple(sides_px),
+            turns=turns,
+            sure_score=kind.sure_score if sure_score is None else sure_score,
+        ),
+        refine=refine,
     )
 
 
@@ -187,22 +220,3 @@ def _kind_of(network: OnnxNetwork) -> Kind:
         f"{network.path}: its outputs are {', '.join(names[:12])}; expected a YuNet of 2023 or later (cls_8 ... "
         "kps_32), or an SCRFD with landmarks, whose name has kps in it (9 or 15 outputs)"
     )
-
-
-def _turned_back(faces: Faces, *, width_px: int) -> Faces:
-    """Faces of a mirror image, as they lie in the image."""
-    boxes, landmarks = faces.boxes.copy(), faces.landmarks[:, _IN_MIRROR]
-    boxes[:, 0] = width_px - boxes[:, 0] - boxes[:, 2]
-    landmarks[:, :, 0] = width_px - 1 - landmarks[:, :, 0]
-    return Faces(boxes=boxes, landmarks=landmarks, scores=faces.scores)
-
-
-def _averaged(faces: Faces, others: Faces) -> Faces:
-    """The faces, with the mean of their landmarks and those of the same face among the others, where it is there."""
-    landmarks: list[Any] = []
-    for box, points in zip(faces.boxes, faces.landmarks, strict=True):
-        shared = overlaps(others.boxes, box)
-        same = int(shared.argmax()) if len(shared) else -1
-        is_there = same >= 0 and shared[same] >= _SAME_FACE_OVERLAP
-        landmarks.append((points + others.landmarks[same]) / 2 if is_there else points)
-    return Faces(boxes=faces.boxes, landmarks=np.array(landmarks), scores=faces.scores)

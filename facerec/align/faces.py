@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,11 +20,15 @@ class Faces:
         landmarks: float64 (N, 5, 2), x and y: left eye, right eye, nose, left and right mouth corner, in the image's
             left and right.
         scores: float64 (N,), the higher the surer.
+        turned_deg: 0, 90, 180 or 270: by how much the photo lies turned clockwise, as its faces tell.
+        searched: where nothing is found, how the photo was searched; for the report.
     """
 
     boxes: np.ndarray
     landmarks: np.ndarray
     scores: np.ndarray
+    turned_deg: int = 0
+    searched: str = ""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -35,6 +39,15 @@ class Detector(Protocol):
 
     def __call__(self, photos: Sequence[np.ndarray]) -> Sequence[Faces]:
         """The faces of each photo, uint8 (H, W, 3), RGB; they may differ in size."""
+        ...
+
+
+@runtime_checkable
+class LooksAgain(Protocol):
+    """What a detector may have besides: a second look at the one face that was chosen."""
+
+    def nearer_landmarks(self, photo: np.ndarray, faces: Faces, number: int) -> np.ndarray:
+        """The landmarks of face `number` of those found in the photo, float64 (5, 2)."""
         ...
 
 

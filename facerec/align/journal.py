@@ -21,6 +21,7 @@ class Entry:
         photo_size_px: its height and width, turned upright; None where no landmarks were judged in it.
         landmarks: x1, y1 ... x5, y5 in pixels of the photo.
         score, box, num_faces: what the detector said of the face, and how many it found.
+        turned_deg: by how much the photo lies turned clockwise; None where it is upright.
         reason, detail: why it was rejected: a word, and a sentence.
     """
 
@@ -34,6 +35,7 @@ class Entry:
     score: float | None = None
     box: list[float] | None = None
     num_faces: int | None = None
+    turned_deg: int | None = None
     reason: str | None = None
     detail: str | None = None
 

@@ -68,8 +68,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             "weights": _sha256(detector.network.path),
             "min_score": detector.min_score,
             "max_overlap": detector.max_overlap,
-            "longest_side_px": detector.longest_side_px,
-            "mirrored": detector.mirrored,
+            **vars(detector.search),
+            "refine": detector.refine,
         }
     with progress_bar(what="aligning", unit="photos", total=len(wanted)) as bar:
         counts = align_photos(
@@ -169,6 +169,8 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
     lost = f", and {counts.num_lost_identities} without any crop" if counts.num_lost_identities else ""
     print(f"identities   {counts.num_identities}{lost}")
     print(f"landmarks    {out / LANDMARKS_FILE}")
+    if counts.num_turned:
+        print(f"turned       {counts.num_turned} in photos that lie on a side or upside down; see turned_deg there")
     if counts.num_rejected:
         reasons = ", ".join(f"{number} {reason}" for reason, number in counts.num_rejected.items())
         print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")

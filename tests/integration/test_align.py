@@ -20,7 +20,7 @@ TEN = "69 39 106 43 77 72 73 82 108 84"
 CELEBA_HEADER = (
     "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
 )
-OVERRIDES = ["detector.longest_side_px=160", "detector.mirrored=false", "num_threads=2"]
+OVERRIDES = ["detector.longest_side_px=160", "detector.refine=false", "num_threads=2"]
 
 
 @pytest.fixture
@@ -60,7 +60,10 @@ def test_detector_aligns_a_folder_and_reports(weights, photos, command, tmp_path
     assert f"rejected     1 no_face; listed in {tmp_path}/crops/report.csv" in printed
     assert "pack data.root=" in printed
     report = (tmp_path / "crops" / "report.csv").read_text().splitlines()
-    assert report[1:] == [f"{photos}/Ann/none.png,Ann,no_face,the detector finds no face"]
+    assert report[1:] == [
+        f'{photos}/Ann/none.png,Ann,no_face,"the detector finds no face; '
+        'searched with a longest side of 160, 80 pixels, in all quarter turns"'
+    ]
     assert sorted(path.name for path in (tmp_path / "crops" / "Ann").iterdir()) == ["1.jpg", "2.jpg"]
     found = read_photo_table(tmp_path / "crops" / "landmarks.csv").landmarks
     np.testing.assert_allclose(found, [landmarks_at(32, 24), landmarks_at(48, 32), landmarks_at(72, 40)], atol=1e-3)
@@ -122,10 +125,10 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         (["detector.weights=yunet.onnx", "size=112"], "size"),
         (["detector.weights=yunet.onnx", "format=png", "jpeg_quality=90"], "format=png has no quality"),
         (["detector.weights=yunet.onnx", "num_threads=0"], "num_threads=0; expected 1 or more"),
-        (["detector.weights=yunet.onnx", "detector.mirored=true"], "detector.mirored: no such key; did you mean"),
+        (["detector.weights=yunet.onnx", "detector.refne=true"], "detector.refne: no such key; did you mean"),
         (["detector.weights=yunet.onnx", "detector.longest_side_px=640.5"], "detector.longest_side_px=640.5"),
         (["landmarks=marks.csv", "choose=central"], "choose=central: landmarks=marks.csv needs no detector"),
-        (["landmarks=marks.csv", "detector.mirrored=false"], "needs no detector; leave detector.mirrored out"),
+        (["landmarks=marks.csv", "detector.refine=false"], "needs no detector; leave detector.refine out"),
         (["landmarks=marks.csv", "identities=names.txt"], "the list of photos has identities of its own"),
         (["landmarks=names.txt"], "landmarks=names.txt: it has no landmarks; expected x1"),
         (

@@ -289,13 +289,17 @@ def test_folder_of_something_else_is_not_touched(photos, tmp_path):
     for arguments, message in [
         (
             {"described": {"detector": {"min_score": 0.6}}},
-            "detector: {'min_score': 0.5} before, {'min_score': 0.6} now",
+            r"\(detector\.min_score: 0\.5 before, 0\.6 now\)",
         ),
         (
             {"crops": CropSettings(jpeg_quality=90), "described": {"detector": {"min_score": 0.5}}},
             "jpeg_quality: 95 before",
         ),
-        ({}, "detector: .* before, None now"),
+        ({}, r"detector\.min_score: 0\.5 before, no such setting now"),
+        (  # a key that the version that made the folder did not have
+            {"described": {"detector": {"min_score": 0.5, "turns": True}}},
+            r"made otherwise \(detector\.turns: no such setting before, True now\); give another folder",
+        ),
     ]:
         with pytest.raises(ConfigError, match=message):
             align_photos(wanted, out=out, detector=OwnDetector(), **arguments)  # type: ignore[arg-type]
@@ -306,6 +310,34 @@ def test_folder_of_something_else_is_not_touched(photos, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="file is there already"):
         align_photos(wanted, out=tmp_path / "file", detector=OwnDetector())
+
+
+def test_turned_photos_are_told_and_their_landmarks_give_the_same_crops(photos, tmp_path):
+    def detector(pixels: Sequence[np.ndarray]) -> list[Faces]:
+        upside_down = TEMPLATE_112[None] * -0.3 + 40
+        box = np.array([[5.0, 5, 30, 30]])
+        return [Faces(boxes=box, landmarks=upside_down, scores=np.array([0.9]), turned_deg=180) for _ in pixels]
+
+    counts = align_photos(faces_in_folder(photos), out=tmp_path / "out", detector=detector)
+    assert counts.num_turned == counts.num_aligned == len(NAMES)
+    assert json.loads((tmp_path / "out" / "align.json").read_text())["counts"]["num_turned"] == len(NAMES)
+    assert {row["turned_deg"] for row in rows(tmp_path / "out" / "landmarks.csv")} == {"180"}
+    listed = faces_in_list(read_face_list(tmp_path / "out" / "landmarks.csv"), base=tmp_path)
+    align_photos(listed, out=tmp_path / "again")
+    for crop in (tmp_path / "out").rglob("*.jpg"):
+        (again,) = (tmp_path / "again").rglob(f"{crop.parent.name}/{crop.name}")
+        assert again.read_bytes() == crop.read_bytes()
+
+
+def test_landmarks_of_the_chosen_face_are_those_of_a_second_look(photos, tmp_path):
+    class Again(OwnDetector):
+        def nearer_landmarks(self, photo: np.ndarray, faces: Faces, number: int) -> np.ndarray:
+            return faces.landmarks[number] + 0.25
+
+    align_photos(faces_in_folder(photos), out=tmp_path / "once", detector=OwnDetector())
+    align_photos(faces_in_folder(photos), out=tmp_path / "twice", detector=Again())
+    once, twice = (read_photo_table(tmp_path / out / "landmarks.csv").landmarks for out in ("once", "twice"))
+    np.testing.assert_allclose(twice, once + 0.25)
 
 
 def test_two_processes_do_not_write_one_folder(photos, tmp_path):
