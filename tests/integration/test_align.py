@@ -105,7 +105,7 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
     [
         ([], "give landmarks=<a file>, or detector.weights="),
         (["detector.weights=yunet.onnx", "landmarks=marks.csv"], "one of the two; found both"),
-        (["detector.weights=marks.csv"], "marks.csv: opencv does not run it"),
+        (["detector.weights=marks.csv"], "marks.csv is a text file, not an ONNX network"),
         (["detector.weights=yunet.onnx", "photos=nowhere"], "photos=nowhere: there is no such folder"),
         (["detector.weights=yunet.onnx", "photos=photos/Ann"], "3 photos in no sub-folder"),
         (["detector.weights=yunet.onnx", "photos=null"], "photos is not set"),
