@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from facerec.core.run_log import read_metrics
+from facerec.runs.run_log import read_metrics
 
 WARM_UP_STEPS = 5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from facerec.core.run_log import LOGGER
+from facerec.core.log import LOGGER
 
 settings.register_profile("repeatable", derandomize=True)  # a run of the tests never depends on luck
 settings.load_profile("repeatable")

@@ -1,6 +1,5 @@
 """`facerec evaluate`: scores a model on benchmarks, beside baselines that know no faces."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.parts import checked_benchmarks, configured_benchmarks
 from facerec.cli.summary import metric_table, own_command, where_it_lies
-from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError
-from facerec.core.metric import Metric, details_of, values_of
+from facerec.core.metric import Metric, values_of
 from facerec.core.protocols import Embedder, Evaluator
 from facerec.data.pairs import read_pairs
 from facerec.evaluation.baselines import ColourHistogram, PixelPCA
@@ -24,6 +22,7 @@ from facerec.evaluation.embed_set import digest_of_weights
 from facerec.evaluation.model import Model
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.networks.embedding_net import build_network
+from facerec.runs.run_directory import RunDirectory, write_evaluation
 
 MAX_IMAGES_FOR_PCA = 4000
 MODEL = "model"  # its column, and its key in the file, beside those of the baselines
@@ -78,11 +77,10 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     print(metric_table(columns))
     _write(out, model, results, of_model, num_folds=settings.num_folds)
     print(f"\nmetrics      {out.resolve()}")
-    run_dir = Path(settings.model).expanduser()
-    if (run_dir / "overrides.json").exists():
-        print(where_it_lies(run_dir, model.path))
-        given = json.loads((run_dir / "overrides.json").read_text())
-        same = shlex.join(one for one in given if not one.startswith(("run_dir=", "seed=")))
+    run = RunDirectory(Path(settings.model).expanduser())
+    if run.is_run:
+        print(where_it_lies(run.path, model.path))
+        same = shlex.join(one for one in run.read_overrides() if not one.startswith(("run_dir=", "seed=")))
         print(f"next         {own_command()} train -m {same} seed=1,2,3")
     return 0
 
@@ -107,28 +105,10 @@ def _write(
     *,
     num_folds: int,
 ) -> None:
-    """Writes the results, with those of other benchmarks that the file has of the same weights.
-
-    In a run directory the tables of grids read `metrics` of it, where `step` is that of the run's result.
-    """
+    """Writes the results, with those of other benchmarks that the file has of the same weights."""
     weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
-    about = {"model": str(model.path), "weights": weights, "num_folds": num_folds}
-    try:
-        before = json.loads(out.read_text())
-        if not before.items() >= about.items():
-            before = {}
-        kept = [dict(before.get(key, {})) for key in ("sets", "metrics", "metric_details")]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        kept = [{}, {}, {}]
-    content = {
-        **about,
-        "step": model.card.get("step"),
-        "sets": kept[0] | dict(results),
-        "metrics": kept[1] | values_of(metrics),
-        "metric_details": kept[2] | details_of(metrics),
-    }
-    with atomic_file(out) as file:
-        file.write(json.dumps(content, indent=1).encode())
+    more = {"model": str(model.path), "weights": weights, "num_folds": num_folds, "sets": results}
+    write_evaluation(out, step=model.card.get("step"), metrics=metrics, more=more)
 
 
 def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings) -> dict[str, Embedder]:
@@ -152,4 +132,4 @@ def _out_path(settings: EvaluateSettings, model: Model) -> Path:
     if settings.out is not None:
         return Path(settings.out).expanduser()
     given = Path(settings.model).expanduser()
-    return (given if given.is_dir() else Path.cwd()) / "evaluation.json"
+    return RunDirectory(given if given.is_dir() else Path.cwd()).evaluation

@@ -19,12 +19,13 @@ from facerec.cli.arguments import check_config
 from facerec.cli.compose import compose
 from facerec.cli.config_files import config_directories, group_options, is_group
 from facerec.cli.overrides import parse_overrides
-from facerec.cli.run_directory import RUNS, differences, run_directory
+from facerec.cli.run_directory import RUNS, run_directory
 from facerec.cli.verbs import VERBS
 from facerec.core.errors import ConfigError, DataError
+from facerec.runs.comparison import differences, split_override
+from facerec.runs.run_directory import RunDirectory
+from facerec.runs.table import make_table, markdown, read_runs, write_table
 from facerec.sweeping.grid import Outcome, Trial, run_grid
-from facerec.sweeping.setting import split_override
-from facerec.sweeping.table import make_table, markdown, read_config, read_result, read_runs, write_table
 from facerec.sweeping.trial_process import TrialProcess
 
 FAILED, INTERRUPTED = 1, 130
@@ -113,7 +114,8 @@ def is_finished(directory: Path, config: DictConfig) -> bool:
     """
     current: Any = OmegaConf.to_container(config, resolve=True)
     try:
-        return read_result(directory) is not None and not differences(read_config(directory), current)
+        run = RunDirectory(directory)
+        return run.read_result() is not None and not differences(run.read_config(), current)
     except DataError:
         return False  # its trial says what is wrong with the file
 

@@ -9,8 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import build, check_arguments
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.log import LOGGER
 from facerec.core.protocols import Evaluator, Source
-from facerec.core.run_log import LOGGER
 from facerec.core.seeding import torch_seed_of
 from facerec.data.sources import FirstSamples
 from facerec.evaluation.verification import VerificationBenchmark, verification_files

@@ -10,13 +10,14 @@ from torch.profiler import profile
 
 from facerec.bench.step import Anatomy, step_anatomy
 from facerec.cli.summary import text_table
+from facerec.runs.run_directory import RunDirectory
 
 
 def profiled(run_dir: Path) -> AbstractContextManager[Any]:
     """Around a training: prints its slowest operators and the anatomy of a step; the trace is in run_dir/profile."""
 
     def tell(profiler: profile) -> None:
-        path = run_dir / "profile" / "trace.json"
+        path = RunDirectory(run_dir).trace
         path.parent.mkdir(parents=True, exist_ok=True)
         profiler.export_chrome_trace(str(path))
         print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=45))

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from facerec.cli.arguments import check_keys
 from facerec.core.errors import ConfigError, DataError
-from facerec.sweeping.table import make_table, markdown, read_runs, write_table
+from facerec.runs.table import make_table, markdown, read_runs, write_table
 
 KEYS = {"run_dir", "out"}
 
@@ -26,7 +26,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         raise DataError(f"run_dir={run_dir}: no such directory; give runs/<experiment>, where facerec train writes")
     runs = read_runs([run_dir])
     if not runs:
-        raise DataError(f"run_dir={run_dir}: no runs below it; a run has an overrides.json")
+        raise DataError(f"run_dir={run_dir}: no runs below it; expected what facerec train has written")
     table, title = make_table(runs), run_dir.resolve().name
     paths = write_table(table, Path(config.out or run_dir), title=title)
     print(markdown(table, title=title))

@@ -1,4 +1,4 @@
-"""The run directory: a readable name made from the overrides that change the result; what may differ on resuming."""
+"""The name of a run directory: readable, and made from the overrides that change the result."""
 
 import hashlib
 import re
@@ -9,11 +9,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from facerec.cli.overrides import key_of, parse_overrides
-from facerec.sweeping.setting import changes_result
+from facerec.runs.comparison import changes_result
 
 RUNS = Path("runs")
 MAX_NAME_LENGTH = 100
-_ABSENT = object()
 
 
 def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
@@ -47,19 +46,6 @@ def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
     return RUNS.joinpath(*map(_safe, parts), _name(setting))
 
 
-def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
-    """What differs between two resolved configurations, as lines such as "head.m2: stored 0.5, now 0.4".
-
-    Keys that do not change the result (`FREE_KEYS`) are passed over.
-    """
-    before, now = dict(_flatten(stored)), dict(_flatten(current))
-    return [
-        f"{key}: stored {_shown(before.get(key, _ABSENT))}, now {_shown(now.get(key, _ABSENT))}"
-        for key in sorted(before.keys() | now.keys())
-        if changes_result(key) and before.get(key, _ABSENT) != now.get(key, _ABSENT)
-    ]
-
-
 def _name(setting: Mapping[str, str]) -> str:
     if not setting:
         return "default"
@@ -86,26 +72,3 @@ def _text(value: Any) -> str:
     if isinstance(value, str) and value.startswith("~/"):
         return str(Path(value).expanduser())
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            pairs += _flatten(value, f"{prefix}{key}.")
-        else:
-            pairs.append((f"{prefix}{key}", _plain(value)))
-    return pairs
-
-
-def _plain(value: Any) -> Any:
-    """As it would come back from a YAML file."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _shown(value: Any) -> str:
-    return "(absent)" if value is _ABSENT else repr(value) if isinstance(value, str) else str(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facerec.core.metric import Metric
+from facerec.runs.run_directory import RunDirectory
 
 
 def own_command() -> str:
@@ -19,12 +20,12 @@ def own_command() -> str:
 
 def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
     """The places of a run's checkpoint, curves and TensorBoard logs."""
-    run_dir = run_dir.resolve()
+    run = RunDirectory(run_dir.resolve())
     tensorboard = shutil.which("tensorboard") or Path(sys.executable).parent / "tensorboard"
     return (
         f"checkpoint   {checkpoint.resolve()}\n"
-        f"curves       {run_dir / 'curves.png'}\n"
-        f"TensorBoard  {tensorboard} --logdir {run_dir / 'tensorboard'}"
+        f"curves       {run.curves}\n"
+        f"TensorBoard  {tensorboard} --logdir {run.tensorboard}"
     )
 
 

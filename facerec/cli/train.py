@@ -1,13 +1,11 @@
 """`facerec train`: builds the parts that a configuration names, and trains or resumes."""
 
-import json
 import logging
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -17,27 +15,22 @@ from facerec.cli.parts import build_network, build_objective, log_sizes, open_be
 from facerec.cli.process_group import process_group
 from facerec.cli.profile import profiled
 from facerec.cli.run_directory import run_directory
-from facerec.cli.run_files import (
-    PREEMPTED_FILE,
-    checkpoint_to_resume,
-    held_alone,
-    outcome_of,
-    versions,
-    write_run,
-    write_text,
-)
+from facerec.cli.run_files import checkpoint_to_resume, outcome_of, versions, write_run
 from facerec.cli.summary import benchmark_table, own_command, where_it_lies
 from facerec.cli.train_settings import check, launch_settings, sample_order, training_settings
 from facerec.core.errors import DataError
 from facerec.core.failing_together import failing_together
-from facerec.core.metric import Metric, details_of, metrics_from, values_of
+from facerec.core.log import LOGGER, log_to
+from facerec.core.metric import Metric
 from facerec.core.processes import Processes
 from facerec.core.protocols import Source
-from facerec.core.run_log import LOGGER, RunLog, log_to, read_metrics
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import load_initial, read_initial
+from facerec.runs.checkpoints import step_of
+from facerec.runs.run_directory import RunDirectory
+from facerec.runs.run_log import RunLog, read_metrics
 from facerec.training.settings import EvaluationPlan, TrainerSettings
 from facerec.training.trainer import Trainer, TrainResult
 
@@ -72,11 +65,9 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
     assert found is not None  # it is the first one's
     if found.outcome is not None and found.resume_from is not None:
         if processes.is_first:
-            print(
-                f"{run_dir} is finished ({found.outcome['step']} steps); nothing to do. Another run_dir= trains anew."
-            )
-            metrics = metrics_from(found.outcome["metrics"], found.outcome.get("metric_details"))
-            _print_end(run_dir, found.resume_from, metrics)
+            step = step_of(found.resume_from)
+            print(f"{run_dir} is finished ({step} steps); nothing to do. Another run_dir= trains anew.")
+            _print_end(run_dir, found.resume_from, found.outcome)
         return 0
     with failing_together(processes):
         if source is None:  # after the first, which may have drawn it into a cache
@@ -88,17 +79,17 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
                 )
         trainer = _build_trainer(config, source, found, run_dir, processes)
         if processes.is_first:
-            write_run(run_dir, config, overrides, found.fingerprint)
+            write_run(RunDirectory(run_dir), config, overrides, found.fingerprint)
     with profiled(run_dir) if config.profile and processes.is_first else nullcontext():
         result = trainer.fit()
     if not processes.is_first:
         return 0
     if not result.finished:
-        write_text(run_dir / PREEMPTED_FILE, json.dumps({"step": result.step, "signal": result.stopped_by}))
+        RunDirectory(run_dir).write_preempted(step=result.step, signal=result.stopped_by)
         print(f"stopped at step {result.step} with a checkpoint; the same command goes on from there:")
         print(f"  facerec train {shlex.join(overrides)}")
         return 0
-    _finish(run_dir, result)
+    _finish(RunDirectory(run_dir), result)
     return 0
 
 
@@ -108,24 +99,23 @@ class _Found:
 
     fingerprint: str
     resume_from: Path | None
-    outcome: dict[str, Any] | None  # of a run that is finished
+    outcome: list[Metric] | None  # what a run that is finished was measured at last
 
 
 def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple[Source, _Found]:
     """The data, and what there is in the run directory, which is held from now on."""
-    is_new = not run_dir.is_dir()
+    run, is_new = RunDirectory(run_dir), not run_dir.is_dir()
     if not is_new:
-        held.enter_context(held_alone(run_dir))
-        log_to(run_dir)
+        held.enter_context(run.held_alone())
+        log_to(run.log)
     source, fingerprint = open_data(config)
-    resume_from = checkpoint_to_resume(config, run_dir, fingerprint)
-    outcome = None if resume_from is None else outcome_of(run_dir, resume_from)
+    resume_from = checkpoint_to_resume(config, run, fingerprint)
+    outcome = None if resume_from is None else outcome_of(run, resume_from)
     if outcome is None:
         if is_new:  # what is refused before this leaves no directory behind
-            held.enter_context(held_alone(run_dir))
-            log_to(run_dir)
-        (run_dir / "result.json").unlink(missing_ok=True)  # of a checkpoint that is damaged or gone
-        (run_dir / PREEMPTED_FILE).unlink(missing_ok=True)
+            held.enter_context(run.held_alone())
+            log_to(run.log)
+        run.forget_the_end()
     return source, _Found(fingerprint=fingerprint, resume_from=resume_from, outcome=outcome)
 
 
@@ -188,18 +178,12 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
     )
 
 
-def _finish(run_dir: Path, result: TrainResult) -> None:
+def _finish(run: RunDirectory, result: TrainResult) -> None:
     from facerec.figures.curves import training_curves
 
-    training_curves(read_metrics(run_dir / "metrics.jsonl"), run_dir / "curves.png")
-    outcome = {
-        "status": "finished",
-        "step": result.step,
-        "metrics": values_of(result.metrics),
-        "metric_details": details_of(result.metrics),
-    }
-    write_text(run_dir / "result.json", json.dumps(outcome, indent=1))
-    _print_end(run_dir, result.checkpoint, result.metrics)
+    training_curves(read_metrics(run.metrics), run.curves)
+    run.write_result(step=result.step, metrics=result.metrics)
+    _print_end(run.path, result.checkpoint, result.metrics)
 
 
 def _print_end(run_dir: Path, checkpoint: Path, metrics: Sequence[Metric]) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError, ModelError
+from facerec.core.log import LOGGER
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder, Source
-from facerec.core.run_log import LOGGER
 from facerec.core.threads import in_threads
 from facerec.evaluation.nearest import NOT_FINITE
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.log import LOGGER
 from facerec.core.processes import ALONE, this_process
-from facerec.core.run_log import LOGGER
 from facerec.heads.centres import ClassCentres
 from facerec.heads.chunked import chunked
 from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines

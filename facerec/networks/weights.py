@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from facerec.core.errors import CheckpointError, ModelError
+from facerec.core.errors import ModelError
 from facerec.core.file_kind import FileKind
 from facerec.core.input_spec import InputSpec
 from facerec.core.manifest import read_manifest
@@ -23,6 +23,8 @@ from facerec.networks.tensor_files import (
     read_tensor_file,
     refuse_not_finite,
 )
+from facerec.runs.checkpoints import newest_whole
+from facerec.runs.run_directory import RunDirectory
 
 MODEL_FILE = "model.safetensors"
 CARD_FILE = "model.json"
@@ -126,7 +128,7 @@ def _read_folder(location: Path) -> StoredModel:
     location = location.parent if location.is_file() else location
     if (location / MODEL_FILE).exists():
         return _read_checkpoint(location)
-    newest, warnings = newest_whole(location / "checkpoints")
+    newest, warnings = newest_whole(RunDirectory(location).checkpoints)
     if newest is None:
         raise ModelError(
             f"{location}: no {MODEL_FILE} and no whole checkpoint under checkpoints/ in this folder; "
@@ -134,25 +136,6 @@ def _read_folder(location: Path) -> StoredModel:
         )
     stored = _read_checkpoint(newest)
     return StoredModel(card=stored.card, state=stored.state, path=newest, warnings=warnings)
-
-
-def newest_whole(checkpoints: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint with the most steps whose manifest verifies, and a warning for each damaged one passed over."""
-    warnings = []
-    for path in step_directories(checkpoints)[::-1]:
-        try:
-            read_manifest(path)
-        except CheckpointError as error:
-            warnings.append(f"passed over: {error}")
-        else:
-            return path, warnings
-    return None, warnings
-
-
-def step_directories(checkpoints: Path) -> list[Path]:
-    """The directories `step-<number>` in a folder, by number. Partial ones are left out."""
-    found = checkpoints.glob("step-*") if checkpoints.is_dir() else []
-    return sorted((path for path in found if re.fullmatch(r"step-\d+", path.name)), key=lambda path: int(path.name[5:]))
 
 
 def _read_checkpoint(location: Path) -> StoredModel:

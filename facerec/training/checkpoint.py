@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 
 from facerec.core.errors import CheckpointError, ConfigError, ModelError
 from facerec.core.failing_together import failing_together
+from facerec.core.log import LOGGER
 from facerec.core.manifest import read_manifest, whole_directory
 from facerec.core.metric import COSINE, Metric, details_of, metrics_from, quality, values_of
 from facerec.core.processes import Processes
-from facerec.core.run_log import LOGGER
 from facerec.networks.tensor_files import refuse_not_finite
-from facerec.networks.weights import CARD_FILE, MODEL_FILE, newest_whole, step_directories
+from facerec.networks.weights import CARD_FILE, MODEL_FILE
+from facerec.runs.checkpoints import checkpoint_name, newest_whole, step_directories, step_of
 from facerec.training.state_files import read_tensors, write_tensors
 from facerec.training.train_state import TrainState, is_of_classes
 
@@ -107,7 +108,7 @@ class CheckpointStore:
         """
         self.wait()
         self._saved_at_s = time.monotonic()
-        path = directory / f"step-{step:08d}"
+        path = directory / checkpoint_name(step)
         stored = {
             "step": step,
             "metrics": values_of(metrics),
@@ -207,7 +208,7 @@ class CheckpointStore:
 
     def _prune(self, directory: Path, step: int) -> None:
         """Keeps the last and the best of the checkpoints up to `step`; later ones are damaged, and do not count."""
-        paths = [path for path in step_directories(directory) if int(path.name.removeprefix("step-")) <= step]
+        paths = [path for path in step_directories(directory) if step_of(path) <= step]
         scores = {path: score for path in paths if (score := self._score(path)) is not None}
         best = sorted(scores, key=lambda path: (scores[path], path.name), reverse=True)
         keep = {*paths[-self.keep_last :], *best[: self.keep_best]}

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from facerec.core.failing_together import failing_together
+from facerec.core.log import LOGGER
 from facerec.core.processes import Processes, this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder, Source
-from facerec.core.run_log import LOGGER
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader, Replaced
 from facerec.heads.centres import ClassCentres

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from facerec.core.errors import ConfigError
-from facerec.core.run_log import LOGGER
+from facerec.core.log import LOGGER
 from facerec.training.part_names import check_entries, entry_for
 
 NEVER = math.inf

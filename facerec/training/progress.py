@@ -7,7 +7,7 @@ import torch
 
 from facerec.core.processes import ALONE, Processes
 from facerec.core.progress_bar import progress_bar
-from facerec.core.run_log import RunLog
+from facerec.runs.run_log import RunLog
 
 
 class Progress:

@@ -5,9 +5,8 @@ import torch
 from facerec.core.batch import Batch
 from facerec.core.errors import ConfigError
 from facerec.core.input_spec import InputSpec
-from facerec.core.run_log import RunLog
+from facerec.runs.run_log import RunLog
 
-FILE_NAME = "samples.png"
 _NUM_IMAGES, _COLUMNS = 32, 8
 
 
@@ -15,7 +14,7 @@ class SampleSheet:
     """Shows the first 32 crops of a step's first micro-batch, after all augmentation: a mistake there is soon seen.
 
     Args:
-        run_log: where it goes, as `train/samples`, and whose run directory has `samples.png`, always the newest.
+        run_log: where it goes, as `train/samples`, and whose run directory keeps the newest as a picture.
         every_steps: steps between two sheets; None: the first step alone.
 
     Raises:
@@ -47,4 +46,4 @@ class SampleSheet:
 
         images = input_spec.denormalise(images_BCHW[:_NUM_IMAGES]).numpy()
         self.run_log.image(batch.step, "train/samples", image_grid(images, columns=_COLUMNS))
-        contact_sheet(images, columns=_COLUMNS, path=self.run_log.run_dir / FILE_NAME)
+        contact_sheet(images, columns=_COLUMNS, path=self.run_log.files.samples)

@@ -6,11 +6,11 @@ from facerec.core.atomic_file import atomic_file
 from facerec.core.csv_lines import csv_lines
 from facerec.core.csv_row import csv_row
 from facerec.core.errors import DataError
+from facerec.core.log import LOGGER
 from facerec.core.processes import Processes
-from facerec.core.run_log import LOGGER, RunLog
 from facerec.data.loader import BatchLoader
+from facerec.runs.run_log import RunLog
 
-SKIPPED_FILE = "skipped.csv"
 MOST_TOLD = 10
 COLUMNS = ("sample", "first_step", "reason", "in_its_place")
 
@@ -38,7 +38,7 @@ class SkippedSamples:
         replaced = [one for part in self.processes.gather_objects(own) for one in part]
         if not self.processes.is_first or not replaced:
             return
-        path = self.run_log.run_dir / SKIPPED_FILE
+        path = self.run_log.files.skipped
         rows = _read(path) if self._rows is None else self._rows
         num_known = len(rows)
         for one in sorted(replaced, key=lambda one: (one.step, one.index)):

@@ -15,14 +15,15 @@ from facerec.core.batch import Batch
 from facerec.core.device import keep_freed_memory, own_device
 from facerec.core.errors import ConfigError, FacerecError
 from facerec.core.failing_together import failing_together
+from facerec.core.log import LOGGER
 from facerec.core.lost_process import raise_if_lost
 from facerec.core.metric import Metric, leading, metrics_from
 from facerec.core.processes import this_process
-from facerec.core.run_log import LOGGER, RunLog
 from facerec.core.seeding import torch_seed_of
 from facerec.data.loader import BatchLoader
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
+from facerec.runs.run_log import RunLog
 from facerec.training.agreement import Agreement
 from facerec.training.centre_rows import CentreRows
 from facerec.training.checkpoint import CheckpointStore
@@ -432,7 +433,7 @@ class Trainer:
         self.skipped.write(step)
         self.processes.copy_from_first_(self.network.buffers())  # its running statistics are those that count
         return self.checkpoints.save(
-            self.run_log.run_dir / "checkpoints",
+            self.run_log.files.checkpoints,
             step=step,
             state=self._state(),
             about={"environment": environment(self.device, self.processes), **self.about},

@@ -14,7 +14,7 @@ import pytest
 
 from facerec.core.manifest import read_manifest
 from facerec.data.recordio import write_record_set
-from facerec.networks.weights import step_directories
+from facerec.runs.checkpoints import step_directories
 from tests.distributed.launches import STEPS_BETWEEN, launch_overrides, workers_of
 from tests.integration.training_runs import (
     NUM_STEPS,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from facerec.cli.main import main
-from facerec.networks.weights import step_directories
+from facerec.runs.checkpoints import step_directories
 from tests.distributed.launches import children_of, launch_overrides, torchrun, workers_of
 from tests.integration.training_runs import (
     NUM_STEPS,

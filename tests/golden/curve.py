@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from facerec.core.input_spec import InputSpec
-from facerec.core.run_log import RunLog, read_metrics
 from facerec.core.seeding import torch_seed_of
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
@@ -22,6 +21,7 @@ from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
 from facerec.networks.neck import BNDropoutFCBN
+from facerec.runs.run_log import RunLog, read_metrics
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import Polynomial

@@ -29,12 +29,13 @@ from facerec.cli.compose import compose, config_directory
 from facerec.cli.config_files import group_options
 from facerec.cli.main import main
 from facerec.cli.verbs import VERBS
-from facerec.core.run_log import LOGGER, read_metrics
+from facerec.core.log import LOGGER
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_record_set
 from facerec.heads.initial_loss import initial_loss
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import join
+from facerec.runs.run_log import read_metrics
 
 CONFIGS = config_directory()
 FILES = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in sorted(CONFIGS.rglob("*.yaml"))]

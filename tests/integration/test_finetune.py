@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 import facerec
 from facerec.cli.main import main
-from facerec.core.run_log import read_metrics
 from facerec.data.pairs import write_pairs
 from facerec.evaluation.verification import VerificationBenchmark
-from facerec.networks.weights import step_directories
+from facerec.runs.checkpoints import step_directories
+from facerec.runs.run_log import read_metrics
 from tests.integration.training_runs import encoded_images, result_bits, state_tensors, tiny_overrides, write_faces
 
 SHORT = ["trainer.num_steps=8", "trainer.margin_ramp_epochs=0", "eval.every_epochs=null", "eval.num_folds=2"]

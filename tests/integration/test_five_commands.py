@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from facerec.core.run_log import read_metrics
 from facerec.data.sources import open_source
+from facerec.runs.run_log import read_metrics
 
 DOCS = Path(__file__).parents[2] / "docs" / "datasets.md"
 QUICK = [

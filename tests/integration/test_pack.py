@@ -14,10 +14,10 @@ import pytest
 
 from facerec.cli.main import main
 from facerec.cli.overrides import parse_overrides
-from facerec.core.run_log import read_metrics
 from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.recordio import RecordReader
 from facerec.data.sources import open_source
+from facerec.runs.run_log import read_metrics
 
 NUM_IDENTITIES, PER_IDENTITY = 12, 5
 

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from facerec.cli.main import main
 from facerec.core.manifest import read_manifest
-from facerec.core.run_log import read_metrics
 from facerec.heads.centres import ClassCentres
-from facerec.networks.weights import step_directories
+from facerec.runs.checkpoints import step_directories
+from facerec.runs.run_log import read_metrics
 from tests.integration.training_runs import (
     NUM_STEPS,
     Starter,

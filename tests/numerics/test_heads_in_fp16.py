@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from facerec.core.run_log import read_metrics
+from facerec.runs.run_log import read_metrics
 from facerec.training.optimizer import SGD
 from tests.unit.training.trainers import EMBEDDING_DIM, build_trainer, parameters_of
 

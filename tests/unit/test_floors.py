@@ -18,6 +18,7 @@ FLOORS = {
     "core": 0,
     "figures": 1,
     "align": 1,
+    "runs": 1,
     "networks": 2,
     "heads": 2,
     "data": 2,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from facerec.cli.run_directory import MAX_NAME_LENGTH, differences, run_directory
+from facerec.cli.run_directory import MAX_NAME_LENGTH, run_directory
+from facerec.runs.comparison import differences
 
 CONFIG = OmegaConf.create({"run_dir": None})
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from facerec.core.errors import DataError, ModelError
+from facerec.core.log import LOGGER
 from facerec.core.protocols import Embedder
-from facerec.core.run_log import LOGGER
 from facerec.evaluation.embed_set import ABOUT_FILE, EMBEDDINGS_FILE, THUMBNAILS_FILE, EmbeddedSet, embed_set
 
 NUM_IMAGES, DIM = 23, 6

@@ -22,11 +22,10 @@ from facerec.networks.weights import (
     MODEL_FILE,
     StoredModel,
     load_initial,
-    newest_whole,
     read_initial,
     read_model,
-    step_directories,
 )
+from facerec.runs.checkpoints import newest_whole, step_directories
 from tests.unit.networks.small_networks import small, write_model
 
 

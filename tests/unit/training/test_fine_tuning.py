@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from facerec.core.metric import values_of
-from facerec.core.run_log import read_metrics
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.heads.combined import MarginHead
+from facerec.runs.run_log import read_metrics
 from facerec.training.class_means import start_at_class_means
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import StepDecay

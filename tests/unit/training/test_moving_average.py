@@ -91,7 +91,7 @@ def test_stopped_run_resumes_to_the_same_bits_of_weights_and_average(precision, 
     resumed.fit()
     assert same_bits(parameters_of(resumed), parameters_of(whole))
     assert same_bits(resumed.average.network.state_dict(), whole.average.network.state_dict())
-    assert same_bits(read_model(str(resumed.run_log.run_dir)).state, read_model(str(whole.run_log.run_dir)).state)
+    assert same_bits(read_model(str(resumed.run_log.files.path)).state, read_model(str(whole.run_log.files.path)).state)
 
 
 def test_average_keeps_the_memory_layout_after_a_restore(make_trainer):

@@ -8,9 +8,9 @@ import torch
 from facerec.core.batch import Batch
 from facerec.core.errors import ConfigError
 from facerec.core.input_spec import InputSpec
-from facerec.core.run_log import RunLog
 from facerec.figures.contact_sheet import image_grid
-from facerec.training.sample_sheet import FILE_NAME, SampleSheet
+from facerec.runs.run_log import RunLog
+from facerec.training.sample_sheet import SampleSheet
 
 
 def batch(step: int, micro_index: int = 0, *, num: int = 40) -> Batch:
@@ -39,7 +39,7 @@ def sheets(folder) -> dict[int, np.ndarray]:
 
 
 def picture(folder) -> np.ndarray:
-    return cv2.imread(str(folder / FILE_NAME))[:, :, ::-1]
+    return cv2.imread(str(folder / "samples.png"))[:, :, ::-1]
 
 
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
@@ -80,7 +80,7 @@ def test_other_processes_and_runs_without_tensorboard(tmp_path):
     assert not (tmp_path / "other").exists()
     without = RunLog(run_dir=tmp_path / "first", tensorboard=False)
     SampleSheet(run_log=without, every_steps=None).show(given, spec.normalise(given.images), input_spec=spec)
-    assert [path.name for path in (tmp_path / "first").iterdir()] == [FILE_NAME]
+    assert [path.name for path in (tmp_path / "first").iterdir()] == ["samples.png"]
 
 
 @pytest.mark.parametrize("every_steps", [0, -5])
@@ -96,9 +96,9 @@ def test_training_draws_the_first_batch_after_all_augmentation_and_again_when_du
         num_steps=5, tensorboard=True, samples_every_steps=2, transforms=transforms, on_device=on_device
     )
     trainer.fit()
-    found = sheets(trainer.run_log.run_dir)
+    found = sheets(trainer.run_log.files.path)
     batches = {each.step: each for each in trainer.loader.batches(first_step=0, end_step=5)}
     assert sorted(found) == [0, 2, 4]
     for step, sheet in found.items():
         assert np.array_equal(sheet, image_grid(batches[step].images.flip(2).numpy(), columns=8))
-    assert np.array_equal(picture(trainer.run_log.run_dir), found[4])
+    assert np.array_equal(picture(trainer.run_log.files.path), found[4])

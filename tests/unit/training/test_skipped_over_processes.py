@@ -7,7 +7,6 @@ import torch
 from facerec.data.sampler import SampleOrder
 from facerec.heads.combined import MarginHead
 from facerec.training.optimizer import SGD
-from facerec.training.skipped_samples import SKIPPED_FILE
 from tests.noise_source import NoiseSource
 from tests.processes import run_processes
 from tests.unit.training.trainers import EMBEDDING_DIM, build_trainer
@@ -60,5 +59,5 @@ def test_processes_skip_and_shuffle_as_one(tmp_path):
         for outcomes in together:
             torch.testing.assert_close(outcomes[number][0], expected, rtol=0, atol=1e-9)
         assert len({tuple(outcomes[number][1]) for outcomes in together}) > 1  # each meets its own
-        lists = [(tmp_path / kind / str(number) / SKIPPED_FILE).read_text() for kind in ("alone", "together")]
+        lists = [(tmp_path / kind / str(number) / "skipped.csv").read_text() for kind in ("alone", "together")]
         assert lists[0] == lists[1] and len(lists[0].splitlines()) == 1 + len(set(skipped))

@@ -6,10 +6,9 @@ import logging
 import pytest
 
 from facerec.core.errors import DataError
-from facerec.core.run_log import read_metrics
 from facerec.heads.combined import MarginHead
+from facerec.runs.run_log import read_metrics
 from facerec.training.checkpoint import CheckpointStore
-from facerec.training.skipped_samples import SKIPPED_FILE
 from tests.noise_source import NoiseSource
 from tests.unit.training.trainers import EMBEDDING_DIM, parameters_of, same_bits, stopping_at
 
@@ -19,7 +18,7 @@ def damaged(*numbers: int) -> NoiseSource:
 
 
 def listed(trainer) -> list[list[str]]:
-    with (trainer.run_log.run_dir / SKIPPED_FILE).open(newline="") as lines:
+    with (trainer.run_log.files.skipped).open(newline="") as lines:
         return list(csv.reader(lines))
 
 
@@ -78,9 +77,9 @@ def test_what_the_class_means_skip_is_listed_too(make_trainer):
 @pytest.mark.parametrize("text", ["sample,reason\n3,x\n", "sample,first_step,reason,in_its_place\nthree,1,x,y\n"])
 def test_a_list_that_is_none_any_more_is_put_aside_and_ends_no_training(text, make_trainer):
     trainer = make_trainer(num_steps=10, source=damaged(3, 9), on_corrupt="skip")
-    run_dir = trainer.run_log.run_dir
+    run_dir = trainer.run_log.files.path
     run_dir.mkdir()
-    (run_dir / SKIPPED_FILE).write_text(text)
+    (run_dir / "skipped.csv").write_text(text)
     assert trainer.fit().finished
     assert [row[0] for row in listed(trainer)] == ["sample", "3", "9"]
     assert (run_dir / "skipped.unreadable.csv").read_text() == text
@@ -89,4 +88,4 @@ def test_a_list_that_is_none_any_more_is_put_aside_and_ends_no_training(text, ma
 def test_nothing_is_written_where_nothing_is_skipped(make_trainer):
     trainer = make_trainer(num_steps=4, on_corrupt="skip")
     trainer.fit()
-    assert not (trainer.run_log.run_dir / SKIPPED_FILE).exists()
+    assert not (trainer.run_log.files.skipped).exists()

@@ -12,8 +12,8 @@ import torch
 
 from facerec.core.errors import ConfigError, DataError, TrainingError
 from facerec.core.metric import values_of
-from facerec.core.run_log import read_metrics
 from facerec.heads.initial_loss import initial_loss
+from facerec.runs.run_log import read_metrics
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.freezing import Freezing
 from facerec.training.optimizer import SGD, AdamW
@@ -120,7 +120,7 @@ def test_divergence_names_the_weight_and_the_step(make_trainer):
     trainer = make_trainer(num_steps=50, optimizer=SGD(lr=1e30), checkpoints=CheckpointStore(every_epochs=50))
     with pytest.raises(TrainingError, match=r"step \d+, micro-batch 0: not finite is the embedding"):
         trainer.fit()
-    assert not (trainer.run_log.run_dir / "checkpoints").exists()
+    assert not (trainer.run_log.files.path / "checkpoints").exists()
 
 
 def test_weight_made_infinite_by_a_gradient_is_not_saved(make_trainer):
@@ -176,7 +176,7 @@ def test_stopped_run_resumes_to_the_same_bits(number, parts, make_trainer, caplo
     assert (result.step, result.finished) == (9, True)
     assert same_bits(parameters_of(resumed), parameters_of(whole))
     assert resumed.scaler.state_dict() == whole.scaler.state_dict()
-    assert f"resuming from {stopped.run_log.run_dir}/checkpoints/step-00000004, step 4 of 9" in caplog.text
+    assert f"resuming from {stopped.run_log.files.path}/checkpoints/step-00000004, step 4 of 9" in caplog.text
     assert "not bit-exact" not in caplog.text
     expected = {line["step"]: line["train/loss"] for line in read_metrics(whole.run_log.metrics_path)}
     assert {line["step"]: line["train/loss"] for line in read_metrics(resumed.run_log.metrics_path)} == expected

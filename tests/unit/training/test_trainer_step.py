@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from facerec.core.metric import values_of
-from facerec.core.run_log import read_metrics
 from facerec.core.seeding import torch_seed_of
 from facerec.heads.combined import MarginHead
+from facerec.runs.run_log import read_metrics
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import StepDecay
 from tests.noise_source import NoiseSource

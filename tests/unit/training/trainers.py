@@ -15,7 +15,6 @@ from facerec.core.input_spec import InputSpec
 from facerec.core.metric import SHARE, Metric
 from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
-from facerec.core.run_log import RunLog
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
@@ -24,6 +23,7 @@ from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
 from facerec.networks.neck import BNDropoutFCBN
+from facerec.runs.run_log import RunLog
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import Polynomial
@@ -154,4 +154,6 @@ def largest_relative_difference(found: dict[str, torch.Tensor], expected: dict[s
 
 def checkpoint_steps(trainer: Trainer) -> list[int]:
     """The steps of which there is a checkpoint."""
-    return sorted(int(path.name.removeprefix("step-")) for path in (trainer.run_log.run_dir / "checkpoints").iterdir())
+    return sorted(
+        int(path.name.removeprefix("step-")) for path in (trainer.run_log.files.path / "checkpoints").iterdir()
+    )

@@ -1,13 +1,7 @@
-"""The table of a grid: one row per setting, each benchmark's leading metric as mean and standard deviation over seeds.
-
-Reads run directories: `config.yaml` (the resolved configuration), `overrides.json` (as given) and `result.json`
-({"status": "finished", "step": ..., "metrics": {"eval/lfw/accuracy": 0.9953, ...}, "metric_details": ...}), which a
-finished run leaves.
-"""
+"""The table of a grid: one row per setting, each benchmark's leading metric as mean and standard deviation over seeds."""
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from facerec.core.atomic_file import atomic_file
-from facerec.core.errors import DataError
-from facerec.core.metric import SHARE, Metric, leading, metrics_from
-from facerec.sweeping.setting import setting_of
+from facerec.core.metric import SHARE, Metric, leading
+from facerec.runs.comparison import setting_of
+from facerec.runs.run_directory import RunDirectory, runs_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,42 +74,13 @@ class Row:
         ]
 
 
-def read_result(directory: Path) -> dict[str, Any] | None:
-    """The `result.json` of a run directory when the run has finished, else None.
-
-    Raises:
-        DataError: the file is there but is no such JSON.
-    """
-    result = _read_json(directory / "result.json", dict)
-    return result if result is not None and result.get("status") == "finished" else None
-
-
-def read_config(directory: Path) -> dict[str, Any]:
-    """The `config.yaml` of a run directory; empty where there is none.
-
-    Raises:
-        DataError: the file is there but is no mapping in YAML.
-    """
-    import yaml
-
-    path = directory / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text()) if path.exists() else {}
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is no YAML ({error}); expected what facerec train wrote") from None
-    if not isinstance(config, dict):
-        raise DataError(f"{path} holds no keys; expected what facerec train wrote")
-    return config
-
-
 def read_runs(directories: Iterable[Path]) -> list[Run]:
     """All run directories at and below the given ones, each once, in the order of their paths.
 
     Raises:
         DataError: a file of a run directory cannot be read.
     """
-    found = {file.parent for directory in directories for file in directory.rglob("overrides.json")}
-    return [_read_run(directory) for directory in sorted(found)]
+    return [_read_run(run) for run in runs_below(list(directories))]
 
 
 def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = None) -> Table:
@@ -202,43 +167,17 @@ def write_table(table: Table, directory: Path, *, title: str) -> tuple[Path, Pat
     return paths
 
 
-def _read_run(directory: Path) -> Run:
-    overrides = _read_json(directory / "overrides.json", list) or []
-    config, result = read_config(directory), read_result(directory)
-    setting = setting_of(overrides)
+def _read_run(run: RunDirectory) -> Run:
+    config, setting = run.read_config(), setting_of(run.read_overrides())
     seed = setting.pop("seed", str(config.get("seed")))
-    metrics = leading(_metrics(directory, result or {}))
     return Run(
-        directory=directory,
+        directory=run.path,
         setting=setting,
         seed=seed,
         config=config,
-        metrics={metric.benchmark: metric for metric in metrics},
-        finished=result is not None,
+        metrics={metric.benchmark: metric for metric in leading(run.latest_metrics())},
+        finished=run.read_result() is not None,
     )
-
-
-def _metrics(directory: Path, result: Mapping[str, Any]) -> list[Metric]:
-    """Returns what the training measured at its end, and what `facerec evaluate` has measured of that model since."""
-    found = metrics_from(result.get("metrics", {}), result.get("metric_details"))
-    later = _read_json(directory / "evaluation.json", dict) or {}
-    if later.get("step") is not None and later["step"] == result.get("step"):
-        since = metrics_from(later.get("metrics", {}), later.get("metric_details"))
-        again = {metric.benchmark for metric in since}
-        found = [metric for metric in found if metric.benchmark not in again] + since
-    return found
-
-
-def _read_json(path: Path, kind: type) -> Any:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}); expected what facerec train wrote") from None
-    if not isinstance(content, kind):
-        raise DataError(f"{path} holds a {type(content).__name__}; expected a {kind.__name__}")
-    return content
 
 
 def _shared(settings: Iterable[tuple[tuple[str, str], ...]]) -> list[tuple[str, str]]:

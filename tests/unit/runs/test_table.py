@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from facerec.core.errors import DataError
-from facerec.sweeping.table import as_csv, make_table, markdown, read_result, read_runs, write_table
+from facerec.runs.run_directory import RunDirectory
+from facerec.runs.table import as_csv, make_table, markdown, read_runs, write_table
 
 
 @pytest.fixture
@@ -122,6 +123,6 @@ def test_damaged_files_are_named(make_run, name, text):
 
 
 def test_only_finished_results_count(make_run):
-    assert read_result(make_run("a", [], {"lfw": 0.9}))["step"] == 9
-    assert read_result(make_run("b", [], {"lfw": 0.9}, status="stopped")) is None
-    assert read_result(make_run("c", [])) is None
+    assert RunDirectory(make_run("a", [], {"lfw": 0.9})).read_result()[0] == 9
+    assert RunDirectory(make_run("b", [], {"lfw": 0.9}, status="stopped")).read_result() is None
+    assert RunDirectory(make_run("c", [])).read_result() is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from facerec.sweeping.setting import changes_result, setting_of
+from facerec.runs.comparison import changes_result, setting_of
 
 
 @pytest.mark.parametrize("key", ["head.m2", "head", "seed", "data.roots", "evaluation", "trainer.num_epochs", "data"])

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from facerec.core.run_log import LOGGER, RunLog, log_to, read_metrics
+from facerec.core.log import LOGGER, log_to
+from facerec.runs.run_log import RunLog, read_metrics
 
 
 def written(run_dir, *, first_step: int, steps) -> None:
@@ -93,7 +94,7 @@ def test_tensorboard_shows_scalars_histograms_and_images_and_no_step_twice(tmp_p
 
 def test_messages_go_to_the_screen_and_to_the_run_directory_once(tmp_path, capsys):
     log_to(None)
-    log_to(tmp_path / "run")
+    log_to(tmp_path / "run" / "log.txt")
     LOGGER.info("resuming from %s", "step 5")
     assert capsys.readouterr().err == "resuming from step 5\n"
     (line,) = (tmp_path / "run" / "log.txt").read_text().splitlines()

@@ -1,10 +1,8 @@
-"""The written side of a run: metrics as JSON lines, TensorBoard, and the text log. All in the run directory."""
+"""What a training writes while it runs: metrics as JSON lines, and TensorBoard files."""
 
 import json
-import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +11,20 @@ from typing import Any
 import numpy as np
 
 from facerec.core.metric import Metric, details_of, values_of
-
-LOGGER = logging.getLogger("facerec")
+from facerec.runs.run_directory import RunDirectory
 
 
 class RunLog:
     """Scalars, histograms and images of one run. Nothing is opened before the first write.
 
     Args:
-        run_dir: where `metrics.jsonl`, `log.txt` and `tensorboard/` lie.
+        run_dir: the run directory.
         tensorboard: write TensorBoard files too.
         writes: False where another process writes; all calls then do nothing.
     """
 
     def __init__(self, *, run_dir: Path, tensorboard: bool = True, writes: bool = True) -> None:
-        self.run_dir = run_dir
+        self.files = RunDirectory(run_dir)
         self.tensorboard = tensorboard
         self.writes = writes
         self._writer: Any = None
@@ -36,13 +33,13 @@ class RunLog:
     @property
     def metrics_path(self) -> Path:
         """The JSON lines: one object each, with "step" and "time" beside the figures."""
-        return self.run_dir / "metrics.jsonl"
+        return self.files.metrics
 
     def start(self, first_step: int) -> None:
         """Opens the files. Lines of steps after `first_step`, left by a run that was killed, are dropped."""
         if not self.writes:
             return
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.files.path.mkdir(parents=True, exist_ok=True)
         if self.metrics_path.exists():
             kept = [line for line in read_metrics(self.metrics_path) if line["step"] <= first_step and first_step > 0]
             partial = self.metrics_path.with_suffix(".jsonl.partial")
@@ -52,7 +49,7 @@ class RunLog:
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=first_step + 1)
+            self._writer = SummaryWriter(str(self.files.tensorboard), purge_step=first_step + 1)
 
     def metrics(self, step: int, metrics: Sequence[Metric], *, seconds: float) -> None:
         """Writes the metrics of all benchmarks as `scalars`, with their details; `seconds` is what they took."""
@@ -102,29 +99,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return lines
-
-
-def log_to(run_dir: Path | None, *, level: int = logging.INFO) -> None:
-    """Sends facerec's log messages to standard error, and to `log.txt` in the run directory when one is given."""
-    for handler in LOGGER.handlers[:]:
-        LOGGER.removeHandler(handler)
-        handler.close()
-    LOGGER.setLevel(level)
-    LOGGER.propagate = False
-    screen = _AboveTheBar(sys.stderr)
-    screen.setFormatter(logging.Formatter("%(message)s"))
-    LOGGER.addHandler(screen)
-    if run_dir is not None:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(run_dir / "log.txt")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        LOGGER.addHandler(file)
-
-
-class _AboveTheBar(logging.StreamHandler):
-    """Writes through tqdm, so that a message does not tear the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
-        tqdm.write(self.format(record), file=self.stream)

@@ -1,0 +1,1 @@
+"""Run directories: their files, their comparison, and tables of several."""

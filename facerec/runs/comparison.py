@@ -1,0 +1,85 @@
+"""Which keys a result depends on: they name a run directory, make a row of a table, and may not differ on resuming."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_ABSENT = object()
+
+# How a run is launched, watched and stored; none of these changes what is learned. A name stands for the key, for
+# everything below it, and for the group of that name. Where the data lies changes nothing: a run holds to the
+# fingerprint of its data set instead.
+FREE_KEYS = (
+    "launch",
+    "loader",
+    "logging",
+    "eval",
+    "checkpoint",
+    "resume",
+    "run_dir",
+    "profile",
+    "data.root",
+    "data.expect",
+    "data.source.root",
+    "data.source.height_px",  # of input, which counts
+    "data.source.width_px",
+    "trainer.device",
+    "backbone.checkpoint_activations",
+)
+
+
+def changes_result(key: str) -> bool:
+    """Whether the figures of a run depend on a key or group. `experiment` does, although it names no key."""
+    return not any(key == free or key.startswith((f"{free}.", f"{free}/")) for free in FREE_KEYS)
+
+
+def split_override(override: str) -> tuple[str, str]:
+    """ "+head.m2=0.3" -> ("head.m2", "0.3"); "~augment" -> ("augment", ""). The nested group
+    "experiment/table2=row" is the same as ("experiment", "table2/row").
+    """
+    key, _, value = override.lstrip("+~").partition("=")
+    if key.startswith("experiment/"):
+        return "experiment", f"{key.removeprefix('experiment/')}/{value}"
+    return key, value
+
+
+def setting_of(overrides: Sequence[str]) -> dict[str, str]:
+    """The overrides that change the result, by key; where a key is given twice, the last one counts."""
+    pairs = map(split_override, overrides)
+    return {key: value for key, value in pairs if changes_result(key)}
+
+
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """What differs between two resolved configurations, as lines such as "head.m2: stored 0.5, now 0.4".
+
+    Keys that do not change the result (`FREE_KEYS`) are passed over.
+    """
+    before, now = dict(_flatten(stored)), dict(_flatten(current))
+    return [
+        f"{key}: stored {_shown(before.get(key, _ABSENT))}, now {_shown(now.get(key, _ABSENT))}"
+        for key in sorted(before.keys() | now.keys())
+        if changes_result(key) and before.get(key, _ABSENT) != now.get(key, _ABSENT)
+    ]
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            pairs += _flatten(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", _plain(value)))
+    return pairs
+
+
+def _plain(value: Any) -> Any:
+    """As it would come back from a YAML file."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _shown(value: Any) -> str:
+    return "(absent)" if value is _ABSENT else repr(value) if isinstance(value, str) else str(value)
