@@ -1,4 +1,4 @@
-"""The table of a grid: one row per setting, each benchmark's leading metric as mean and standard deviation over seeds."""
+"""The table of a grid: a row per setting, each benchmark's leading metric as mean and standard deviation over seeds."""
 
 import csv
 import io
