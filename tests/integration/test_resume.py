@@ -255,7 +255,7 @@ def test_init_from_takes_the_weights_and_nothing_else(faces, reference, tmp_path
 def test_two_processes_never_train_in_one_directory(faces, reference, tmp_path, in_process, monkeypatch):
     run_dir = tmp_path / "run"
     shutil.copytree(reference, run_dir)
-    monkeypatch.setattr("facerec.cli.run_files.SECONDS_TO_WAIT", 0)
+    monkeypatch.setattr("facerec.runs.run_directory.SECONDS_TO_WAIT", 0)
     with FileLock(run_dir / ".lock"):
         code, printed = in_process(tiny_overrides(faces, run_dir))
     assert code == 2 and f"{run_dir}: another process trains there" in printed

@@ -149,4 +149,4 @@ def test_no_other_file_makes_bars_of_its_own():
     using = {
         path.relative_to(sources).as_posix() for path in sources.rglob("*.py") if "import tqdm" in path.read_text()
     }
-    assert using == {"core/progress_bar.py", "core/run_log.py"}  # the log writes around the bar
+    assert using == {"core/progress_bar.py", "core/log.py"}  # the log writes around the bar
