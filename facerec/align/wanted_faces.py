@@ -15,6 +15,7 @@ from facerec.align.photo_reader import PHOTO_SUFFIXES
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.litter import is_litter
 from facerec.core.string_table import StringTable, as_int64
+from facerec.core.typed_text import typed
 
 Value = TypeVar("Value")
 NUM_LOOKED_FOR = 100  # first, spread over a list of millions
@@ -137,7 +138,11 @@ def check_photos_are_there(wanted: WantedFaces) -> None:
     fits = next((folder for folder in nearby if any(os.path.exists(folder / path) for path in some)), None)
     raise DataError(
         f"none of the photos listed is there, such as {wanted.base / some[0]}. "
-        + (f"photos={fits} would do" if fits else "Paths in a list are relative to photos=..., or to the list's folder")
+        + (
+            f"{typed('photos', fits)} would do"
+            if fits
+            else "Paths in a list are relative to photos=..., or to the list's folder"
+        )
     )
 
 

@@ -20,12 +20,12 @@ from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
 from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, faces_in_folder, faces_in_list
 from facerec.cli.arguments import check_arguments, check_keys
-from facerec.cli.overrides import typed
+from facerec.cli.commands import command
 from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
-from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +187,11 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
             print(
                 f"note         one identity: each folder in {settings.photos} is one; are they a folder further down?"
             )
-        root = f"{typed('data.root', out)}{size_overrides(settings.size)}"
-        print(f"next         {own_command()} inspect {root} out=<folder>, then")
-        print(f"             {own_command()} pack {root} split.val_identities=0.2 pairs=auto out=<folder>")
+        root = [override_of("data.root", out), *size_overrides(settings.size).split()]
+        print(f"next         {command('inspect', *root, override_of('out', f'{out}_report'))}")
+        print("             and then")
+        packing = ("split.val_identities=0.2", "pairs=auto", override_of("out", f"{out}_packed"))
+        print(f"             {command('pack', *root, *packing)}")
 
 
 def _quiet_opencv() -> None:

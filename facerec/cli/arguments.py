@@ -9,7 +9,6 @@ whoever chooses a `_target_` chooses what runs.
 import functools
 import importlib
 import inspect
-import shlex
 import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from facerec.cli.annotations import Misfit, fit
 from facerec.core.errors import ConfigError, did_you_mean
+from facerec.core.typed_text import typed
 
 TARGET = "_target_"
 PARTIAL = "_partial_"
@@ -214,7 +214,7 @@ def _misfit_message(key: str, misfit: Misfit) -> str:
         given = f"{key}={value} is {'a mapping' if isinstance(value, Mapping) else 'a list'}"
     else:
         given = f"{key}={value} is {'a whole number' if isinstance(value, int) else 'a number with a fraction'}"
-    like = f": {shlex.quote(f'{key}=[{value}]')}" if isinstance(value, str) and "a list" in misfit.expected else ""
+    like = f": {typed(key, [value])}" if isinstance(value, str) and "a list" in misfit.expected else ""
     return f"{given}; expected {misfit.expected}{like}"
 
 

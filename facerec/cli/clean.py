@@ -1,7 +1,6 @@
 """`facerec clean`: proposals for a cleaner set, from the embeddings of its images; and the set that follows."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.arguments import check_keys
 from facerec.cli.clean_pictures import Benchmark, write_pictures
-from facerec.cli.overrides import typed
+from facerec.cli.commands import command
 from facerec.cli.set_verbs import (
     check_model_size,
     check_not_inside,
@@ -25,11 +24,11 @@ from facerec.cli.set_verbs import (
     refuse_unread,
     size_overrides,
 )
-from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
 from facerec.data.crop_files import check_size
 from facerec.data.packing import PackableSource, pack_training_set
 from facerec.data.pairs import file_hash, read_pairs
@@ -145,14 +144,14 @@ def _look(source: PackableSource, out: Path, settings: CleanSettings, overrides:
     )
     for picture in pictures:
         print(f"picture      {picture.resolve()}")
-    same = [override for override in overrides if override.startswith(("data.", "input.", "out="))]
+    same = [given for given in overrides if given.startswith(("data.", "input.", "out="))]
     num_images = len({one.image for one in proposals if one.image is not None})
     if num_images > MUCH * len(labels):
         print(
             f"note         {num_images / len(labels):.0%} of the images; if that is not so, a better model finds fewer"
         )
     print("next         look, edit proposals.csv (delete lines, change actions), then")
-    print(f"             {own_command()} clean {shlex.join(same)} apply=true")
+    print(f"             {command('clean', *same, 'apply=true')}")
 
 
 def _write(out: Path, proposals: Sequence[Proposal], source: PackableSource) -> None:
@@ -183,9 +182,9 @@ def _apply(source: AnySource, out: Path, settings: CleanSettings) -> None:
     print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
     print(f"{after:,} identities ({before:,} before)")
     benchmarks = [path.resolve() for path in source.benchmarks()]  # they stay where they are
-    sets = f" {typed('eval.sets', benchmarks)}" if benchmarks else ""
-    root = f"{typed('data.root', (out / CLEANED_FOLDER).resolve())}{size_overrides(source.size_px)}"
-    print(f"next         {own_command()} train data=on_disk {root}{sets}")
+    sets = [override_of("eval.sets", benchmarks)] if benchmarks else []
+    root = [override_of("data.root", (out / CLEANED_FOLDER).resolve()), *size_overrides(source.size_px).split()]
+    print(f"next         {command('train', 'data=on_disk', *root, *sets)}")
 
 
 def _about(out: Path) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """`facerec evaluate`: scores a model on benchmarks, beside baselines that know no faces."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import check_arguments, check_keys
+from facerec.cli.commands import command
 from facerec.cli.parts import checked_benchmarks, configured_benchmarks
-from facerec.cli.summary import metric_table, own_command, where_it_lies
+from facerec.cli.summary import metric_table, where_it_lies
 from facerec.core.errors import ConfigError
 from facerec.core.metric import Metric, values_of
 from facerec.core.protocols import Embedder, Evaluator
@@ -22,6 +22,7 @@ from facerec.evaluation.embed_set import digest_of_weights
 from facerec.evaluation.model import Model
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.networks.embedding_net import build_network
+from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory, write_evaluation
 
 MAX_IMAGES_FOR_PCA = 4000
@@ -80,8 +81,9 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     run = RunDirectory(Path(settings.model).expanduser())
     if run.is_run:
         print(where_it_lies(run.path, model.path))
-        same = shlex.join(one for one in run.read_overrides() if not one.startswith(("run_dir=", "seed=")))
-        print(f"next         {own_command()} train -m {same} seed=1,2,3")
+        same = [one for one in run.read_overrides() if split_override(one)[0] not in ("run_dir", "seed")]
+        again = command("train", *same, "seed=1,2,3", options=["-m"], config_dir=run.read_about().get("config_dir"))
+        print(f"next         {again}")
     return 0
 
 

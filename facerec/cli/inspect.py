@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import facerec
 from facerec.cli.arguments import check_keys
-from facerec.cli.overrides import typed
+from facerec.cli.commands import command
 from facerec.cli.set_verbs import (
     check_not_inside,
     input_settings,
@@ -21,12 +21,12 @@ from facerec.cli.set_verbs import (
     refuse_unread,
     size_overrides,
 )
-from facerec.cli.summary import own_command
 from facerec.core.atomic_file import atomic_file
 from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
 from facerec.core.litter import is_litter
 from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
 from facerec.data.inspection.findings import Findings
 from facerec.data.inspection.pairs import PairItems
 from facerec.data.inspection.survey import num_images_bins, sampled_rows
@@ -186,10 +186,13 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
         print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
     if faults.counts["missing label"]:
         print("next         the same images with identities that are numbered anew:")
-        print(f"             {own_command()} pack {typed('data.root', about['root'])} out=<a new folder>")
+        root, out = override_of("data.root", about["root"]), override_of("out", f"{about['root']}_packed")
+        print(f"             {command('pack', root, out)}")
     if faults.counts["fold of one kind"] and about["num_positive"] and about["num_negative"]:
         print("next         the same pairs, dealt so that each fold has both kinds:")
-        print(f"             {own_command()} pack {typed('data.root', about['root'])} out=<a new .bin>")
+        path = Path(about["root"])
+        out = override_of("out", str(path.with_name(f"{path.stem}_dealt.bin")))
+        print(f"             {command('pack', override_of('data.root', about['root']), out)}")
     _tell_size(about)
 
 
@@ -203,12 +206,13 @@ def _tell_size(about: dict[str, Any]) -> None:
     height_px, width_px, number = about["other_sizes_px"][0]
     if number > most:
         print(f"next         if these are aligned crops, of {height_px} x {width_px} pixels:")
-        keys = size_keys((height_px, width_px))
-        print(f"             {own_command()} inspect {typed('data.root', about['root'])} {keys}")
+        size = size_keys((height_px, width_px)).split()
+        print(f"             {command('inspect', override_of('data.root', about['root']), *size)}")
     if "num_identities" in about:
-        print("next         if these are photos that are not aligned yet:")
-        photos = typed("photos", about["root"])
-        print(f"             {own_command()} align {photos} detector.weights=<an .onnx> out=<folder>")
+        print("next         if these are photos that are not aligned yet, with a YuNet or SCRFD in the place of")
+        print("             DETECTOR.onnx:")
+        photos, out = override_of("photos", about["root"]), override_of("out", f"{about['root']}_crops")
+        print(f"             {command('align', photos, 'detector.weights=DETECTOR.onnx', out)}")
 
 
 def _bars(bins: Sequence[tuple[int, int, int]]) -> str:

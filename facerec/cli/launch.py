@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from facerec.cli.commands import given_config_dir
 from facerec.cli.main import USER_ERROR, started_with_others
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, LostProcessError
@@ -146,6 +147,7 @@ def _write_task(
         "launcher": os.getpid(),
         "environment": {STOP_FILE: str(stop_file), "OMP_NUM_THREADS": str(num_threads)},
         "overrides": overrides,
+        "config_dir": given_config_dir(),
         "run_dir": str(run_dir),
     }
     OmegaConf.save(config, folder / CONFIG_FILE)

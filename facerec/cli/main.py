@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from facerec.cli.commands import called_with
 from facerec.cli.developer_warnings import hide_developer_warnings
 from facerec.cli.verbs import VERBS
 from facerec.core.errors import ConfigError, FacerecError, LostProcessError, OtherProcessError
@@ -114,6 +115,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _run_verb(name: str, options: argparse.Namespace) -> int:
+    called_with(config_dir=options.config_dir)
     if options.help:
         from facerec.cli.help import verb_help
 

@@ -2,9 +2,7 @@
 
 import importlib
 import itertools
-import json
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,12 +14,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import check_config
+from facerec.cli.commands import command
 from facerec.cli.compose import compose
 from facerec.cli.config_files import config_directories, group_options, is_group
 from facerec.cli.overrides import parse_overrides
 from facerec.cli.run_directory import RUNS, run_directory
 from facerec.cli.verbs import VERBS
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.typed_text import override_of, shell_word
 from facerec.runs.comparison import differences, split_override
 from facerec.runs.run_directory import RunDirectory
 from facerec.runs.table import make_table, markdown, read_runs, write_table
@@ -58,7 +58,7 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     _report(outcomes)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
-        print("to see it whole: facerec " + shlex.join(trial_command(verb, outcome.trial, config_dir=config_dir)[3:]))
+        print(f"to see it whole: {command(verb, *outcome.trial.overrides, config_dir=config_dir)}")
     if any(outcome.status in ("interrupted", "not started") for outcome in outcomes):
         print("stopped; the same command goes on from here")
         return INTERRUPTED
@@ -144,7 +144,7 @@ def _with_own_directories(trials: list[list[str]], root: Path | None) -> list[li
     names = [run_directory(OmegaConf.create(), chosen) for chosen in trials]
     common = os.path.commonpath([name.parent for name in names])
     directories = [str(root / name.relative_to(common)) for name in names]
-    return [[*chosen, f"run_dir={json.dumps(own)}"] for chosen, own in zip(trials, directories, strict=True)]
+    return [[*chosen, override_of("run_dir", own)] for chosen, own in zip(trials, directories, strict=True)]
 
 
 def _sweep_values(override: Override, config_dir: str | None) -> list[str]:
@@ -174,7 +174,7 @@ def _glob_values(override: Override, glob: Glob, config_dir: str | None) -> list
     mend = f"{group} has {', '.join(options) or 'no options'}"
     folder, slash, pattern = glob.include[0].rpartition("/")
     if slash and is_group(f"{group}/{folder}", directories):
-        mend = f"glob() looks into one folder only: write '+{group}/{folder}=glob({pattern})'"
+        mend = f"glob() looks into one folder only: write {shell_word(f'+{group}/{folder}=glob({pattern})')}"
     raise ConfigError(f"{override.input_line}: matches no option, so a grid of no trials; {mend}")
 
 

@@ -14,6 +14,7 @@ from facerec.cli.arguments import TARGET
 from facerec.cli.config_files import group_names, group_options, is_group
 from facerec.cli.overrides import key_of, shell_form
 from facerec.core.errors import ConfigError, did_you_mean
+from facerec.core.typed_text import shell_word
 
 
 def is_choice(override: Override, directories: Sequence[Path]) -> bool:
@@ -77,7 +78,7 @@ def _refuse_sweep(override: Override) -> None:
     key, _, value = str(override.input_line).partition("=")
     message = f"{override.input_line}: several values for one key are a grid; add -m to run it."
     if override.is_choice_sweep() and "(" not in value:
-        message += f" For a list write {key}=[{value}], for text with a comma {shell_form(key, value)}"
+        message += f" For a list write {shell_word(f'{key}=[{value}]')}, for text with a comma {shell_form(key, value)}"
     raise ConfigError(message)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,11 +9,11 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from facerec.core.errors import ConfigError
+from facerec.core.typed_text import typed
 
-_PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 _KEY = re.compile(r"(\+\+|\+|~)?[\w$][\w$./:@-]*")
-# a tilde that starts a path, where a value or an element of a list starts
-_HOME = re.compile(r"(?<=[=,\[\s])~(?=[/,\]]|$)")
+# quoted text; or a tilde that starts a path, where a value or an element of a list starts
+_HOME = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?<=[=,\[\s])~(?=[/,\]]|$)""")
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -30,21 +29,14 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 def expand_home(override: str) -> str:
     """Replaces the `~` of unquoted paths, which Hydra's grammar does not take. Quoted ones are left as they are."""
     key, equals, value = override.partition("=")
-    return key + _HOME.sub(lambda _: os.path.expanduser("~"), equals + value)
+    return key + _HOME.sub(lambda found: found[1] or os.path.expanduser("~"), equals + value)
 
 
 def shell_form(key: str, value: str) -> str:
     """What to type in a shell so that `key` gets exactly the text `value`; of a list, each element as text."""
     if value.startswith("[") and value.endswith("]"):
-        return shlex.quote(f"{key}=[{','.join(map(_double_quoted, value[1:-1].split(',')))}]")
-    return shlex.quote(f"{key}={_double_quoted(value)}")
-
-
-def typed(key: str, value: object) -> str:
-    """What to type in a shell for a path, or a list of them: quoted where it must be, for the shell and for Hydra."""
-    paths = value if isinstance(value, list) else [value]
-    texts = [str(path) if _PLAIN.fullmatch(str(path)) else _double_quoted(str(path)) for path in paths]
-    return shlex.quote(f"{key}=[{','.join(texts)}]" if isinstance(value, list) else f"{key}={texts[0]}")
+        return typed(key, [_without_quotes(element) for element in value[1:-1].split(",")])
+    return typed(key, _without_quotes(value))
 
 
 def key_of(override: Override) -> str:
@@ -69,5 +61,5 @@ def _parse(parser: OverridesParser, override: str) -> Override:
         ) from None
 
 
-def _double_quoted(text: str) -> str:
-    return '"' + text.strip().strip('"').replace('"', '\\"') + '"'
+def _without_quotes(text: str) -> str:
+    return text.strip().strip('"')

@@ -9,7 +9,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.arguments import check_keys
-from facerec.cli.overrides import typed
+from facerec.cli.commands import command
 from facerec.cli.set_verbs import (
     check_model_size,
     check_not_inside,
@@ -19,9 +19,9 @@ from facerec.cli.set_verbs import (
     refuse_unread,
     size_overrides,
 )
-from facerec.cli.summary import own_command
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
 from facerec.data.decode import encode_png
 from facerec.data.joined_source import JoinedSource
 from facerec.data.packing import (
@@ -97,8 +97,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
     if rejected:
         _tell_rejected(rejected, out / REJECTED_FILE)
-    root = f"{typed('data.root', out.resolve())}{size_overrides(source.size_px)}"
-    print(f"next         {own_command()} train data=on_disk {root}")
+    root = [override_of("data.root", out.resolve()), *size_overrides(source.size_px).split()]
+    print(f"next         {command('train', 'data=on_disk', *root)}")
     return 0
 
 

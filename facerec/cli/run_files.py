@@ -1,6 +1,5 @@
 """The files of a run directory beside its checkpoints: what was trained there, by whom, and how it ended."""
 
-import shlex
 import subprocess
 import sys
 import time
@@ -12,8 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 import facerec
 from facerec.cli.arguments import build
+from facerec.cli.commands import command, given_config_dir
 from facerec.core.errors import CheckpointError, ConfigError, DataError
 from facerec.core.metric import Metric
+from facerec.core.typed_text import typed
 from facerec.runs.checkpoints import has_only_partial, step_of
 from facerec.runs.comparison import differences
 from facerec.runs.run_directory import RunDirectory
@@ -42,7 +43,7 @@ def checkpoint_to_resume(config: DictConfig, run: RunDirectory, fingerprint: str
     if changed:
         raise ConfigError(
             f"{run_dir} holds another run:\n  " + "\n  ".join(changed) + "\nEither train into another run_dir=..., or "
-            f"start from its weights: init_from={run_dir} with another run_dir=..."
+            f"start from its weights: {typed('init_from', run_dir)} with another run_dir=..."
         )
     return newest
 
@@ -57,7 +58,8 @@ def _stored_run(run: RunDirectory) -> tuple[dict[str, Any], str]:
     except DataError as error:
         raise CheckpointError(
             f"{run.path} holds checkpoints, but its config.yaml or run.json cannot be read ({error}), so whether they "
-            f"belong to this run is not known. Use another run_dir=..., with init_from={run.path} for its weights"
+            f"belong to this run is not known. Use another run_dir=..., with {typed('init_from', run.path)} for its "
+            "weights"
         ) from None
 
 
@@ -84,7 +86,8 @@ def versions() -> dict[str, str]:
 def write_run(run: RunDirectory, config: DictConfig, overrides: list[str], fingerprint: str) -> None:
     """Writes what runs there: the configuration, the overrides, versions and the data fingerprint."""
     about = {
-        "command": shlex.join(["facerec", "train", *overrides]),
+        "command": command("train", *overrides),
+        "config_dir": given_config_dir(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "version": versions(),
         "python": sys.version.split()[0],

@@ -6,27 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facerec.core.metric import Metric
+from facerec.core.typed_text import typed_command
 from facerec.runs.run_directory import RunDirectory
 
 
-def own_command() -> str:
-    """How the user can call facerec again: `facerec` where the PATH finds it, else with its whole path."""
-    script = Path(sys.argv[0])
-    if script.name != "facerec":
-        return f"{sys.executable} -m facerec"
-    found = shutil.which("facerec")
-    return "facerec" if found and Path(found).resolve() == script.resolve() else str(script.resolve())
-
-
 def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
-    """The places of a run's checkpoint, curves and TensorBoard logs."""
+    """Returns the places of a run's checkpoint, and of its curves and TensorBoard logs where it has them."""
     run = RunDirectory(run_dir.resolve())
-    tensorboard = shutil.which("tensorboard") or Path(sys.executable).parent / "tensorboard"
-    return (
-        f"checkpoint   {checkpoint.resolve()}\n"
-        f"curves       {run.curves}\n"
-        f"TensorBoard  {tensorboard} --logdir {run.tensorboard}"
-    )
+    lines = [f"checkpoint   {checkpoint.resolve()}"]
+    if run.curves.exists():
+        lines.append(f"curves       {run.curves}")
+    if run.tensorboard.is_dir():
+        tensorboard = shutil.which("tensorboard") or Path(sys.executable).parent / "tensorboard"
+        lines.append(f"TensorBoard  {typed_command([tensorboard, '--logdir', run.tensorboard])}")
+    return "\n".join(lines)
 
 
 def benchmark_table(metrics: Sequence[Metric]) -> str:

@@ -1,7 +1,6 @@
 """`facerec train`: builds the parts that a configuration names, and trains or resumes."""
 
 import logging
-import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from facerec.cli.arguments import build
+from facerec.cli.commands import command
 from facerec.cli.launch import launch
 from facerec.cli.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
 from facerec.cli.process_group import process_group
 from facerec.cli.profile import profiled
 from facerec.cli.run_directory import run_directory
 from facerec.cli.run_files import checkpoint_to_resume, outcome_of, versions, write_run
-from facerec.cli.summary import benchmark_table, own_command, where_it_lies
+from facerec.cli.summary import benchmark_table, where_it_lies
 from facerec.cli.train_settings import check, launch_settings, sample_order, training_settings
 from facerec.core.errors import DataError
 from facerec.core.failing_together import failing_together
@@ -24,6 +24,7 @@ from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
 from facerec.core.processes import Processes
 from facerec.core.protocols import Source
+from facerec.core.typed_text import override_of
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark
@@ -87,7 +88,7 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
     if not result.finished:
         RunDirectory(run_dir).write_preempted(step=result.step, signal=result.stopped_by)
         print(f"stopped at step {result.step} with a checkpoint; the same command goes on from there:")
-        print(f"  facerec train {shlex.join(overrides)}")
+        print(f"  {command('train', *overrides)}")
         return 0
     _finish(RunDirectory(run_dir), result)
     return 0
@@ -190,5 +191,9 @@ def _print_end(run_dir: Path, checkpoint: Path, metrics: Sequence[Metric]) -> No
     if table := benchmark_table(metrics):
         print(f"\n{table}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
-    sets = "" if table else " 'sets=[<a .bin>]'"
-    print(f"next         {own_command()} evaluate model={run_dir.resolve()}{sets} baselines=true")
+    model = override_of("model", run_dir.resolve())
+    if table:
+        print(f"next         {command('evaluate', model, 'baselines=true')}")
+    else:
+        print("next         with a verification file in the place of PAIRS.bin:")
+        print(f"             {command('evaluate', model, 'sets=[PAIRS.bin]', 'baselines=true')}")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from facerec.cli.commands import called_with
 from facerec.cli.developer_warnings import hide_developer_warnings
 from facerec.cli.main import exit_code, quiet_torch
 from facerec.core.errors import OtherProcessError
@@ -18,6 +19,7 @@ def main(folder: Path) -> None:
     hide_developer_warnings()
     task = json.loads((folder / "task.json").read_text())
     end_with_parent(task["launcher"])
+    called_with(config_dir=task["config_dir"])
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # which some send to all processes: the launcher passes it on
     for name, value in task["environment"].items():
         os.environ.setdefault(name, value)

@@ -19,6 +19,7 @@ from facerec.core.cache import cache_folder
 from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
+from facerec.core.typed_text import typed
 from facerec.data.crop_files import asked_size
 from facerec.data.pairs import write_pairs
 from facerec.data.recordio import write_record_set
@@ -170,8 +171,8 @@ def _check_is_for_drawing(cache: Path) -> None:
     if others:
         raise ConfigError(
             f"data.root={cache} holds other files, such as {others[0]}, but data=synthetic draws faces and keeps them "
-            f"in data.root. To train on what is there: data=on_disk data.root={cache}; for the synthetic faces leave "
-            "data.root out"
+            f"in data.root. To train on what is there: data=on_disk {typed('data.root', cache)}; for the synthetic "
+            "faces leave data.root out"
         )
 
 

@@ -89,7 +89,7 @@ REFUSED = {
     "equals sign": ("init_from=epoch=3.pt", ["does not parse", "'init_from=\"epoch=3.pt\"'"]),
     "parentheses": ("init_from=a(1).pt", ["does not parse", "'init_from=\"a(1).pt\"'"]),
     "quotes": ('init_from=a"b', ["does not parse", """'init_from="a\\"b"'"""]),
-    "in a list": ("init_from=[a=1,b]", ["does not parse", """'init_from=["a=1","b"]'"""]),
+    "in a list": ("init_from=[a=1,b]", ["does not parse", """'init_from=["a=1",b]'"""]),
     "cast": ("seed=int(x)", ["invalid literal for int"]),
     "no value": ("seed", ["seed: expected key=value"]),
     "no key": ("=1", ["is no key"]),
