@@ -12,6 +12,7 @@ from facerec.core.errors import ModelError
 from facerec.core.file_kind import FileKind
 from facerec.core.input_spec import InputSpec
 from facerec.core.manifest import read_manifest
+from facerec.core.typed_text import override_of, typed_command
 from facerec.networks.embedding_net import EmbeddingNet, build_network, described
 from facerec.networks.iresnet import BLOCKS_PER_STAGE
 from facerec.networks.library import LibraryBackbone
@@ -186,10 +187,10 @@ def _other_network(state: dict[str, torch.Tensor], path: Path) -> str:
     """The message for tensors of a network that is not InsightFace's."""
     kinds = f"not an IResNet (depths {', '.join(map(str, BLOCKS_PER_STAGE))}), MobileFaceNet or ViT of InsightFace"
     if (name := library_network_of(state)) is not None:
+        overrides = ["backbone=torchvision", override_of("backbone.model", name), override_of("init_from", path)]
         return (
             f"{path}: {kinds}, but a ResNet as torchvision and timm have it: it tells kinds of objects apart, and "
-            f"gives no embedding of a face. To train from it: facerec train backbone=torchvision backbone.model={name} "
-            f"init_from={path}"
+            f"gives no embedding of a face. To train from it: {typed_command(['facerec', 'train', *overrides])}"
         )
     first = ", ".join(key[:60] for key in list(state)[:3])
     return (
