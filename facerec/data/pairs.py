@@ -9,6 +9,7 @@ import hashlib
 import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -36,6 +37,21 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.is_same)
+
+    @cached_property
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """int64 (U,), the numbers of the images that differ, ascending; and int64 (2 P,), which of the U each image is.
+
+        Sets with many pairs of few photos hold each photo many times; it needs to be embedded once.
+        """
+        places: dict[bytes, int] = {}
+        numbers, which = [], np.empty(len(self.images), dtype=np.int64)
+        for number, image in enumerate(self.images):
+            digest = hashlib.sha256(image if isinstance(image, bytes) else f"{image.shape}".encode() + image.tobytes())
+            which[number] = place = places.setdefault(digest.digest(), len(numbers))
+            if place == len(numbers):
+                numbers.append(number)
+        return np.array(numbers, dtype=np.int64), which
 
     def decode(self, index: int) -> np.ndarray:
         """Image `index` of 2 P as uint8 (H, W, 3) RGB. Raises DataError, naming file and image."""

@@ -203,13 +203,14 @@ class VerificationBenchmark:
         return list(self.target_fars)
 
     def _normalised_embeddings(self, pairs: Pairs, embed: Embedder) -> np.ndarray:
-        """float64 (2 P, D), of unit length."""
-        starts = range(0, len(pairs.images), _IMAGES_AT_ONCE)
+        """float64 (2 P, D), of unit length. Each distinct image is embedded once, however many pairs it is in."""
+        numbers, which = pairs.distinct
+        starts = range(0, len(numbers), _IMAGES_AT_ONCE)
         share = math.ceil(len(starts) / self.processes.world_size)
         own_starts = starts[self.processes.rank * share : (self.processes.rank + 1) * share]
         with failing_together(self.processes):
             own = []
-            blocks = [range(len(pairs.images))[start : start + _IMAGES_AT_ONCE] for start in own_starts]
+            blocks = [numbers[start : start + _IMAGES_AT_ONCE].tolist() for start in own_starts]
             with progress_bar(
                 what=f"embedding {self.name}",
                 unit="images",
@@ -221,10 +222,10 @@ class VerificationBenchmark:
                     bar.update(len(block))
         summed = np.concatenate([batch for part in self.processes.gather_objects(own) for batch in part])
         if not np.isfinite(summed).all():
-            index = int(np.flatnonzero(~np.isfinite(summed).all(axis=1))[0])
+            index = numbers[np.flatnonzero(~np.isfinite(summed).all(axis=1))[0]]
             raise ModelError(f"{self.path}, image {index}: its embedding is not finite; the model has diverged")
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
-        return summed / np.where(lengths > 0, lengths, 1.0)
+        return (summed / np.where(lengths > 0, lengths, 1.0))[which]
 
     def _images(self, pairs: Pairs, numbers: Iterable[int]) -> np.ndarray:
         """uint8 (B, H, W, 3): some of the images."""

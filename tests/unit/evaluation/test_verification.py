@@ -1,5 +1,6 @@
 """The ten-fold protocol against a loop that follows its description word by word."""
 
+import pickle
 from pathlib import Path
 
 import cv2
@@ -114,6 +115,33 @@ def test_benchmark_yields_the_figures_leading_one_first(tmp_path: Path) -> None:
     assert figures["tar_at_far_1e-1"] == 1.0
     assert figures["threshold_at_far_1e-1"] == pytest.approx(1 - distance / 2)
     assert red @ blue / np.linalg.norm(red) / np.linalg.norm(blue) < 0
+
+
+@pytest.mark.parametrize("as_arrays", [False, True])
+def test_each_distinct_image_is_embedded_once_however_many_pairs_it_is_in(as_arrays: bool, tmp_path: Path) -> None:
+    """131 images in 8,268 pairs, as a set with many negatives has them."""
+    colours = np.random.default_rng(0).integers(0, 256, (131, 3))
+    pairs = [(i, j) for i in range(131) for j in range(i + 1, 131)][:8268]
+    is_same = [(i + j) % 3 == 0 for i, j in pairs]
+    if as_arrays:
+        images: list = [np.full((8, 8, 3), colours[i], dtype=np.uint8) for pair in pairs for i in pair]
+        (tmp_path / "many.bin").write_bytes(pickle.dumps((images, is_same)))
+    else:
+        encoded = [_flat(tuple(map(int, colour)), (8, 8)) for colour in colours]
+        write_pairs(tmp_path / "many.bin", [encoded[i] for pair in pairs for i in pair], is_same)
+    num_embedded = 0
+
+    def embed(images: np.ndarray) -> np.ndarray:
+        nonlocal num_embedded
+        num_embedded += len(images)
+        return _colour(images)
+
+    figures = values_of(VerificationBenchmark(path=str(tmp_path / "many.bin")).evaluate(embed))
+    assert num_embedded == 2 * 131  # each and its mirror image
+    unit = (colours - 128.0) / np.linalg.norm(colours - 128.0, axis=1, keepdims=True)
+    left, right = np.array(pairs).T
+    roc = Roc((unit[left] * unit[right]).sum(axis=1), np.array(is_same))
+    assert figures["auc"] == pytest.approx(roc.auc, abs=1e-9)
 
 
 def test_embeddings_of_image_and_mirror_image_are_summed(tmp_path: Path) -> None:
