@@ -45,7 +45,8 @@ class Pairs:
         Sets with many pairs of few photos hold each photo many times; it needs to be embedded once.
         """
         places: dict[bytes, int] = {}
-        numbers, which = [], np.empty(len(self.images), dtype=np.int64)
+        numbers: list[int] = []
+        which = np.empty(len(self.images), dtype=np.int64)
         for number, image in enumerate(self.images):
             digest = hashlib.sha256(image if isinstance(image, bytes) else f"{image.shape}".encode() + image.tobytes())
             which[number] = place = places.setdefault(digest.digest(), len(numbers))
