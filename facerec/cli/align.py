@@ -7,14 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.align.alignment import (
-    LANDMARKS_FILE,
-    NEEDS_PACKAGE,
-    REPORT_FILE,
-    AlignmentCounts,
-    CropSettings,
-    align_photos,
-)
+from facerec.align.alignment import AlignmentCounts, align_photos
+from facerec.align.crop_writer import NEEDS_PACKAGE, CropSettings
+from facerec.align.crops_folder import LANDMARKS_FILE, REPORT_FILE
 from facerec.align.detectors import open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF

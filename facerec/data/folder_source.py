@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from facerec.align.alignment import SUMMARY_FILE, is_unfinished
+from facerec.align.crops_folder import SUMMARY_FILE, is_unfinished
 from facerec.core.errors import DataError
 from facerec.core.litter import is_litter
 from facerec.core.progress_bar import progress_bar

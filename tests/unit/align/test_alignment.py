@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facerec.align.alignment import CropSettings, align_photos
+from facerec.align.alignment import align_photos
+from facerec.align.crop_writer import CropSettings
 from facerec.align.crops import align_crop
 from facerec.align.faces import Faces
 from facerec.align.landmark_files import read_face_list

@@ -1,0 +1,171 @@
+"""Makes the crop of each wanted face: reads its photo, chooses the face, warps, writes; or says why there is none."""
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from facerec.align.crops import align_crop
+from facerec.align.crops_folder import PARTIAL_FOLDER
+from facerec.align.faces import CHOICES, Detector, Faces, LooksAgain, choose_face
+from facerec.align.journal import Entry
+from facerec.align.landmark_checks import check_landmarks
+from facerec.align.photo_reader import MissingReaderError, decode_rgb, encode_jpeg, encode_png, read_bytes
+from facerec.align.wanted_faces import WantedFaces
+from facerec.core.errors import ConfigError, DataError
+from facerec.core.string_table import StringTable
+
+NEEDS_PACKAGE = "needs_package"
+"""Reason of a photo of a format that needs a package which is not installed."""
+FORMATS = {"jpeg": ".jpg", "png": ".png"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """What crops are made.
+
+    Attributes:
+        choose: which face of several; see `choose_face`.
+        size_px: height and width.
+        image_format: jpeg or png.
+        jpeg_quality: 1 to 100.
+    """
+
+    choose: str = "largest"
+    size_px: tuple[int, int] = (112, 112)
+    image_format: str = "jpeg"
+    jpeg_quality: int = 95
+
+    def __post_init__(self) -> None:
+        if self.choose not in CHOICES:
+            raise ConfigError(f"choose={self.choose}; expected one of {', '.join(CHOICES)}")
+        if self.image_format not in FORMATS:
+            raise ConfigError(f"format={self.image_format}; expected one of {', '.join(FORMATS)}")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise ConfigError(f"jpeg_quality={self.jpeg_quality}; expected a number from 1 to 100")
+        if not all(16 <= side <= 2048 for side in self.size_px):
+            raise ConfigError(f"size={list(self.size_px)}; expected height and width, such as [112,112] or [112,96]")
+
+
+class CropWriter:
+    """Makes the crops of wanted faces; several threads share one.
+
+    Args:
+        wanted: the faces.
+        names: the path of each crop below `out`; see `crop_names`.
+        out: the folder of the crops, with `crops_folder.PARTIAL_FOLDER` in it.
+        detector: finds the faces where `wanted` has no landmarks.
+        crops: what crops.
+    """
+
+    def __init__(
+        self, *, wanted: WantedFaces, names: StringTable, out: Path, detector: Detector | None, crops: CropSettings
+    ) -> None:
+        self.wanted, self.names, self.out, self.detector, self.crops = wanted, names, out, detector, crops
+
+    def write(self, batch: Sequence[int]) -> list[Entry]:
+        """Writes the crops of these numbers of the wanted faces, and returns what came of each."""
+        entries: dict[int, Entry] = {}
+        photos: dict[int, np.ndarray] = {}
+        for number in batch:
+            entries[number], photo = self._read(number)
+            if photo is not None:
+                photos[number] = photo
+        if self.detector is not None and photos:
+            found = self.detector(list(photos.values()))
+            if len(found) != len(photos):
+                raise DataError(
+                    f"the detector gave faces for {len(found)} photos of {len(photos)}; expected one Faces for each"
+                )
+            for (number, photo), faces in zip(photos.items(), found, strict=True):
+                entries[number] = self._chosen(number, entries[number], photo, faces)
+        for number, photo in photos.items():
+            if entries[number].reason is None:
+                entries[number] = self._written(entries[number], photo)
+            if entries[number].reason is not None:
+                # The crop of the photo as it was. Of one that cannot be read now it stays: a disk may be away.
+                (self.out / entries[number].crop).unlink(missing_ok=True)
+        return list(entries.values())
+
+    def _read(self, number: int) -> tuple[Entry, np.ndarray | None]:
+        path = os.path.join(self.wanted.base, self.wanted.paths[number])
+        size, mtime_ns = stamp(path)
+        entry = Entry(
+            crop=self.names[number], photo=self.wanted.paths[number], photo_bytes=size, photo_mtime_ns=mtime_ns
+        )
+        if size is None:
+            return replace(entry, reason="missing", detail="there is no such file"), None
+        try:
+            photo = decode_rgb(read_bytes(path), where=path)
+        except MissingReaderError as error:
+            return replace(entry, reason=NEEDS_PACKAGE, detail=str(error).removeprefix(f"{path}: ")), None
+        except DataError as error:
+            return replace(entry, reason="unreadable", detail=str(error).removeprefix(f"{path}: ")), None
+        if self.wanted.landmarks is not None:
+            entry = replace(entry, landmarks=self.wanted.landmarks[number].ravel().tolist())
+            if self.wanted.boxes is not None and np.isfinite(self.wanted.boxes[number]).all():
+                entry = replace(entry, box=self.wanted.boxes[number].tolist())
+        return entry, photo
+
+    def _chosen(self, number: int, entry: Entry, photo: np.ndarray, faces: Faces) -> Entry:
+        box = None if self.wanted.boxes is None else self.wanted.boxes[number]
+        if self.crops.choose == "nearest_box" and not np.isfinite(box).all():  # type: ignore[arg-type]
+            return replace(entry, reason="no_box", detail="boxes has no box for it")
+        chosen = choose_face(
+            faces, rule=self.crops.choose, photo_size_px=(photo.shape[0], photo.shape[1]), wanted_box=box
+        )
+        if chosen is None and len(faces):
+            others = f"none of {len(faces)} faces lies at its box"
+            return replace(entry, num_faces=len(faces), reason="no_face_at_box", detail=others)
+        if chosen is None:
+            detail = "; ".join(filter(None, ["the detector finds no face", faces.searched]))
+            return replace(entry, num_faces=0, reason="no_face", detail=detail)
+        points = faces.landmarks[chosen]
+        if isinstance(self.detector, LooksAgain):
+            try:
+                points = self.detector.nearer_landmarks(photo, faces, chosen)
+            except DataError as error:
+                return replace(entry, num_faces=len(faces), reason="bad_landmarks", detail=str(error))
+        # To a thousandth of a pixel, as landmarks.csv has them: it gives the same crops.
+        return replace(
+            entry,
+            num_faces=len(faces),
+            score=round(float(faces.scores[chosen]), 4),
+            box=[round(value, 2) for value in faces.boxes[chosen].tolist()],
+            landmarks=[round(value, 3) for value in points.ravel().tolist()],
+            turned_deg=faces.turned_deg or None,
+        )
+
+    def _written(self, entry: Entry, photo: np.ndarray) -> Entry:
+        points = np.array(entry.landmarks, dtype=np.float64).reshape(5, 2)
+        entry = replace(entry, photo_size_px=[*photo.shape[:2]])
+        try:
+            check_landmarks(points, photo_size_px=(photo.shape[0], photo.shape[1]))
+            crop = align_crop(photo, points, size_px=self.crops.size_px)
+        except DataError as error:
+            return replace(entry, reason="bad_landmarks", detail=str(error))
+        is_png = self.crops.image_format == "png"
+        content = encode_png(crop) if is_png else encode_jpeg(crop, quality=self.crops.jpeg_quality)
+        path = self.out / entry.crop
+        partial = self.out / PARTIAL_FOLDER / str(threading.get_ident())
+        try:
+            partial.write_bytes(content)
+            path.parent.mkdir(exist_ok=True)
+            os.replace(partial, path)
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be written ({error.strerror}). The same command goes on from here once it can"
+            ) from None
+        return replace(entry, crop_bytes=len(content))
+
+
+def stamp(path: str) -> tuple[int | None, int | None]:
+    """Size in bytes and time of the last change of a file in nanoseconds; None where it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None, None
+    return found.st_size, found.st_mtime_ns
