@@ -54,6 +54,8 @@ HEIC = base64.b64decode(
     "AEMoAa8GMhoxxoBdQfk9vVz//+hd9D52KS/K3S9fD5H0Zf//RfAdhC/G2j1hh6Bsgl9me0990GUznq/zGchfGcD05UmAAAAABkV4aWYAAE1NAC"
     "oAAAAIAAEBEgADAAAAAQAGAAAAAAAA"
 )
+# Older Pillows write none.
+AVIF = cv2.imencode(".avif", smooth()[:, :, ::-1], [cv2.IMWRITE_AVIF_QUALITY, 100])[1].tobytes()
 
 
 def as_pillow_reads(content: bytes) -> np.ndarray:
@@ -133,10 +135,14 @@ def test_heic_without_its_package_names_the_package(monkeypatch):
         decode_rgb(HEIC, where="a.HEIC")
 
 
+def test_avif_is_read():
+    np.testing.assert_array_equal(decode_rgb(AVIF, where=""), smooth())
+
+
 def test_only_the_heic_family_is_taken_for_heic():
     assert is_heif(HEIC) and HEIF_SUFFIXES[0] in PHOTO_SUFFIXES
     video = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2"
-    assert not any(map(is_heif, (b"", video, encoded(PHOTO, "AVIF"), encoded(PHOTO, "JPEG"))))
+    assert not any(map(is_heif, (b"", video, AVIF, encoded(PHOTO, "JPEG"))))
 
 
 def test_png_gives_the_pixels_back():
