@@ -33,11 +33,11 @@ from facerec.analysis.proposals import Proposal, applied, read_proposals, write_
 from facerec.core.errors import DataError, FacerecError
 from facerec.core.input_spec import InputSpec
 from facerec.data.decode import encode_jpeg
-from facerec.data.identity_names import read_identity_names
 from facerec.data.pair_lists import read_pair_list
 from facerec.data.pairs import read_pairs, write_pairs
-from facerec.data.recordio import write_record_set
+from facerec.data.records.recordio import write_record_set
 from facerec.data.sources import RecordSource
+from facerec.data.sources.identity_names import read_identity_names
 from facerec.networks.embedding_net import join
 from facerec.networks.iresnet import IResNet
 from facerec.networks.neck import BNDropoutFCBN

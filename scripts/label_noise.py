@@ -15,8 +15,8 @@ import numpy as np
 
 from facerec.analysis.proposals import read_proposals
 from facerec.data.packing import pack_training_set
-from facerec.data.relabelled import RelabelledSource
 from facerec.data.sources import open_source
+from facerec.data.sources.relabelled import RelabelledSource
 
 TRUTH_FILE = "moved.csv"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facerec.data.recordio import RecordReader, frame, pack
+from facerec.data.records.recordio import RecordReader, frame, pack
 
 RECORD_BYTES = 8192
 NUM_READS = 1000

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facerec.data.synthetic.source import SyntheticFaces
 from facerec.figures.contact_sheet import image_grid
+from facerec.synthetic.source import SyntheticFaces
 
 NUM_IDENTITIES, NUM_SAMPLES = 5, 9
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_record_set
+from facerec.data.records.recordio import write_record_set
 from facerec.data.sources import open_source
 
 NUM_PRETRAIN, NUM_HELD_OUT, NUM_PAIRS, SEED = 250, 6, 1200, 0

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from facerec.core.source import Source
 
-class NoiseSource:
-    """A `facerec.core.protocols.Source`: each identity has a coarse pattern, each image adds noise of its own.
+
+class NoiseSource(Source):
+    """Each identity has a coarse pattern, each image adds noise of its own.
 
     Args:
         num_classes, images_per_class: size of the set; sample i has the label i // images_per_class.
@@ -15,10 +17,20 @@ class NoiseSource:
     def __init__(
         self, *, num_classes: int = 6, images_per_class: int = 8, size_px: int = 32, damaged: tuple[int, ...] = ()
     ) -> None:
-        self.num_classes = num_classes
+        self._num_classes = num_classes
         self.images_per_class = images_per_class
-        self.size_px = size_px
+        self.side_px = size_px
         self.damaged = damaged
+
+    @property
+    def num_classes(self) -> int:
+        """Number of identities."""
+        return self._num_classes
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.side_px, self.side_px
 
     @property
     def labels(self) -> np.ndarray:
@@ -35,8 +47,8 @@ class NoiseSource:
 
             raise DataError(f"{self.name(index)}: does not decode")
         pattern = _words(1, index // self.images_per_class, 48).reshape(4, 4, 3) % 192
-        scale = self.size_px // 4
-        noise = _words(2, index, self.size_px**2 * 3).reshape(self.size_px, self.size_px, 3) % 64
+        scale = self.side_px // 4
+        noise = _words(2, index, self.side_px**2 * 3).reshape(self.side_px, self.side_px, 3) % 64
         return (pattern.repeat(scale, axis=0).repeat(scale, axis=1) + noise).astype(np.uint8)
 
     def name(self, index: int) -> str:
@@ -45,7 +57,7 @@ class NoiseSource:
 
     def fingerprint(self) -> str:
         """Not a digest, but as good."""
-        return f"noise-{self.num_classes}-{self.images_per_class}-{self.size_px}"
+        return f"noise-{self.num_classes}-{self.images_per_class}-{self.side_px}"
 
 
 def _words(stream: int, number: int, count: int) -> np.ndarray:

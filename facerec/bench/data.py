@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, RandomSampler, default_collate
 
 from facerec.bench.pairs import Timing, alternate
 from facerec.core.progress_bar import progress_bar
-from facerec.core.protocols import Source
+from facerec.core.source import Source
 from facerec.data.augment import Augment
 from facerec.data.decode import decode_rgb, encode_jpeg
 from facerec.data.loader import BatchLoader
-from facerec.data.recordio import RecordReader, write_record_set
+from facerec.data.records.recordio import RecordReader, write_record_set
 from facerec.data.sources import RecordSource
 
 OURS, THEIRS = "facerec", "torchvision"
@@ -130,7 +130,7 @@ def _time_steps(steps: _Steps, values: Iterable[Any], *, batch: Callable[[list[A
 
 
 def _encoded(source: Source, index: int) -> bytes:
-    content = source.encoded(index) if hasattr(source, "encoded") else b""
+    content = source.encoded(index)
     return content if content.startswith(b"\xff\xd8") else encode_jpeg(source.image(index))
 
 

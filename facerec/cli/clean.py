@@ -27,13 +27,14 @@ from facerec.cli.set_verbs import (
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
+from facerec.core.source import Source
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
-from facerec.data.crop_files import check_size
-from facerec.data.packing import PackableSource, pack_training_set
+from facerec.data.packing import pack_training_set
 from facerec.data.pairs import file_hash, read_pairs
-from facerec.data.relabelled import RelabelledSource
 from facerec.data.sources import AnySource, open_source
+from facerec.data.sources.crop_files import check_size
+from facerec.data.sources.relabelled import RelabelledSource
 
 PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
 MUCH = 0.1
@@ -97,7 +98,7 @@ def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
     return settings
 
 
-def _look(source: PackableSource, out: Path, settings: CleanSettings, overrides: Sequence[str]) -> None:
+def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequence[str]) -> None:
     from facerec.evaluation.embed_set import digest_of_weights, embed_set
     from facerec.evaluation.model import Model
 
@@ -154,7 +155,7 @@ def _look(source: PackableSource, out: Path, settings: CleanSettings, overrides:
     print(f"             {command('clean', *same, 'apply=true')}")
 
 
-def _write(out: Path, proposals: Sequence[Proposal], source: PackableSource) -> None:
+def _write(out: Path, proposals: Sequence[Proposal], source: Source) -> None:
     """Proposals, and what they are about; never the ones of one look beside what another was about."""
     path, new = out / PROPOSALS_FILE, out / f"{PROPOSALS_FILE}.new"
     write_proposals(new, proposals)

@@ -9,8 +9,7 @@ import numpy as np
 from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal
 from facerec.core.errors import DataError
-from facerec.core.protocols import Source
-from facerec.data.packing import PackableSource
+from facerec.core.source import Source
 from facerec.figures.contact_sheet import contact_sheet
 
 COLUMNS = 9
@@ -31,7 +30,7 @@ class Benchmark:
 
 
 def write_pictures(
-    source: PackableSource,
+    source: Source,
     proposals: Sequence[Proposal],
     out: Path,
     *,

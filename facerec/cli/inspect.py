@@ -27,10 +27,10 @@ from facerec.core.errors import ConfigError
 from facerec.core.litter import is_litter
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
-from facerec.data.inspection.findings import Findings
-from facerec.data.inspection.pairs import PairItems
-from facerec.data.inspection.survey import num_images_bins, sampled_rows
-from facerec.data.inspection.whole_set import Inspection, inspect_set
+from facerec.inspection.findings import Findings
+from facerec.inspection.pairs import PairItems
+from facerec.inspection.survey import num_images_bins, sampled_rows
+from facerec.inspection.whole_set import Inspection, inspect_set
 
 JSON_FILE, FAULTS_FILE, NOTES_FILE = "dataset.json", "faults.csv", "notes.csv"
 SHEET_FILE, HISTOGRAM_FILE = "contact_sheet.png", "images_per_identity.png"

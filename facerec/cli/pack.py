@@ -20,13 +20,12 @@ from facerec.cli.set_verbs import (
     size_overrides,
 )
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.source import Source
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
 from facerec.data.decode import encode_png
-from facerec.data.joined_source import JoinedSource
 from facerec.data.packing import (
     VAL_FILE,
-    PackableSource,
     pack_pairs,
     pack_training_set,
     readable_samples,
@@ -37,6 +36,7 @@ from facerec.data.pair_folds import fold_trouble, spread_kinds
 from facerec.data.pair_lists import read_pair_list
 from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.sources import AnySource, RecordSource
+from facerec.data.sources.joined_source import JoinedSource
 from facerec.evaluation.nearest import nearest_others
 
 REJECTED_FILE = "rejected.csv"
@@ -153,9 +153,7 @@ def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[PackSetting
     return settings, split, auto
 
 
-def _drawn_pairs(
-    source: PackableSource, samples: np.ndarray, auto: AutoPairs, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Of the identities set aside."""
     labels = source.labels[samples]
 

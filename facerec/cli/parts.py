@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.cli.arguments import build, check_arguments
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.log import LOGGER
-from facerec.core.protocols import Evaluator, Source
+from facerec.core.protocols import Evaluator
 from facerec.core.seeding import torch_seed_of
-from facerec.data.sources import FirstSamples
+from facerec.core.source import Source
+from facerec.data.sources import Subset
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.heads.head import Head
 from facerec.losses.objective import Objective
@@ -56,11 +57,13 @@ def open_data(config: DictConfig) -> tuple[Source, str]:
     """
     source = build(config.data.source)
     expectation(config).check(source, config.data.root)
-    for note in source.notes() if hasattr(source, "notes") else ():
+    for note in source.notes():
         LOGGER.warning(note)
     fingerprint = source.fingerprint()
-    if config.data.first_samples is not None:
-        source = FirstSamples(source=source, num_samples=config.data.first_samples)
+    if (num_samples := config.data.first_samples) is not None:
+        if not 1 <= num_samples <= len(source):
+            raise DataError(f"data.first_samples={num_samples}; the set has {len(source)}")
+        source = Subset(source=source, indices=range(num_samples))
     return source, fingerprint
 
 
@@ -115,7 +118,7 @@ def open_benchmarks(
     sets = settings["sets"]
     paths = verification_files(sets, key="eval.sets") if sets is not None else None
     if paths is None:
-        paths = source.benchmarks() if hasattr(source, "benchmarks") else []
+        paths = source.benchmarks()
         if not paths and not configured:
             LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
     return checked_benchmarks(

@@ -23,7 +23,7 @@ from facerec.core.failing_together import failing_together
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
 from facerec.core.processes import Processes
-from facerec.core.protocols import Source
+from facerec.core.source import Source
 from facerec.core.typed_text import override_of
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder

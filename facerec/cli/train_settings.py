@@ -11,8 +11,8 @@ from facerec.cli.launch import LaunchSettings
 from facerec.cli.parts import expectation
 from facerec.cli.set_verbs import read_settings
 from facerec.core.errors import ConfigError
-from facerec.core.protocols import Source
-from facerec.data.sampler import SampleOrder
+from facerec.core.source import Source
+from facerec.data.sampling.sampler import SampleOrder
 from facerec.training.checkpoint import check_interval
 
 SECTIONS = (

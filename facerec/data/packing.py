@@ -4,7 +4,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -12,35 +11,17 @@ from facerec.core.atomic_file import atomic_file
 from facerec.core.csv_row import csv_row
 from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
-from facerec.core.protocols import Source
+from facerec.core.source import Source
 from facerec.core.threads import in_threads
-from facerec.data.identity_names import NAMES_COLUMNS, NAMES_FILE
 from facerec.data.pairs import dump_pairs, write_pairs
-from facerec.data.recordio import write_record_set
+from facerec.data.records.recordio import write_record_set
+from facerec.data.sources.identity_names import NAMES_COLUMNS, NAMES_FILE
 
 VAL_FILE = "val.bin"
 
 
-class PackableSource(Source, Protocol):
-    """A set whose crops can be had as they lie on disk."""
-
-    @property
-    def identities(self) -> list[str]:
-        """Names, in the order of the labels."""
-        ...
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
-        ...
-
-    def encoded(self, index: int) -> bytes:
-        """An encoded crop. Raises DataError, naming it, for what is none."""
-        ...
-
-
 def pack_training_set(
-    source: PackableSource,
+    source: Source,
     out: Path,
     *,
     samples: np.ndarray,
@@ -100,7 +81,7 @@ def pack_training_set(
         write_record_set(out, images, height_px=height_px, width_px=width_px, layout=layout)
 
 
-def pack_pairs(source: PackableSource, path: Path, *, pairs: np.ndarray, is_same: np.ndarray, num_threads: int) -> None:
+def pack_pairs(source: Source, path: Path, *, pairs: np.ndarray, is_same: np.ndarray, num_threads: int) -> None:
     """Writes a verification file of pairs of samples.
 
     Args:
@@ -118,14 +99,14 @@ def pack_pairs(source: PackableSource, path: Path, *, pairs: np.ndarray, is_same
     write_pairs(path, _crops_of_pairs(source, pairs, num_threads=num_threads), is_same.tolist())
 
 
-def _crops_of_pairs(source: PackableSource, pairs: np.ndarray, *, num_threads: int) -> list[bytes]:
+def _crops_of_pairs(source: Source, pairs: np.ndarray, *, num_threads: int) -> list[bytes]:
     samples, places = np.unique(pairs, return_inverse=True)
     crops = in_threads(source.encoded, samples.tolist(), num_threads=num_threads)
     images = list(progress_bar(crops, what="reading pairs", unit="images", total=len(samples)))
     return [images[place] for place in places.reshape(-1).tolist()]
 
 
-def readable_samples(source: PackableSource, *, num_threads: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
+def readable_samples(source: Source, *, num_threads: int) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """Reads all crops of a set once.
 
     Returns:
@@ -150,7 +131,7 @@ def write_rejected(path: Path, rejected: Iterable[tuple[str, str]]) -> None:
             file.write(csv_row(*row))
 
 
-def _reason(source: PackableSource, index: int) -> str | None:
+def _reason(source: Source, index: int) -> str | None:
     try:
         source.encoded(index)
     except DataError as error:

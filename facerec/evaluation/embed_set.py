@@ -13,7 +13,8 @@ from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError, ModelError
 from facerec.core.log import LOGGER
 from facerec.core.progress_bar import progress_bar
-from facerec.core.protocols import Embedder, Source
+from facerec.core.protocols import Embedder
+from facerec.core.source import Source
 from facerec.core.threads import in_threads
 from facerec.evaluation.nearest import NOT_FINITE
 

@@ -49,6 +49,12 @@ def setting_of(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, value in pairs if changes_result(key)}
 
 
+MOVED_TARGETS = {
+    "facerec.data.synthetic.source.SyntheticSource": "facerec.synthetic.source.SyntheticSource",
+}
+"""Where classes lie now that stored configurations name by an older place."""
+
+
 def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """What differs between two resolved configurations, as lines such as "head.m2: stored 0.5, now 0.4".
 
@@ -78,7 +84,9 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return (
+        MOVED_TARGETS.get(value, value) if isinstance(value, str) else str(value) if isinstance(value, Path) else value
+    )
 
 
 def _shown(value: Any) -> str:

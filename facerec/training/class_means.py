@@ -16,9 +16,11 @@ from facerec.core.failing_together import failing_together
 from facerec.core.log import LOGGER
 from facerec.core.processes import Processes, this_process
 from facerec.core.progress_bar import progress_bar
-from facerec.core.protocols import Embedder, Source
+from facerec.core.protocols import Embedder
+from facerec.core.source import Source
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader, Replaced
+from facerec.data.sources import Subset
 from facerec.heads.centres import ClassCentres
 
 
@@ -61,7 +63,7 @@ def start_at_class_means(
         ModelError: the images are of another size than the network takes.
         OtherProcessError: another process has met one of these.
     """
-    chosen = _Chosen(source, _evenly(source.labels, images_per_identity))
+    chosen = Subset(source=source, indices=_evenly(source.labels, images_per_identity))
     processes = this_process()
     loader = BatchLoader(
         source=chosen,
@@ -121,25 +123,3 @@ def _evenly(labels: np.ndarray, images_per_identity: int | None) -> np.ndarray:
     rank = np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[order]]
     count = counts[labels[order]]
     return np.sort(order[rank * images_per_identity // count > (rank - 1) * images_per_identity // count])
-
-
-class _Chosen:
-    """Some samples of a source."""
-
-    def __init__(self, source: Source, indices: np.ndarray) -> None:
-        self.source = source
-        self.indices = indices
-        self.num_classes = source.num_classes
-        self.labels = source.labels[indices]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def image(self, index: int) -> np.ndarray:
-        return self.source.image(int(self.indices[index]))
-
-    def name(self, index: int) -> str:
-        return self.source.name(int(self.indices[index]))
-
-    def fingerprint(self) -> str:
-        return self.source.fingerprint()

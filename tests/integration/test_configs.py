@@ -31,7 +31,7 @@ from facerec.cli.main import main
 from facerec.cli.verbs import VERBS
 from facerec.core.log import LOGGER
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_record_set
+from facerec.data.records.recordio import write_record_set
 from facerec.heads.initial_loss import initial_loss
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import join

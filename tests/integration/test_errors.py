@@ -15,7 +15,7 @@ import torch
 
 from facerec.cli.main import main
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import frame, pack, write_record_set
+from facerec.data.records.recordio import frame, pack, write_record_set
 from tests.integration.training_runs import (
     SIZE_PX,
     encoded_images,

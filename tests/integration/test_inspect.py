@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from facerec.data.pairs import write_pairs
-from facerec.data.recordio import write_record_set
+from facerec.data.records.recordio import write_record_set
 
 PER_IDENTITY = (5, 1, 3)
 

@@ -9,7 +9,7 @@ import pytest
 
 from facerec.align.photo_table import LANDMARK_COLUMNS
 from facerec.data.pairs import read_pairs
-from facerec.data.synthetic.source import SyntheticFaces
+from facerec.synthetic.source import SyntheticFaces
 
 SIZE = ["input.height_px=48", "input.width_px=40"]
 NUM_IDENTITIES, PER_IDENTITY = 8, 3

@@ -15,7 +15,7 @@ import pytest
 from facerec.cli.main import main
 from facerec.cli.overrides import parse_overrides
 from facerec.data.pairs import read_pairs, write_pairs
-from facerec.data.recordio import RecordReader
+from facerec.data.records.recordio import RecordReader
 from facerec.data.sources import open_source
 from facerec.runs.run_log import read_metrics
 

@@ -15,7 +15,7 @@ import torch
 
 import facerec
 from facerec.core.processes import ALONE
-from facerec.data.recordio import write_record_set
+from facerec.data.records.recordio import write_record_set
 from facerec.training.state_files import read_tensors
 
 NUM_STEPS, SIZE_PX = 24, 32

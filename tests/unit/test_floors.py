@@ -4,6 +4,7 @@ Every import counts: those inside functions, those for type checkers, and module
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,22 +15,11 @@ import pytest
 import facerec
 
 PACKAGE = Path(facerec.__file__).parent
+CONTRIBUTING = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
 FLOORS = {
-    "core": 0,
-    "figures": 1,
-    "align": 1,
-    "runs": 1,
-    "networks": 2,
-    "heads": 2,
-    "data": 2,
-    "losses": 3,
-    "evaluation": 3,
-    "training": 4,
-    "export": 4,
-    "sweeping": 5,
-    "analysis": 5,
-    "bench": 5,
-    "cli": 6,
+    room: int(floor)
+    for floor, rooms in re.findall(r"^\| (\d+) \| (.*) \|$", CONTRIBUTING, re.MULTILINE)
+    for room in re.findall(r"`(\w+)`", rooms)
 }
 ONLY_IN_CLI = ("hydra", "omegaconf")
 PACKAGE_FILES = ("__init__.py", "__main__.py")
@@ -38,6 +28,11 @@ NOT_ROOMS = ("configs", "__pycache__")  # an installed package carries configs/ 
 
 def test_house_holds():
     assert violations(PACKAGE) == []
+
+
+def test_table_of_floors_names_the_rooms_that_there_are():
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name not in NOT_ROOMS}
+    assert set(FLOORS) == rooms
 
 
 def test_there_is_no_drawer_for_what_has_no_name():

@@ -24,8 +24,8 @@ from facerec.align.photo_table import read_photo_table
 from facerec.align.similarity import TEMPLATE_112
 from facerec.align.wanted_faces import WantedFaces, faces_in_folder, faces_in_list
 from facerec.core.errors import ConfigError, DataError
-from facerec.data.list_source import ListSource
 from facerec.data.sources import open_source
+from facerec.data.sources.list_source import ListSource
 
 POINTS = TEMPLATE_112 * 0.7 + [20.123456, 10.0]
 NAMES = ["Ann/1.png", "Ann/2.png", "Bob/1.png", "Bob/2.png", "Bob/3.png", "Zoe/1.png", "Zoe/2.png"]

@@ -89,3 +89,8 @@ def test_differences_pass_over_what_does_not_change_the_result():
     }
     assert differences(stored, current) == []
     assert differences({"trainer": {"devices": 1}}, {"trainer": {"devices": 2}}) == ["trainer.devices: stored 1, now 2"]
+
+
+def test_class_that_has_moved_since_is_no_difference():
+    stored = {"data": {"source": {"_target_": "facerec.data.synthetic.source.SyntheticSource"}}}
+    assert differences(stored, {"data": {"source": {"_target_": "facerec.synthetic.source.SyntheticSource"}}}) == []

@@ -10,7 +10,7 @@ import pytest
 from facerec.core.errors import DataError
 from facerec.data.packing import pack_pairs, pack_training_set, readable_samples, write_rejected
 from facerec.data.pairs import read_pairs
-from facerec.data.recordio import RecordReader, frame, pack, unpack, write_record_set
+from facerec.data.records.recordio import RecordReader, frame, pack, unpack, write_record_set
 from facerec.data.sources import RecordSource, open_source
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from facerec.data.sampler import SampleOrder
+from facerec.data.sampling.sampler import SampleOrder
 from facerec.heads.combined import MarginHead
 from facerec.training.optimizer import SGD
 from tests.noise_source import NoiseSource

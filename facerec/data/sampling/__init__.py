@@ -1,0 +1,1 @@
+"""Which samples a step sees, in which order."""
