@@ -13,7 +13,7 @@ from facerec.training.optimizer import SGD, AdamW
 from tests.gpu.fake_cuda import fake_cuda
 from tests.numerics.conftest import HEAD_CONFIGS, build, read_head_config
 from tests.numerics.term_configs import TERMS, build_term
-from tests.unit.data.test_device_augment import ALL as DEVICE_TRANSFORMS
+from tests.unit.data.augment.test_device_augment import ALL as DEVICE_TRANSFORMS
 from tests.unit.training.trainers import EMBEDDING_DIM, Accuracy, PlainNet, build_trainer, small_network
 
 NUM_CLASSES = 5

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.unit.data.test_device_augment import ALL, images
-from tests.unit.data.test_device_transforms import draws, noise
+from tests.unit.data.augment.test_device_augment import ALL, images
+from tests.unit.data.augment.test_device_transforms import draws, noise
 
 from facerec.data.augment.device_augment import DeviceAugment
 from facerec.data.augment.device_transforms import DEVICE_TRANSFORMS

@@ -150,7 +150,7 @@ def test_files_of_others_are_not_written_over(tmp_path, command):
 def test_photos_that_are_not_aligned_are_recognised(tmp_path, command):
     photos = folders_of(tmp_path / "photos", size_px=130)
     code, printed = command("inspect", f"data.root={photos}")
-    assert code == 1 and f"align photos={photos} detector.weights=<an .onnx>" in printed
+    assert code == 1 and f"align photos={photos} detector.weights=DETECTOR.onnx" in printed
     for number, path in enumerate(photos.rglob("*.png")):
         cv2.imwrite(str(path), np.zeros((200 + number, 120, 3), dtype=np.uint8))
     code, printed = command("inspect", f"data.root={photos}")

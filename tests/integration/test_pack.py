@@ -99,7 +99,7 @@ def test_list_with_positives_first_is_dealt_into_folds_and_so_is_such_a_file(cro
     assert truths == [True] * 20 and "Add pairs of two persons: facerec pack" in printed
     write_pairs(tmp_path / "theirs.bin", images[2:4] * 20 + images[:2] * 20, [True] * 20 + [False] * 20)
     code, printed = command("inspect", f"data.root={tmp_path / 'theirs.bin'}")
-    assert code == 1 and f"pack data.root={tmp_path / 'theirs.bin'} out=<a new .bin>" in printed
+    assert code == 1 and f"pack data.root={tmp_path / 'theirs.bin'} out={tmp_path / 'theirs_dealt.bin'}" in printed
     given = ["pack", f"data.root={tmp_path / 'theirs.bin'}", f"out={tmp_path / 'dealt.bin'}"]
     code, printed = command(*given)
     assert code == 0 and "dealt.bin: 20 positive, 20 negative, in an order in which" in printed

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facerec.core.errors import DataError
-from facerec.data import record_index
+from facerec.data.records import record_index
 from facerec.data.records.record_index import read_index
 
 
