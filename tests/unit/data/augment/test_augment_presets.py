@@ -12,7 +12,7 @@ from facerec.data.augment import Augment
 from facerec.data.sources import RecordSource
 from facerec.synthetic.source import SyntheticFaces
 
-PRESETS = sorted((Path(__file__).resolve().parents[3] / "configs" / "augment").glob("*.yaml"))
+PRESETS = sorted((Path(__file__).resolve().parents[4] / "configs" / "augment").glob("*.yaml"))
 NUM = 120
 
 
