@@ -10,9 +10,9 @@ import numpy as np
 
 from facerec.align.crops import align_crop
 from facerec.align.crops_folder import PARTIAL_FOLDER
-from facerec.align.faces import CHOICES, Detector, Faces, LooksAgain, choose_face
+from facerec.align.faces import CHOICES, Detector, Faces, LooksAgain, ranked_faces
 from facerec.align.journal import Entry
-from facerec.align.landmark_checks import check_landmarks
+from facerec.align.landmark_checks import check_landmarks, geometry
 from facerec.align.photo_reader import MissingReaderError, decode_rgb, encode_jpeg, encode_png, read_bytes
 from facerec.align.wanted_faces import WantedFaces
 from facerec.core.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ class CropSettings:
     """What crops are made.
 
     Attributes:
-        choose: which face of several; see `choose_face`.
+        choose: which face of several; see `ranked_faces`.
         size_px: height and width.
         image_format: jpeg or png.
         jpeg_quality: 1 to 100.
@@ -114,27 +114,38 @@ class CropWriter:
         box = None if self.wanted.boxes is None else self.wanted.boxes[number]
         if self.crops.choose == "nearest_box" and not np.isfinite(box).all():  # type: ignore[arg-type]
             return replace(entry, reason="no_box", detail="boxes has no box for it")
-        chosen = choose_face(
+        ranked = ranked_faces(
             faces, rule=self.crops.choose, photo_size_px=(photo.shape[0], photo.shape[1]), wanted_box=box
         )
-        if chosen is None and len(faces):
+        if len(faces) and not ranked:
             others = f"none of {len(faces)} faces lies at its box"
             return replace(entry, num_faces=len(faces), reason="no_face_at_box", detail=others)
-        if chosen is None:
+        if not ranked:
             detail = "; ".join(filter(None, ["the detector finds no face", faces.searched]))
             return replace(entry, num_faces=0, reason="no_face", detail=detail)
-        points = faces.landmarks[chosen]
+        # Where the landmarks of the best are not sound, the next sound face; where none is, the best, to be rejected.
+        candidates = ranked if self.crops.choose != "nearest_box" else ranked[:1]
+        placed = (self._placed(entry, photo, faces, number) for number in candidates)
+        first = next(placed)
+        if _is_sound(first):
+            return first
+        return next(filter(_is_sound, placed), first)
+
+    def _placed(self, entry: Entry, photo: np.ndarray, faces: Faces, number: int) -> Entry:
+        """The entry with what the detector says of one of the faces that it found."""
+        points = faces.landmarks[number]
         if isinstance(self.detector, LooksAgain):
             try:
-                points = self.detector.nearer_landmarks(photo, faces, chosen)
+                points = self.detector.nearer_landmarks(photo, faces, number)
             except DataError as error:
                 return replace(entry, num_faces=len(faces), reason="bad_landmarks", detail=str(error))
         # To a thousandth of a pixel, as landmarks.csv has them: it gives the same crops.
         return replace(
             entry,
+            photo_size_px=[*photo.shape[:2]],
             num_faces=len(faces),
-            score=round(float(faces.scores[chosen]), 4),
-            box=[round(value, 2) for value in faces.boxes[chosen].tolist()],
+            score=round(float(faces.scores[number]), 4),
+            box=[round(value, 2) for value in faces.boxes[number].tolist()],
             landmarks=[round(value, 3) for value in points.ravel().tolist()],
             turned_deg=faces.turned_deg or None,
         )
@@ -160,6 +171,12 @@ class CropWriter:
                 f"{path}: cannot be written ({error.strerror}). The same command goes on from here once it can"
             ) from None
         return replace(entry, crop_bytes=len(content))
+
+
+def _is_sound(entry: Entry) -> bool:
+    if entry.landmarks is None or entry.photo_size_px is None:
+        return False
+    return bool(geometry([np.reshape(entry.landmarks, (5, 2))], [entry.photo_size_px]).is_sound[0])
 
 
 def stamp(path: str) -> tuple[int | None, int | None]:

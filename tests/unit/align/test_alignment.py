@@ -162,6 +162,19 @@ def test_what_is_rejected_is_listed_with_its_reason(photos, tmp_path):
     assert told["num_aligned"] == 4 and told["num_rejected"] == counts.num_rejected
 
 
+def test_face_whose_landmarks_are_not_sound_gives_way_to_the_next_before_the_photo_is_rejected(photos, tmp_path):
+    def detector(seen: Sequence[np.ndarray]) -> list[Faces]:
+        found = faces_of([0, 0, 60, 60], [4, 5, 40, 40], [9, 5, 20, 20])
+        found.landmarks[0] += 500  # outside the photo
+        alone = faces_of([0, 0, 60, 60])
+        alone.landmarks[0] += 500
+        return [alone if photo[0, 0, 0] == seen[0][0, 0, 0] else found for photo in seen]
+
+    counts = align_photos(faces_in_folder(photos), out=tmp_path / "out", detector=detector, batch_size=7)
+    assert counts.num_rejected == {"bad_landmarks": 1}
+    assert {row["box_width"] for row in rows(tmp_path / "out" / "landmarks.csv")} == {"40.0"}
+
+
 def test_landmarks_of_a_list_that_fit_no_face_or_no_photo_are_rejected(photos, tmp_path):
     header = "path,identity," + ",".join(f"{axis}{n}" for n in range(1, 6) for axis in "xy")
     good, same = ",".join(map(str, POINTS.ravel())), ",".join(["5"] * 10)

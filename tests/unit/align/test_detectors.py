@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from facerec.align.detectors import OnnxDetector, open_detector
-from facerec.align.faces import Faces, choose_face
+from facerec.align.faces import Faces, ranked_faces
 from facerec.align.photo_reader import decode_rgb, read_bytes
 from facerec.align.photo_table import read_photo_table
 from facerec.core.errors import ConfigError, ModelError
@@ -186,7 +186,7 @@ def real_photos(folder: Path, *, every: int) -> list[tuple[np.ndarray, np.ndarra
 
 def rms_px(detector: OnnxDetector, photo: np.ndarray, landmarks: np.ndarray) -> float:
     (faces,) = detector([photo])
-    chosen = choose_face(faces, rule="central", photo_size_px=photo.shape[:2])
+    chosen = ranked_faces(faces, rule="central", photo_size_px=photo.shape[:2])[0]
     assert chosen is not None
     return float(np.sqrt(np.square(detector.nearer_landmarks(photo, faces, chosen) - landmarks).mean()))
 

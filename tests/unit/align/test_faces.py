@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerec.align.faces import Faces, choose_face, overlaps
+from facerec.align.faces import Faces, overlaps, ranked_faces
+from facerec.align.similarity import TEMPLATE_112
 from facerec.core.errors import ConfigError
 
 SIZE_PX = (100, 200)  # height, width
@@ -31,26 +32,47 @@ def faces(boxes, scores=None) -> Faces:
 )
 def test_rule_takes_its_face(rule, box, expected):
     wanted = None if box is None else np.array(box, dtype=np.float64)
-    assert choose_face(faces(BOXES), rule=rule, photo_size_px=SIZE_PX, wanted_box=wanted) == expected
+    ranked = ranked_faces(faces(BOXES), rule=rule, photo_size_px=SIZE_PX, wanted_box=wanted)
+    assert next(iter(ranked), None) == expected
 
 
 @pytest.mark.parametrize("rule", ["largest", "central", "nearest_box"])
 def test_of_equals_the_surest_is_taken_then_the_first(rule):
     twice, box = [BOXES[0]] * 3, np.array(BOXES[0], dtype=np.float64)
     for scores, expected in (([0.7, 0.9, 0.9], 1), ([0.8, 0.8, 0.8], 0)):
-        found = choose_face(faces(twice, scores), rule=rule, photo_size_px=SIZE_PX, wanted_box=box)
-        assert found == expected
+        ranked = ranked_faces(faces(twice, scores), rule=rule, photo_size_px=SIZE_PX, wanted_box=box)
+        assert ranked[0] == expected and len(ranked) == 3
 
 
-def test_no_face_is_none():
-    assert choose_face(faces([]), rule="largest", photo_size_px=SIZE_PX) is None
+def test_without_a_face_there_is_none_to_take():
+    assert ranked_faces(faces([]), rule="largest", photo_size_px=SIZE_PX) == []
+
+
+@pytest.mark.parametrize("rule", ["largest", "central"])
+@pytest.mark.parametrize(
+    ("scores", "left", "expected"),
+    [
+        ([0.68, 0.95], -60, [1, 0]),  # 0.54 of the crop of the first lies outside
+        ([0.95, 0.68], -60, [0, 1]),  # the surer one is not given up
+        ([0.68, 0.95], -30, [0, 1]),  # 0.27
+    ],
+)
+def test_face_with_much_border_gives_way_to_a_surer_one(rule, scores, left, expected):
+    landmarks = np.stack([TEMPLATE_112 + [left, 40], TEMPLATE_112 * 0.4 + [250, 10]])
+    low = landmarks.min(axis=1)
+    boxes = np.hstack([low, landmarks.max(axis=1) - low])
+    boxes[0, :2] += 50 * (rule == "central")  # nearer to the centre of the photo
+    found = Faces(boxes=boxes, landmarks=landmarks, scores=np.array(scores))
+    assert ranked_faces(found, rule=rule, photo_size_px=(200, 300)) == expected
+    box = boxes[0] + [0, 0, 400, 400]
+    assert ranked_faces(found, rule="nearest_box", photo_size_px=(200, 300), wanted_box=box)[0] == 0
 
 
 def test_unknown_rule_and_missing_box_are_refused():
     with pytest.raises(ConfigError, match="choose=biggest; expected one of largest, central, nearest_box"):
-        choose_face(faces(BOXES), rule="biggest", photo_size_px=SIZE_PX)
+        ranked_faces(faces(BOXES), rule="biggest", photo_size_px=SIZE_PX)
     with pytest.raises(ConfigError, match="needs a box for every photo"):
-        choose_face(faces(BOXES), rule="nearest_box", photo_size_px=SIZE_PX)
+        ranked_faces(faces(BOXES), rule="nearest_box", photo_size_px=SIZE_PX)
 
 
 BOX = st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 12)] * 2)
