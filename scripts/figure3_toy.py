@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from facerec.figures.plane import Panel, plane_figure
 from facerec.heads.combined import MarginHead
 from facerec.heads.head import Head
 from facerec.heads.softmax import SoftmaxHead
 from facerec.losses.centre_loss import CentreLoss
 from facerec.losses.objective import Objective
+from facerec.plots.plane import Panel, plane_figure
 from facerec.synthetic.source import SyntheticFaces
 
 NUM_IDENTITIES, NUM_SAMPLES, SIDE_PX = 8, 60, 16

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facerec.figures.contact_sheet import image_grid
+from facerec.plots.contact_sheet import image_grid
 from facerec.synthetic.source import SyntheticFaces
 
 NUM_IDENTITIES, NUM_SAMPLES = 5, 9

@@ -9,7 +9,7 @@ from facerec.align.journal import Entry
 from facerec.align.photo_table import BOX_COLUMNS, LANDMARK_COLUMNS
 from facerec.align.wanted_faces import WantedFaces
 from facerec.core.atomic_file import atomic_file
-from facerec.core.csv_row import csv_row
+from facerec.core.csv_lines import csv_row
 
 LEFT_OVER = "left_over"
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from facerec.core.atomic_file import atomic_file
-from facerec.core.csv_lines import csv_lines
-from facerec.core.csv_row import csv_row
+from facerec.core.csv_lines import csv_lines, csv_row
 from facerec.core.errors import DataError
 
 COLUMNS = ("kind", "action", "image", "identity", "to", "score", "path", "like", "why")

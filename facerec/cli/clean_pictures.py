@@ -10,7 +10,7 @@ from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal
 from facerec.core.errors import DataError
 from facerec.core.source import Source
-from facerec.figures.contact_sheet import contact_sheet
+from facerec.plots.contact_sheet import contact_sheet
 
 COLUMNS = 9
 """Four images on the left, a gap, four on the right; of duplicates, pairs side by side."""

@@ -253,7 +253,7 @@ def _write(out: Path, about: dict[str, Any], images: list[list[np.ndarray]]) -> 
     for name in (SHEET_FILE, HISTOGRAM_FILE):  # of an earlier inspection
         (out / name).unlink(missing_ok=True)
     if images:
-        from facerec.figures.contact_sheet import contact_sheet
+        from facerec.plots.contact_sheet import contact_sheet
 
         columns = max(map(len, images))
         blank = np.full_like(images[0][0], WHITE)
@@ -261,7 +261,7 @@ def _write(out: Path, about: dict[str, Any], images: list[list[np.ndarray]]) -> 
         contact_sheet(np.stack(cells), columns=columns, path=out / SHEET_FILE, row_titles=about["contact_sheet"])
         files.append(SHEET_FILE)
     if "images_per_identity" in about:
-        from facerec.figures.histogram import images_per_identity
+        from facerec.plots.histogram import images_per_identity
 
         images_per_identity(about["images_per_identity"]["histogram"], out / HISTOGRAM_FILE)
         files.append(HISTOGRAM_FILE)

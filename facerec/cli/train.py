@@ -19,10 +19,9 @@ from facerec.cli.run_files import checkpoint_to_resume, outcome_of, versions, wr
 from facerec.cli.summary import benchmark_table, where_it_lies
 from facerec.cli.train_settings import check, launch_settings, sample_order, training_settings
 from facerec.core.errors import DataError
-from facerec.core.failing_together import failing_together
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
-from facerec.core.processes import Processes
+from facerec.core.processes import Processes, failing_together
 from facerec.core.source import Source
 from facerec.core.typed_text import override_of
 from facerec.data.loader import BatchLoader
@@ -180,7 +179,7 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
 
 
 def _finish(run: RunDirectory, result: TrainResult) -> None:
-    from facerec.figures.curves import training_curves
+    from facerec.plots.curves import training_curves
 
     training_curves(read_metrics(run.metrics), run.curves)
     run.write_result(step=result.step, metrics=result.metrics)

@@ -1,6 +1,7 @@
-"""The lines of a table that has a header, as people and spreadsheets write it: the one place that reads CSV files."""
+"""CSV files: the lines of a table that has a header, as people and spreadsheets write it; and a line to write."""
 
 import csv
+import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,13 @@ OTHER_NAMES = {
     "box_height": ("height", "bbox_height"),
 }
 """What others call the columns, for the message about a header that lacks one."""
+
+
+def csv_row(*cells: object) -> bytes:
+    """The cells in UTF-8, with commas, quoted where they must be; names of files that are no UTF-8 stay as they are."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(cells)  # what it ends lines with it quotes in cells
+    return (line.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "surrogateescape")
 
 
 def csv_lines(

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from facerec.core.errors import CheckpointError
-from facerec.core.failing_together import failing_together
 from facerec.core.file_kind import not_itself
-from facerec.core.processes import ALONE, Processes
+from facerec.core.processes import ALONE, Processes, failing_together
 
 MANIFEST = "manifest.json"
 _OWN_DIGEST = "manifest_sha256"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from facerec.core.atomic_file import atomic_file
-from facerec.core.csv_row import csv_row
+from facerec.core.csv_lines import csv_row
 from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source

@@ -13,10 +13,9 @@ import numpy as np
 
 from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError, DataError, ModelError
-from facerec.core.failing_together import failing_together
 from facerec.core.litter import files_with_suffix
 from facerec.core.metric import COSINE, NUMBER, SHARE, Metric
-from facerec.core.processes import this_process
+from facerec.core.processes import failing_together, this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.data.pair_folds import fold_starts

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from facerec.core.atomic_file import atomic_file
-from facerec.core.csv_row import csv_row
+from facerec.core.csv_lines import csv_row
 
 NUM_KEPT = 3
 """Of each kind: one fault can have thousands of consequences, and another be among them."""

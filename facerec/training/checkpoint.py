@@ -17,11 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from facerec.core.errors import CheckpointError, ConfigError, ModelError
-from facerec.core.failing_together import failing_together
 from facerec.core.log import LOGGER
 from facerec.core.manifest import read_manifest, whole_directory
 from facerec.core.metric import COSINE, Metric, details_of, metrics_from, quality, values_of
-from facerec.core.processes import Processes
+from facerec.core.processes import Processes, failing_together
 from facerec.networks.tensor_files import refuse_not_finite
 from facerec.networks.weights import CARD_FILE, MODEL_FILE
 from facerec.runs.checkpoints import checkpoint_name, newest_whole, step_directories, step_of

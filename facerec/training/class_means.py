@@ -12,9 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from facerec.core.failing_together import failing_together
 from facerec.core.log import LOGGER
-from facerec.core.processes import Processes, this_process
+from facerec.core.processes import Processes, failing_together, this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.core.source import Source

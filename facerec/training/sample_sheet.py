@@ -42,7 +42,7 @@ class SampleSheet:
         """
         if not self.is_due(batch):
             return
-        from facerec.figures.contact_sheet import contact_sheet, image_grid
+        from facerec.plots.contact_sheet import contact_sheet, image_grid
 
         images = input_spec.denormalise(images_BCHW[:_NUM_IMAGES]).numpy()
         self.run_log.image(batch.step, "train/samples", image_grid(images, columns=_COLUMNS))

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from facerec.core.atomic_file import atomic_file
-from facerec.core.csv_lines import csv_lines
-from facerec.core.csv_row import csv_row
+from facerec.core.csv_lines import csv_lines, csv_row
 from facerec.core.errors import DataError
 from facerec.core.log import LOGGER
 from facerec.core.processes import Processes

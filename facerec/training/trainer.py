@@ -14,11 +14,10 @@ from torch.profiler import record_function
 from facerec.core.batch import Batch
 from facerec.core.device import keep_freed_memory, own_device
 from facerec.core.errors import ConfigError, FacerecError
-from facerec.core.failing_together import failing_together
 from facerec.core.log import LOGGER
 from facerec.core.lost_process import raise_if_lost
 from facerec.core.metric import Metric, leading, metrics_from
-from facerec.core.processes import this_process
+from facerec.core.processes import failing_together, this_process
 from facerec.core.seeding import torch_seed_of
 from facerec.data.loader import BatchLoader
 from facerec.losses.objective import Objective

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.unit.data.augment.test_device_augment import ALL, images
-from tests.unit.data.augment.test_device_transforms import draws, noise
 
 from facerec.data.augment.device_augment import DeviceAugment
 from facerec.data.augment.device_transforms import DEVICE_TRANSFORMS
 from tests.numerics.conftest import HEAD_CONFIGS, build, read_head_config
+from tests.unit.data.augment.test_device_augment import ALL, images
+from tests.unit.data.augment.test_device_transforms import draws, noise
 from tests.unit.training.trainers import EMBEDDING_DIM, build_trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT TESTED: needs a GPU, and torch finds none")

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerec.core.csv_lines import csv_lines
-from facerec.core.csv_row import csv_row
+from facerec.core.csv_lines import csv_lines, csv_row
 from facerec.core.errors import DataError
 
 POINTS = ("x1", "y1")

@@ -3,8 +3,7 @@
 import pytest
 
 from facerec.core.errors import DataError
-from facerec.core.failing_together import failing_together
-from facerec.core.processes import ALONE
+from facerec.core.processes import ALONE, failing_together
 
 
 def test_a_process_alone_raises_what_it_met():

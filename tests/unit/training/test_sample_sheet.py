@@ -8,7 +8,7 @@ import torch
 from facerec.core.batch import Batch
 from facerec.core.errors import ConfigError
 from facerec.core.input_spec import InputSpec
-from facerec.figures.contact_sheet import image_grid
+from facerec.plots.contact_sheet import image_grid
 from facerec.runs.run_log import RunLog
 from facerec.training.sample_sheet import SampleSheet
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facerec.core.errors import DataError
-from facerec.data.records import record_index
 from facerec.data.packing import pack_training_set
+from facerec.data.records import record_index
 from facerec.data.records.recordio import RecordReader, write_record_set
 from facerec.data.sources import RecordSource, open_source
 from facerec.data.sources.identity_names import read_identity_names

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facerec.core.errors import DataError
-from facerec.figures.contact_sheet import contact_sheet, image_grid
+from facerec.plots.contact_sheet import contact_sheet, image_grid
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (5, 4, 6, 3), dtype=np.uint8)
 
