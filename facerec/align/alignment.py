@@ -31,8 +31,9 @@ class AlignmentCounts:
     Attributes:
         num_wanted, num_aligned: faces.
         num_done_before: of the wanted faces, those that an earlier run of the same command has done.
-        num_identities: with at least one crop.
+        num_identities: with at least one crop; 0 where the photos have no identities.
         num_lost_identities: without any.
+        num_with_several: of the faces aligned, those in photos in which the detector finds several.
         num_turned: of the faces aligned, those in photos that lie turned by 90, 180 or 270 degrees.
         num_rejected: by reason; those left out from the start too.
         likely_cause: what is common to the landmarks of a list that were rejected, or None; see `common_cause`.
@@ -44,6 +45,7 @@ class AlignmentCounts:
     num_done_before: int
     num_identities: int
     num_lost_identities: int
+    num_with_several: int
     num_turned: int
     num_rejected: Mapping[str, int]
     likely_cause: str | None = None
@@ -141,11 +143,12 @@ def _counts(
     reasons = Counter(reason for _, reason, _ in wanted.left_out)
     has_crop = np.zeros(len(wanted.identities), dtype=bool)
     judged, rejected = FacesOfAList(), FacesOfAList()
-    num_turned = 0
+    num_with_several = num_turned = 0
     for label, entry in zip(wanted.labels.tolist(), entries, strict=True):
         assert entry is not None
         if entry.reason is None:
             has_crop[label] = True
+            num_with_several += (entry.num_faces or 0) > 1
             num_turned += entry.turned_deg is not None
         else:
             reasons[entry.reason] += 1
@@ -160,8 +163,9 @@ def _counts(
         num_wanted=len(wanted),
         num_aligned=len(wanted) - num_rejected,
         num_done_before=num_done_before,
-        num_identities=int(has_crop.sum()),
-        num_lost_identities=int((~has_crop).sum()),
+        num_identities=int(has_crop.sum()) if wanted.has_identities else 0,
+        num_lost_identities=int((~has_crop).sum()) if wanted.has_identities else 0,
+        num_with_several=num_with_several,
         num_turned=num_turned,
         num_rejected=dict(sorted(reasons.items())),
         likely_cause=common_cause(rejected),

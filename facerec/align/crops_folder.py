@@ -57,9 +57,10 @@ def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    if changes and not any(path.is_dir() and not is_litter(path.name) for path in out.iterdir()):
-        for path in (out / SUMMARY_FILE, out / LANDMARKS_FILE, out / REPORT_FILE, out / JOURNAL_FILE):
-            path.unlink(missing_ok=True)  # of nothing but rejected photos
+    tables = (SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE)
+    if changes and not any(path.name not in tables and not is_litter(path.name) for path in out.iterdir()):
+        for name in (*tables, JOURNAL_FILE):
+            (out / name).unlink(missing_ok=True)  # of nothing but rejected photos
     elif changes:
         raise ConfigError(
             f"out={out} has crops that were made otherwise ({'; '.join(changes)}); give another folder, or delete it"

@@ -18,6 +18,8 @@ from facerec.core.string_table import StringTable, as_int64
 from facerec.core.typed_text import typed
 
 Value = TypeVar("Value")
+EMPTY_FOLDER = "empty_folder"
+"""Reason of an identity's folder without any photo."""
 NUM_LOOKED_FOR = 100  # first, spread over a list of millions
 
 
@@ -28,7 +30,7 @@ class WantedFaces:
     Attributes:
         base: the folder that relative paths begin at.
         paths: of the photos, N; one with several wanted faces occurs several times.
-        identities: the names, sorted.
+        identities: the names, sorted; one empty name where the photos have no identities.
         labels: int64 (N,), which of them; never less than the one before.
         landmarks: float64 (N, 5, 2); or None, where a detector is to find them.
         boxes: float64 (N, 4): left, top, width, height of the wanted face, NaN where it is not known; or None.
@@ -46,34 +48,58 @@ class WantedFaces:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def has_identities(self) -> bool:
+        """False where photos that lie together, or one photo, are given without a list."""
+        return self.identities != [""]
+
+
+def face_in_photo(photo: Path) -> WantedFaces:
+    """One face of one photo, without an identity.
+
+    Raises:
+        DataError: its name has no suffix of a photo.
+    """
+    if not photo.name.lower().endswith(PHOTO_SUFFIXES):
+        raise DataError(f"{photo}: expected a folder, or a photo whose name ends with {', '.join(PHOTO_SUFFIXES)}")
+    paths, no_name = StringTable(), StringTable()
+    paths.append(photo.name)
+    no_name.append("")
+    return _grouped(photo.parent, paths, no_name, None, None, [])
+
 
 def faces_in_folder(folder: Path, *, boxes: FaceList | None = None) -> WantedFaces:
     """One face of every photo below a folder; the sub-folders of the folder are the identities.
 
-    What systems leave there is passed over (see `is_litter`). Other files than photos are left out, and photos in no
-    sub-folder.
+    Where no sub-folder has a photo, the photos beside them are taken, without identities. What systems leave there is
+    passed over (see `is_litter`). Left out are other files than photos, sub-folders without a photo, and photos in no
+    sub-folder where others lie in one.
 
     Raises:
-        DataError: the folder cannot be listed, or no photo has an identity.
+        DataError: the folder cannot be listed, or has no photo.
     """
     paths, identities, left_out = StringTable(), StringTable(), []
-    num_loose = 0
+    loose, no_names = StringTable(), StringTable()
     for path in _files(folder):
         parts = PurePath(path).parts
         if not path.lower().endswith(PHOTO_SUFFIXES):
             left_out.append((path, "not_image", f"expected a name that ends with {', '.join(PHOTO_SUFFIXES)}"))
         elif len(parts) == 1:
-            num_loose += 1
-            left_out.append((path, "no_identity", "it lies in no folder of an identity"))
+            loose.append(path)
+            no_names.append("")
         else:
             paths.append(path)
             identities.append(parts[0])
-    if not len(paths):
-        found = f"{num_loose} photos in no sub-folder" if num_loose else "no photo below it"
+    if not len(paths) and not len(loose):
         raise DataError(
-            f"{folder}: {found}. Expected a folder for each identity with its photos in it; or, for photos that lie "
-            "together, identities=<a file>: a table with path,identity, or as CelebA's identity_CelebA.txt"
+            f"{folder}: no photo below it. Expected a folder for each identity with its photos in it, or photos "
+            "without identities"
         )
+    left_out += [(name, EMPTY_FOLDER, "it holds no photo") for name in _sub_folders(folder) - set(identities)]
+    left_out.sort()
+    if not len(paths):
+        return _grouped(folder, loose, no_names, None, _boxes_of(loose, boxes), left_out)
+    left_out += [(path, "no_identity", "it lies in no folder of an identity") for path in loose]
     return _grouped(folder, paths, identities, None, _boxes_of(paths, boxes), left_out)
 
 
@@ -149,6 +175,8 @@ def check_photos_are_there(wanted: WantedFaces) -> None:
 def crop_names(wanted: WantedFaces, *, suffix: str) -> StringTable:
     """Where each crop goes, below the folder of the crops: <identity>/<name of the photo><suffix>.
 
+    Crops without identities lie in that folder itself.
+
     A name that is taken is lengthened by the photo's folders, then by a number. Names follow from the order of the
     wanted faces alone. They hold no separator, and none begins with a dot, which would hide it.
     """
@@ -157,10 +185,10 @@ def crop_names(wanted: WantedFaces, *, suffix: str) -> StringTable:
     for number, path in enumerate(wanted.paths):
         if wanted.labels[number] != label:
             label, taken = int(wanted.labels[number]), set()
-            folder = _safe(wanted.identities[label])
+            folder = f"{_safe(wanted.identities[label])}/" if wanted.has_identities else ""
         stem = next(stem for stem in _stems(path) if stem.casefold() not in taken)
         taken.add(stem.casefold())
-        names.append(f"{folder}/{stem}{suffix}")
+        names.append(f"{folder}{stem}{suffix}")
     return names
 
 
@@ -232,6 +260,12 @@ def _first_folder(path: str) -> str | None:
     if len(pure.parts) == 1 or ".." in pure.parts:
         return None
     return pure.parent.name if pure.is_absolute() else pure.parts[0]
+
+
+def _sub_folders(folder: Path) -> set[str]:
+    """The names of the folders in a folder, without litter and links."""
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not is_litter(entry.name)}
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -13,7 +13,14 @@ from facerec.align.crops_folder import LANDMARKS_FILE, REPORT_FILE
 from facerec.align.detectors import open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
-from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, faces_in_folder, faces_in_list
+from facerec.align.wanted_faces import (
+    EMPTY_FOLDER,
+    WantedFaces,
+    check_photos_are_there,
+    face_in_photo,
+    faces_in_folder,
+    faces_in_list,
+)
 from facerec.cli.arguments import check_arguments, check_keys
 from facerec.cli.commands import command
 from facerec.cli.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
@@ -21,6 +28,9 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
+
+NUM_NAMED = 3
+"""Empty folders that the summary names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +68,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         for key in ("landmarks", "identities", "boxes")
         if (path := getattr(settings, key)) is not None
     }
+    if settings.photos is not None and settings.photos.is_file():
+        described["photos"] = str(settings.photos.absolute())
     if detector is not None:
         described["detector"] = {
             "weights": _sha256(detector.network.path),
@@ -77,7 +89,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             batch_size=settings.batch_size,
             on_progress=bar.update,
         )
-    _tell(settings, counts)
+    _tell(settings, wanted, counts)
     _refuse_rejected(settings, counts)
     return 0
 
@@ -111,7 +123,9 @@ def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, 
             f"found {'both' if has_weights else 'neither'}"
         )
     if settings.photos is None and settings.landmarks is None and settings.identities is None:
-        raise ConfigError("photos is not set; give photos=<a folder with a folder of photos per identity>")
+        raise ConfigError(
+            "photos is not set; give photos=<a folder with a folder of photos per identity, a folder of photos, or one>"
+        )
     _refuse_unread(settings, overrides)
     return settings, check_arguments(open_detector, detector, section="detector") if has_weights else {}
 
@@ -130,6 +144,11 @@ def _refuse_unread(settings: AlignSettings, overrides: list[str]) -> None:
 def _wanted(settings: AlignSettings) -> WantedFaces:
     boxes = None if settings.boxes is None else _with("boxes", settings.boxes)
     identities = None if settings.identities is None else _with("identities", settings.identities)
+    has_list = settings.landmarks is not None or settings.identities is not None
+    if settings.photos is not None and settings.photos.is_file() and not has_list:
+        if boxes is not None:
+            raise ConfigError(f"photos={settings.photos} is one photo, boxes are for a folder; leave boxes out")
+        return face_in_photo(settings.photos)
     if settings.photos is not None and not settings.photos.is_dir():
         found = "it is a file" if settings.photos.exists() else "there is no such folder"
         raise DataError(f"photos={settings.photos}: {found}; expected the folder of the photos")
@@ -157,17 +176,24 @@ def _with(key: str, path: Path) -> FaceList:
     return faces
 
 
-def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
+def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts) -> None:
     out = settings.out.resolve()
     before = f", {counts.num_done_before} of them before" if counts.num_done_before else ""
     print(f"aligned      {counts.num_aligned} of {counts.num_wanted} faces{before}, in {out}")
     lost = f", and {counts.num_lost_identities} without any crop" if counts.num_lost_identities else ""
-    print(f"identities   {counts.num_identities}{lost}")
+    print(f"identities   {f'{counts.num_identities}{lost}' if wanted.has_identities else 'none'}")
     print(f"landmarks    {out / LANDMARKS_FILE}")
     if counts.num_turned:
         print(f"turned       {counts.num_turned} in photos that lie on a side or upside down; see turned_deg there")
-    if counts.num_rejected:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in counts.num_rejected.items())
+    if counts.num_with_several:
+        took = f"choose={settings.choose} took one of each"
+        print(f"several      photos that show several faces ({counts.num_with_several}): {took}; see num_faces there")
+    if empty := [path for path, reason, _ in wanted.left_out if reason == EMPTY_FOLDER]:
+        names = ", ".join(map(repr, empty[:NUM_NAMED])) + (", ..." if len(empty) > NUM_NAMED else "")
+        print(f"empty        folders without a photo ({len(empty)}): {names}")
+    rejected = [f"{number} {reason}" for reason, number in counts.num_rejected.items() if reason != EMPTY_FOLDER]
+    if rejected:
+        reasons = ", ".join(rejected)
         print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
     if number := counts.num_rejected.get(NEEDS_PACKAGE):
         print(
@@ -177,7 +203,12 @@ def _tell(settings: AlignSettings, counts: AlignmentCounts) -> None:
         return
     for note in filter(None, (counts.likely_cause, counts.landmarks_note)):
         print(f"note         {note}")
-    if counts.num_aligned:
+    if counts.num_aligned and not wanted.has_identities:
+        print(
+            "note         crops without identities are for embeddings (facerec.load in Python); training needs photos"
+        )
+        print("             in a folder for each person, or identities=<a table with path,identity>")
+    elif counts.num_aligned:
         if counts.num_identities == 1 and settings.photos is not None:
             print(
                 f"note         one identity: each folder in {settings.photos} is one; are they a folder further down?"

@@ -71,6 +71,39 @@ def test_detector_aligns_a_folder_and_reports(weights, photos, command, tmp_path
     assert code == 0 and "3 of 4 faces, 4 of them before" in printed
 
 
+def test_summary_says_how_many_photos_show_several_faces_and_which_folders_are_empty(photos, command, tmp_path):
+    (photos / "安德烈").mkdir()
+    (photos / "Zoe").mkdir()
+    (photos / "Zoe" / "note.txt").write_text("later")
+    code, printed = command("align", "photos=photos", "detector.weights=yunet.onnx", "out=crops", *OVERRIDES)
+    assert (
+        code == 0
+        and "several      photos that show several faces (1): choose=largest took one of each; see num_faces" in printed
+    )
+    assert "empty        folders without a photo (2): 'Zoe', '安德烈'\n" in printed
+    assert "rejected     1 no_face, 1 not_image; listed" in printed
+    assert f"{photos}/安德烈,,empty_folder,it holds no photo" in (tmp_path / "crops" / "report.csv").read_text()
+
+
+@pytest.mark.parametrize(("given", "crops"), [("photos/Ann", ["1.jpg", "2.jpg"]), ("photos/Ann/2.png", ["2.jpg"])])
+def test_photos_without_folders_of_people_give_crops_without_identities(given, crops, photos, command, tmp_path):
+    arguments = ["align", "detector.weights=yunet.onnx", "out=crops", *OVERRIDES]
+    code, printed = command(*arguments, f"photos={given}")
+    assert code == 0 and "identities   none\n" in printed and "next  " not in printed, printed
+    assert "crops without identities are for embeddings" in printed
+    out = tmp_path / "crops"
+    assert sorted(path.name for path in out.glob("*.jpg")) == crops and cv2.imread(str(out / "2.jpg")).shape[0] == 112
+    lines = (out / "landmarks.csv").read_text().splitlines()[1:]
+    assert all(line.startswith(f"{photos}/Ann/{name[0]}.png,,") for line, name in zip(lines, crops, strict=True))
+    assert f"of them before, in {out}" in command(*arguments, f"photos={given}")[1]
+    code, printed = command(*arguments, "photos=photos/Bob/1.png")
+    assert code == 2 and f"photos: {tmp_path}/{given} before, {photos}/Bob/1.png now" in printed, printed
+    for verb in (["inspect"], ["pack", "out=packed"]):
+        code, printed = command(*verb, "data.root=crops")
+        assert code == 2 and f"{len(crops)} images, but no folder in it" in printed, printed
+        assert "facerec align made these crops without identities" in printed
+
+
 @pytest.mark.parametrize(("rule", "place"), [("central", (72, 24)), ("nearest_box", (112, 48))])
 def test_rule_chooses_the_face(rule, place, photos, command, tmp_path):
     cv2.imwrite(str(photos / "Ann" / "2.png"), white_squares(96, 160, (8, 24), (72, 24), (112, 48)))
@@ -107,7 +140,12 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         (["detector.weights=yunet.onnx", "landmarks=marks.csv"], "one of the two; found both"),
         (["detector.weights=marks.csv"], "marks.csv is a text file, not an ONNX network"),
         (["detector.weights=yunet.onnx", "photos=nowhere"], "photos=nowhere: there is no such folder"),
-        (["detector.weights=yunet.onnx", "photos=photos/Ann"], "3 photos in no sub-folder"),
+        (["detector.weights=yunet.onnx", "photos=marks.csv"], "marks.csv: expected a folder, or a photo whose name"),
+        (["landmarks=marks.csv", "photos=photos/Ann/1.png"], "it is a file; expected the folder of the photos"),
+        (
+            ["detector.weights=yunet.onnx", "photos=photos/Ann/1.png", "choose=nearest_box", "boxes=boxes.csv"],
+            "is one photo, boxes are for a folder",
+        ),
         (["detector.weights=yunet.onnx", "photos=null"], "photos is not set"),
         (
             ["detector.weights=yunet.onnx", "out=photos/crops"],

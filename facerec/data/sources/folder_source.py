@@ -13,6 +13,10 @@ from facerec.core.string_table import StringTable, as_int64
 from facerec.data.sources.crop_files import COMPANION_SUFFIXES, IMAGE_SUFFIXES
 from facerec.data.sources.file_source import Files, FileSource
 
+WITHOUT_IDENTITIES = (
+    ". facerec align made these crops without identities: give it photos in a folder for each person, or identities="
+)
+
 
 class FolderSource(FileSource):
     """One folder per identity; labels follow the sorted names of the folders, samples the sorted names of the images.
@@ -72,9 +76,11 @@ def list_folders(
             raise DataError(f"{path}: {says}. To use the crops that are there, delete this file")
         on_fault(path, says)
     if not identities:
+        num_images = sum(map(_is_image, beside))
         raise DataError(
-            f"{root}: no folder in it. Expected one folder of aligned face crops per identity, or "
-            "train.rec, train.idx and property (InsightFace's layout)"
+            f"{root}: {f'{num_images} images, but ' if num_images else ''}no folder in it. Expected one folder of "
+            "aligned face crops per identity, or train.rec, train.idx and property (InsightFace's layout)"
+            + (WITHOUT_IDENTITIES if num_images and (root / SUMMARY_FILE).is_file() else "")
         )
     for label, identity in enumerate(progress_bar(identities, what="listing", unit="identities")):
         folder = root / identity

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facerec.align.landmark_files import FaceList
-from facerec.align.wanted_faces import WantedFaces, check_photos_are_there, crop_names, faces_in_folder, faces_in_list
+from facerec.align.wanted_faces import (
+    WantedFaces,
+    check_photos_are_there,
+    crop_names,
+    face_in_photo,
+    faces_in_folder,
+    faces_in_list,
+)
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.string_table import StringTable
 
@@ -61,10 +68,32 @@ def test_boxes_go_to_their_photos(tmp_path):
     np.testing.assert_array_equal(wanted.boxes, [[np.nan] * 4, [1, 2, 3, 4]])
 
 
-@pytest.mark.parametrize(("names", "message"), [(("1.jpg", "2.jpg"), "2 photos in no sub-folder"), ((), "no photo")])
-def test_folder_without_identities_is_refused_with_the_ways_out(names, message, tmp_path):
-    with pytest.raises(DataError, match=f"{message}.*identities="):
-        faces_in_folder(touched(tmp_path, *names))
+def test_photos_that_lie_together_and_one_photo_have_no_identities_and_their_crops_no_folder(tmp_path):
+    boxes = listed(["2.jpg"], boxes=np.array([[1.0, 2, 3, 4]]))
+    wanted = faces_in_folder(touched(tmp_path, "2.jpg", "1.PNG", "1.jpg", "Ann/note.txt"), boxes=boxes)
+    assert not wanted.has_identities and pairs(wanted) == [("", "1.PNG"), ("", "1.jpg"), ("", "2.jpg")]
+    assert [*crop_names(wanted, suffix=".png")] == ["1.png", "1.jpg.png", "2.png"]
+    np.testing.assert_array_equal(wanted.boxes, [[np.nan] * 4] * 2 + [[1, 2, 3, 4]])  # type: ignore[arg-type]
+    one = face_in_photo(wanted.base / "2.jpg")
+    assert (one.base, [*one.paths], one.has_identities) == (wanted.base, ["2.jpg"], False)
+    with pytest.raises(DataError, match=r"note.txt: expected a folder, or a photo whose name ends with"):
+        face_in_photo(wanted.base / "Ann" / "note.txt")
+
+
+def test_folders_without_a_photo_are_named(tmp_path):
+    touched(tmp_path, "Ann/1.jpg", "Bob/note.txt", "__MACOSX/2.txt", ".git/config")
+    (tmp_path / "Zoe" / "later").mkdir(parents=True)
+    left_out = faces_in_folder(tmp_path).left_out
+    assert [(path, reason) for path, reason, _ in left_out] == [
+        ("Bob", "empty_folder"),
+        ("Bob/note.txt", "not_image"),
+        ("Zoe", "empty_folder"),
+    ]
+
+
+def test_folder_without_a_photo_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no photo below it"):
+        faces_in_folder(touched(tmp_path, "Ann/note.txt"))
 
 
 def test_list_is_grouped_by_identity_with_its_landmarks():
