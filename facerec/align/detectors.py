@@ -217,6 +217,6 @@ def _kind_of(network: OnnxNetwork) -> Kind:
     if len(names) in SCRFD_STRIDES_PX:
         return SCRFD
     raise ModelError(
-        f"{network.path}: its outputs are {', '.join(sorted(names)[:12])}; expected a YuNet of 2023 or later (cls_8 ... "
-        "kps_32), or an SCRFD with landmarks, whose name has kps in it (9 or 15 outputs)"
+        f"{network.path}: its outputs are {', '.join(sorted(names)[:12])}; expected a YuNet of 2023 or later (cls_8 "
+        "... kps_32), or an SCRFD with landmarks, whose name has kps in it (9 or 15 outputs)"
     )
