@@ -268,12 +268,18 @@ def _named(items: Items, label: int) -> str:
 def sampled_rows(
     found: Survey, *, num_identities: int, images_per_identity: int, seed: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Draws identities that have sound images, and of each some, in their order: (label, int64 (n,) items)."""
+    """Draws identities that have sound images, and of each some, in their order: (label, int64 (n,) items).
+
+    Identities with one sound image are drawn only where too few have several: beside another image of the same person
+    a wrong one is seen.
+    """
     rng = np.random.default_rng(seed)
     sound = np.flatnonzero(found.is_sound_N & (found.labels_N != NO_LABEL))
     labels = found.labels_N[sound]
-    present = np.unique(labels)
-    chosen = np.sort(rng.choice(present, min(num_identities, len(present)), replace=False))
+    present, num_sound = np.unique(labels, return_counts=True)
+    in_drawn_order = rng.permutation(len(present))
+    several_first = in_drawn_order[np.argsort(num_sound[in_drawn_order] == 1, kind="stable")]
+    chosen = np.sort(present[several_first[:num_identities]])
     for label in chosen.tolist():
         own = sound[labels == label]
         yield label, np.sort(rng.choice(own, min(images_per_identity, len(own)), replace=False))

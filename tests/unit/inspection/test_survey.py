@@ -208,6 +208,20 @@ def test_sample_has_one_row_for_each_identity_and_follows_the_seed():
     assert len(draws) > 1
 
 
+@pytest.mark.parametrize(("num_identities", "expected_singles"), [(2, 0), (3, 0), (5, 2)])
+def test_sample_prefers_identities_with_several_sound_images(num_identities, expected_singles):
+    labels = np.repeat(np.arange(20), [2, *[1] * 16, 2, 3, 2])
+    is_sound = np.ones(len(labels), dtype=bool)
+    is_sound[-1] = False  # of the last identity one sound image is left
+    found = Survey(
+        labels_N=labels, digests_N2=np.zeros((len(labels), 2)), is_image_N=is_sound, is_sound_N=is_sound,
+        is_grey_N=~is_sound, num_of_size=Counter(),
+    )  # fmt: skip
+    for seed in range(4):
+        rows = list(sampled_rows(found, num_identities=num_identities, images_per_identity=4, seed=seed))
+        assert len(rows) == num_identities and sum(len(items) == 1 for _, items in rows) == expected_singles
+
+
 def test_findings_are_written_as_they_come_and_only_the_first_are_kept(tmp_path):
     findings = Findings()
     with findings.written_to(tmp_path / "faults.csv"):
