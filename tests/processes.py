@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from facerec.cli.developer_warnings import CATEGORIES
+from facerec.cli.launching.developer_warnings import CATEGORIES
 
 TIMEOUT = timedelta(minutes=2)
 """How long a process waits for the others, so that a test of what hangs fails."""

@@ -4,25 +4,18 @@ This file and what it imports at its head see neither Hydra nor torch, so that h
 """
 
 import argparse
-import errno
 import importlib
 import io
 import os
-import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 from facerec.cli.commands import called_with
-from facerec.cli.developer_warnings import hide_developer_warnings
-from facerec.cli.verbs import VERBS
-from facerec.core.errors import ConfigError, FacerecError, LostProcessError, OtherProcessError
-
-FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
-OF_THE_DISK = {
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC,
-    errno.ENOTDIR, errno.EPERM, errno.EROFS,
-}  # fmt: skip
+from facerec.cli.launching.developer_warnings import hide_developer_warnings
+from facerec.cli.launching.exit_codes import exit_code, quiet_torch, started_with_others
+from facerec.cli.verb_list import VERBS
+from facerec.core.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,57 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(code)
 
 
-def exit_code(work: Callable[[], int]) -> int:
-    """What `work` returns; after an error that it raises for the user, which is printed without a traceback, another.
-
-    2 for an error that the user can mend, also one of the disk, 1 where another process of the training has gone, 130
-    after Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
-    """
-    try:
-        code = work()
-        sys.stdout.flush()
-        return code
-    except OtherProcessError:  # which prints it
-        return USER_ERROR
-    except FacerecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED if isinstance(error, LostProcessError) else USER_ERROR
-    except BrokenPipeError:
-        if not _has_no_reader(1):
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter writes what is left at its end
-        return FAILED
-    except OSError as error:
-        if error.errno not in OF_THE_DISK or error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _has_no_reader(fd: int) -> bool:
-    """Whether it is a pipe that nobody reads any more, as after `| head`."""
-    poll = select.poll()
-    poll.register(fd, 0)
-    return any(events & select.POLLERR for _, events in poll.poll(0))
-
-
-def started_with_others() -> bool:
-    """Whether torchrun, or `launch`, has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def quiet_torch() -> None:
-    """Before torch is imported: among several processes, no warnings of its C++ side about what is meant."""
-    if started_with_others():
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-
-
 def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        from facerec.cli.help import overview
+        from facerec.cli.config.help import overview
 
         print(overview())
         return 0
@@ -117,7 +62,7 @@ def _run(argv: list[str]) -> int:
 def _run_verb(name: str, options: argparse.Namespace) -> int:
     called_with(config_dir=options.config_dir)
     if options.help:
-        from facerec.cli.help import verb_help
+        from facerec.cli.config.help import verb_help
 
         print(verb_help(name, config_dir=options.config_dir))
         return 0
@@ -125,7 +70,7 @@ def _run_verb(name: str, options: argparse.Namespace) -> int:
         from facerec.cli.multirun import multirun
 
         return multirun(name, options.overrides, config_dir=options.config_dir, num_jobs=options.jobs)
-    from facerec.cli.compose import compose
+    from facerec.cli.config.compose import compose
 
     config = compose(name, options.overrides, options.config_dir, allow_missing=options.cfg is not None)
     if options.cfg is not None:
@@ -133,7 +78,7 @@ def _run_verb(name: str, options: argparse.Namespace) -> int:
 
         print(OmegaConf.to_yaml(config), end="")
         return 0
-    from facerec.cli.arguments import check_config
+    from facerec.cli.config.arguments import check_config
 
     check_config(config)
     return importlib.import_module(VERBS[name].module).run(config, options.overrides)

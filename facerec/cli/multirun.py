@@ -13,13 +13,13 @@ from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.cli.arguments import check_config
 from facerec.cli.commands import command
-from facerec.cli.compose import compose
-from facerec.cli.config_files import config_directories, group_options, is_group
-from facerec.cli.overrides import parse_overrides
+from facerec.cli.config.arguments import check_config
+from facerec.cli.config.compose import compose
+from facerec.cli.config.config_files import config_directories, group_options, is_group
+from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.run_directory import RUNS, run_directory
-from facerec.cli.verbs import VERBS
+from facerec.cli.verb_list import VERBS
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.typed_text import override_of, shell_word
 from facerec.runs.comparison import differences, split_override

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from facerec.cli.overrides import key_of, parse_overrides
+from facerec.cli.config.overrides import key_of, parse_overrides
 from facerec.runs.comparison import changes_result
 
 RUNS = Path("runs")

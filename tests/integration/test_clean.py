@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from facerec.analysis.proposals import Proposal
-from facerec.cli.clean import _tell
 from facerec.cli.main import main
+from facerec.cli.verbs.clean import _tell
 from facerec.data.sources import open_source
 
 NUM_IDENTITIES, PER_IDENTITY = 12, 8

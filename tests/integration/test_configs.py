@@ -23,12 +23,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.bench.step import WARM_UP_STEPS
-from facerec.cli import train
-from facerec.cli.arguments import build, check_config
-from facerec.cli.compose import compose, config_directory
-from facerec.cli.config_files import group_options
+from facerec.cli.config.arguments import build, check_config
+from facerec.cli.config.compose import compose, config_directory
+from facerec.cli.config.config_files import group_options
 from facerec.cli.main import main
-from facerec.cli.verbs import VERBS
+from facerec.cli.verb_list import VERBS
+from facerec.cli.verbs import train
 from facerec.core.log import LOGGER
 from facerec.data.pairs import write_pairs
 from facerec.data.records.recordio import write_record_set

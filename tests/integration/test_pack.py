@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.main import main
-from facerec.cli.overrides import parse_overrides
 from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.records.recordio import RecordReader
 from facerec.data.sources import open_source

@@ -15,9 +15,9 @@ import yaml
 import facerec
 from facerec.align.similarity import TEMPLATE_112
 from facerec.cli import multirun
-from facerec.cli.config_files import config_directory
-from facerec.cli.overrides import parse_overrides
-from facerec.cli.verbs import VERBS
+from facerec.cli.config.config_files import config_directory
+from facerec.cli.config.overrides import parse_overrides
+from facerec.cli.verb_list import VERBS
 from facerec.core.typed_text import override_of, typed
 from facerec.data.pairs import write_pairs
 from facerec.sweeping.grid import Outcome

@@ -109,8 +109,8 @@ class Starter:
 
     CODE = """
 import json, os, sys, traceback
-import albumentations, matplotlib.pyplot, torch._dynamo, torch.utils.data, facerec.cli.train
-from facerec.cli.compose import compose
+import albumentations, matplotlib.pyplot, torch._dynamo, torch.utils.data, facerec.cli.verbs.train
+from facerec.cli.config.compose import compose
 from facerec.cli.main import main
 compose("train", [])
 for line in sys.stdin:

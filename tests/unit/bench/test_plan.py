@@ -26,10 +26,10 @@ from facerec.bench.plan import (
     WEIGHTS,
     make_plan,
 )
-from facerec.cli.arguments import build
-from facerec.cli.compose import compose
-from facerec.cli.config_files import config_directories, group_options
-from facerec.cli.parts import build_network
+from facerec.cli.config.arguments import build
+from facerec.cli.config.compose import compose
+from facerec.cli.config.config_files import config_directories, group_options
+from facerec.cli.verbs.parts import build_network
 from facerec.core.errors import ConfigError
 from tests.processes import run_processes
 from tests.unit.bench.plan_runs import Case, measured_peak, measured_traffic

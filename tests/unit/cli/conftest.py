@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from facerec.cli import config_files
+from facerec.cli.config import config_files
 
 TRAIN = """\
 # Trains a network.

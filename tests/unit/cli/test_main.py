@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from facerec.cli.main import main
-from facerec.cli.verbs import VERBS, Verb
+from facerec.cli.verb_list import VERBS, Verb
 from facerec.core.errors import DataError
 
 

@@ -10,10 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from facerec.cli import multirun
-from facerec.cli.compose import compose
+from facerec.cli.config.compose import compose
 from facerec.cli.main import main
 from facerec.cli.multirun import expand, plan
-from facerec.cli.verbs import VERBS, Verb
+from facerec.cli.verb_list import VERBS, Verb
 from facerec.core.errors import ConfigError
 from facerec.sweeping.grid import Trial
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from omegaconf import OmegaConf
 
-from facerec.cli.overrides import parse_overrides
+from facerec.cli.config.overrides import parse_overrides
 from facerec.core.typed_text import override_of, shell_word, typed, typed_command
 
 NAMES = [

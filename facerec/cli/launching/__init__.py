@@ -1,0 +1,1 @@
+"""Starts and joins the processes of a training; exit codes and signals."""

@@ -1,0 +1,63 @@
+"""Exit codes, and what is said of an error; this file sees neither Hydra nor torch, so that mistakes answer at once."""
+
+import errno
+import os
+import select
+import sys
+from collections.abc import Callable
+
+from facerec.core.errors import FacerecError, LostProcessError, OtherProcessError
+
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+OF_THE_DISK = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC,
+    errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """What `work` returns; after an error that it raises for the user, which is printed without a traceback, another.
+
+    2 for an error that the user can mend, also one of the disk, 1 where another process of the training has gone, 130
+    after Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
+    """
+    try:
+        code = work()
+        sys.stdout.flush()
+        return code
+    except OtherProcessError:  # which prints it
+        return USER_ERROR
+    except FacerecError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED if isinstance(error, LostProcessError) else USER_ERROR
+    except BrokenPipeError:
+        if not _has_no_reader(1):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter writes what is left at its end
+        return FAILED
+    except OSError as error:
+        if error.errno not in OF_THE_DISK or error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _has_no_reader(fd: int) -> bool:
+    """Whether it is a pipe that nobody reads any more, as after `| head`."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def started_with_others() -> bool:
+    """Whether torchrun, or `launch`, has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def quiet_torch() -> None:
+    """Before torch is imported: among several processes, no warnings of its C++ side about what is meant."""
+    if started_with_others():
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

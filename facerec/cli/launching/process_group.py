@@ -1,0 +1,65 @@
+"""Joins the processes that a launcher has started for one training."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from facerec.cli.launching.exit_codes import started_with_others
+from facerec.core.device import own_device
+from facerec.core.lost_process import raise_if_lost
+from facerec.core.processes import ALONE, Processes, this_process
+
+
+@contextmanager
+def process_group(*, device: str, timeout_s: float) -> Iterator[Processes]:
+    """The processes that share this training, as torchrun's variables of the environment tell; without them, this one.
+
+    Args:
+        device: trainer.device, see `own_device`.
+        timeout_s: how long a process waits in a collective for the others.
+
+    Raises:
+        ConfigError: the device cannot be used. All processes of a machine find that: they do not wait for each other.
+        LostProcessError: one of the others has gone, or does not answer.
+    """
+    on_gpus = own_device(device).type == "cuda"
+    if not started_with_others():
+        yield ALONE
+        return
+    import torch.distributed as dist
+
+    processes = Processes(rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]))
+    timeout = timedelta(seconds=timeout_s)
+    try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl"
+            if on_gpus
+            else "gloo",  # gloo beside NCCL: what the processes agree on lies on the CPU
+            store=_store(timeout),
+            rank=processes.rank,
+            world_size=processes.world_size,
+            timeout=timeout,
+        )
+        try:
+            yield this_process()
+        finally:
+            dist.destroy_process_group()
+    except RuntimeError as error:
+        raise_if_lost(error, processes, when="at the start or the end")
+        raise
+
+
+def _store(timeout: timedelta) -> Any:
+    """Where the processes find each other; None leaves it to torch.
+
+    The store of torch's agent outlives the processes: after a restart, they would find the addresses of the dead in it.
+    """
+    import torch.distributed as dist
+
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(host, port, is_master=False, timeout=timeout)
+    return dist.PrefixStore(f"restart-{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)

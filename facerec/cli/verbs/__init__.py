@@ -1,0 +1,1 @@
+"""The verbs: each reads its settings, builds, calls and prints."""

@@ -1,0 +1,232 @@
+"""`facerec align`: photos into crops, by landmarks from a file or a detector."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.align.alignment import AlignmentCounts, align_photos
+from facerec.align.crop_writer import NEEDS_PACKAGE, CropSettings
+from facerec.align.crops_folder import LANDMARKS_FILE, REPORT_FILE
+from facerec.align.detectors import open_detector
+from facerec.align.landmark_files import FaceList, read_face_list
+from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
+from facerec.align.wanted_faces import (
+    EMPTY_FOLDER,
+    WantedFaces,
+    check_photos_are_there,
+    face_in_photo,
+    faces_in_folder,
+    faces_in_list,
+)
+from facerec.cli.commands import command
+from facerec.cli.config.arguments import check_arguments, check_keys
+from facerec.cli.verbs.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
+from facerec.core.errors import ConfigError, DataError
+from facerec.core.progress_bar import progress_bar
+from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
+
+NUM_NAMED = 3
+"""Empty folders that the summary names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignSettings:
+    """The keys of align.yaml that are no section."""
+
+    photos: Path | None
+    landmarks: Path | None
+    identities: Path | None
+    boxes: Path | None
+    out: Path
+    choose: str
+    size: tuple[int, int]
+    format: str
+    jpeg_quality: int
+    num_threads: int | None
+    batch_size: int
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Aligns, and prints what lies where and what was rejected. Returns the exit code."""
+    settings, detector_arguments = _settings(config, overrides)
+    crops = CropSettings(
+        choose=settings.choose,
+        size_px=settings.size,
+        image_format=settings.format,
+        jpeg_quality=settings.jpeg_quality,
+    )
+    _quiet_opencv()
+    detector = None if settings.landmarks is not None else open_detector(**detector_arguments)
+    wanted = _wanted(settings)
+    check_photos_are_there(wanted)
+    described: dict[str, Any] = {
+        key: _sha256(path)
+        for key in ("landmarks", "identities", "boxes")
+        if (path := getattr(settings, key)) is not None
+    }
+    if settings.photos is not None and settings.photos.is_file():
+        described["photos"] = str(settings.photos.absolute())
+    if detector is not None:
+        described["detector"] = {
+            "weights": _sha256(detector.network.path),
+            "min_score": detector.min_score,
+            "max_overlap": detector.max_overlap,
+            **vars(detector.search),
+            "refine": detector.refine,
+        }
+    with progress_bar(what="aligning", unit="photos", total=len(wanted)) as bar:
+        counts = align_photos(
+            wanted,
+            out=settings.out,
+            detector=detector,
+            crops=crops,
+            described=described,
+            num_threads=settings.num_threads or num_cores(),
+            batch_size=settings.batch_size,
+            on_progress=bar.update,
+        )
+    _tell(settings, wanted, counts)
+    _refuse_rejected(settings, counts)
+    return 0
+
+
+def _refuse_rejected(settings: AlignSettings, counts: AlignmentCounts) -> None:
+    """Raises DataError where no crop was made, or fewer than half of a list; the crops that were made stay."""
+    if not _is_refused(settings, counts):
+        return
+    what = f"no crop: all {counts.num_wanted} were rejected"
+    if counts.num_aligned:
+        num_rejected = counts.num_wanted - counts.num_aligned
+        what = f"most of the list was rejected: {num_rejected} of {counts.num_wanted}"
+    why = f". {counts.likely_cause[0].upper()}{counts.likely_cause[1:]}" if counts.likely_cause else ""
+    raise DataError(f"{what}; see {(settings.out / REPORT_FILE).resolve()}{why}")
+
+
+def _is_refused(settings: AlignSettings, counts: AlignmentCounts) -> bool:
+    return not counts.num_aligned or (settings.landmarks is not None and 2 * counts.num_aligned < counts.num_wanted)
+
+
+def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, dict[str, Any]]:
+    """The keys, and the arguments of the detector."""
+    check_keys(config, {"detector", *AlignSettings.__dataclass_fields__})
+    values: Any = OmegaConf.to_container(config)
+    detector = values.pop("detector")
+    settings = read_settings(AlignSettings, values, lowest={"num_threads": 1, "batch_size": 1})
+    has_weights = detector["weights"] is not None
+    if (settings.landmarks is not None) == has_weights:
+        raise ConfigError(
+            "give landmarks=<a file>, or detector.weights=<an .onnx of YuNet or SCRFD>, one of the two; "
+            f"found {'both' if has_weights else 'neither'}"
+        )
+    if settings.photos is None and settings.landmarks is None and settings.identities is None:
+        raise ConfigError(
+            "photos is not set; give photos=<a folder with a folder of photos per identity, a folder of photos, or one>"
+        )
+    _refuse_unread(settings, overrides)
+    return settings, check_arguments(open_detector, detector, section="detector") if has_weights else {}
+
+
+def _refuse_unread(settings: AlignSettings, overrides: list[str]) -> None:
+    """What the other keys leave without a meaning."""
+    if settings.landmarks is not None:
+        why = f"landmarks={settings.landmarks} needs no detector"
+        refuse_unread(overrides, ["detector", "choose", "boxes"], why=why)
+    if settings.boxes is not None and settings.choose != "nearest_box":
+        refuse_unread(overrides, ["boxes"], why="it is read with choose=nearest_box only")
+    if settings.format == "png":
+        refuse_unread(overrides, ["jpeg_quality"], why="format=png has no quality")
+
+
+def _wanted(settings: AlignSettings) -> WantedFaces:
+    boxes = None if settings.boxes is None else _with("boxes", settings.boxes)
+    identities = None if settings.identities is None else _with("identities", settings.identities)
+    has_list = settings.landmarks is not None or settings.identities is not None
+    if settings.photos is not None and settings.photos.is_file() and not has_list:
+        if boxes is not None:
+            raise ConfigError(f"photos={settings.photos} is one photo, boxes are for a folder; leave boxes out")
+        return face_in_photo(settings.photos)
+    if settings.photos is not None and not settings.photos.is_dir():
+        found = "it is a file" if settings.photos.exists() else "there is no such folder"
+        raise DataError(f"photos={settings.photos}: {found}; expected the folder of the photos")
+    if settings.landmarks is not None:
+        listed = _with("landmarks", settings.landmarks)
+        return faces_in_list(listed, base=settings.photos or settings.landmarks.parent, identities=identities)
+    if settings.identities is not None:
+        assert identities is not None
+        return faces_in_list(identities, base=settings.photos or settings.identities.parent, boxes=boxes)
+    assert settings.photos is not None
+    check_not_inside(settings.out, settings.photos)
+    return faces_in_folder(settings.photos, boxes=boxes)
+
+
+def _with(key: str, path: Path) -> FaceList:
+    """A list that has what the key is for."""
+    faces = read_face_list(path)
+    if getattr(faces, key) is None:
+        hints = {
+            "landmarks": "x1, y1 ... x5, y5. To detect them: identities=<this file> detector.weights=<an .onnx>",
+            "identities": "path and identity",
+            "boxes": "box_x, box_y, box_width, box_height",
+        }
+        raise DataError(f"{key}={path}: it has no {key}; expected {hints[key]}")
+    return faces
+
+
+def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts) -> None:
+    out = settings.out.resolve()
+    before = f", {counts.num_done_before} of them before" if counts.num_done_before else ""
+    print(f"aligned      {counts.num_aligned} of {counts.num_wanted} faces{before}, in {out}")
+    lost = f", and {counts.num_lost_identities} without any crop" if counts.num_lost_identities else ""
+    print(f"identities   {f'{counts.num_identities}{lost}' if wanted.has_identities else 'none'}")
+    print(f"landmarks    {out / LANDMARKS_FILE}")
+    if counts.num_turned:
+        print(f"turned       {counts.num_turned} in photos that lie on a side or upside down; see turned_deg there")
+    if counts.num_with_several:
+        took = f"choose={settings.choose} took one of each"
+        print(f"several      photos that show several faces ({counts.num_with_several}): {took}; see num_faces there")
+    if empty := [path for path, reason, _ in wanted.left_out if reason == EMPTY_FOLDER]:
+        names = ", ".join(map(repr, empty[:NUM_NAMED])) + (", ..." if len(empty) > NUM_NAMED else "")
+        print(f"empty        folders without a photo ({len(empty)}): {names}")
+    rejected = [f"{number} {reason}" for reason, number in counts.num_rejected.items() if reason != EMPTY_FOLDER]
+    if rejected:
+        reasons = ", ".join(rejected)
+        print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
+    if number := counts.num_rejected.get(NEEDS_PACKAGE):
+        print(
+            f"note         {number} HEIC photos ({', '.join(HEIF_SUFFIXES)}): {HOW_TO_READ_HEIF}; then the same command"
+        )
+    if _is_refused(settings, counts):
+        return
+    for note in filter(None, (counts.likely_cause, counts.landmarks_note)):
+        print(f"note         {note}")
+    if counts.num_aligned and not wanted.has_identities:
+        print(
+            "note         crops without identities are for embeddings (facerec.load in Python); training needs photos"
+        )
+        print("             in a folder for each person, or identities=<a table with path,identity>")
+    elif counts.num_aligned:
+        if counts.num_identities == 1 and settings.photos is not None:
+            print(
+                f"note         one identity: each folder in {settings.photos} is one; are they a folder further down?"
+            )
+        root = [override_of("data.root", out), *size_overrides(settings.size).split()]
+        print(f"next         {command('inspect', *root, override_of('out', f'{out}_report'))}")
+        print("             and then")
+        packing = ("split.val_identities=0.2", "pairs=auto", override_of("out", f"{out}_packed"))
+        print(f"             {command('pack', *root, *packing)}")
+
+
+def _quiet_opencv() -> None:
+    """What it prints of a damaged photo stands in the report."""
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

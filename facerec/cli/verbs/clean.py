@@ -1,0 +1,245 @@
+"""`facerec clean`: proposals for a cleaner set, from the embeddings of its images; and the set that follows."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.analysis.cleaning import Cleaner
+from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
+from facerec.cli.commands import command
+from facerec.cli.config.arguments import check_keys
+from facerec.cli.verbs.clean_pictures import Benchmark, write_pictures
+from facerec.cli.verbs.set_verbs import (
+    check_model_size,
+    check_not_inside,
+    made_folder,
+    open_set,
+    read_settings,
+    refuse_unread,
+    size_overrides,
+)
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import ConfigError, DataError
+from facerec.core.progress_bar import progress_bar
+from facerec.core.source import Source
+from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
+from facerec.data.packing import pack_training_set
+from facerec.data.pairs import file_hash, read_pairs
+from facerec.data.sources import AnySource, open_source
+from facerec.data.sources.crop_files import check_size
+from facerec.data.sources.relabelled import RelabelledSource
+
+PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
+MUCH = 0.1
+"""The share of a set that is proposed, above which a user is warned."""
+KINDS = {
+    "unreadable": "images that cannot be read",
+    "mislabelled": "images that look like another identity",
+    "two_people": "images of a second person under one name",
+    "one_person": "identities that are another one too",
+    "duplicate": "images that occur twice",
+    "in_benchmark": "identities that occur in a benchmark",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanSettings:
+    """The keys of clean.yaml."""
+
+    model: str | None
+    out: str
+    apply: bool
+    against: list[str]
+    min_score: float
+    min_correlation: float
+    pictures: int
+    device: str
+    batch_size: int
+    num_threads: int | None
+    seed: int
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Looks, or applies, and prints what came of it. Returns the exit code."""
+    settings = _settings(config, overrides)
+    source = open_set(config)
+    out = Path(settings.out).expanduser()
+    check_not_inside(out, config.data.root)
+    if settings.apply:
+        _apply(source, out, settings)
+    else:
+        with made_folder(out):
+            _look(source, out, settings, overrides)
+    return 0
+
+
+def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
+    check_keys(config, {"data", "input", *CleanSettings.__dataclass_fields__})
+    check_keys(config.data, {"root", "merge"}, section="data")
+    values: Any = OmegaConf.to_container(config)
+    lowest = {"batch_size": 1, "num_threads": 1, "pictures": 0, "seed": 0}
+    settings = read_settings(CleanSettings, values, lowest=lowest)
+    for key in ("min_score", "min_correlation"):
+        if not 0 < getattr(settings, key) <= 1:
+            raise ConfigError(f"{key}={getattr(settings, key)}; expected a number above 0, up to 1")
+    if settings.apply:
+        unread = CleanSettings.__dataclass_fields__.keys() - {"out", "apply", "num_threads"}
+        why = f"apply=true writes what {Path(settings.out) / PROPOSALS_FILE} says; that was for looking"
+        refuse_unread(overrides, unread, why=why)
+    elif settings.model is None:
+        raise ConfigError("model is not given; looking needs one: model=runs/..., or a .pt of InsightFace")
+    return settings
+
+
+def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequence[str]) -> None:
+    from facerec.evaluation.embed_set import digest_of_weights, embed_set
+    from facerec.evaluation.model import Model
+
+    labels = source.labels
+    if len(np.unique(labels)) < 2:
+        raise DataError("the set has one identity; there is nothing to compare it with")
+    num_threads = settings.num_threads or num_cores()
+    _check_not_edited(out)
+    benchmarks = {path: _benchmark(path, source.size_px) for path in settings.against}
+    model = Model.open(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
+    check_model_size(model.input_spec.size_px, source.size_px, key=f"model={settings.model}")
+    weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
+    embedded = embed_set(
+        source, model.embed, out, model=weights, batch_size=settings.batch_size, num_threads=num_threads
+    )
+    cleaner = Cleaner(
+        emb_ND=embedded.emb_ND,
+        labels=labels,
+        identities=source.identities,
+        name=source.name,
+        min_score=settings.min_score,
+        seed=settings.seed,
+    )
+    proposals = [
+        Proposal(kind="unreadable", action="drop", image=image, identity=source.identities[labels[image]], to="",
+                 score=1.0, path=source.name(image), like=None, why=reason)
+        for image, reason in sorted(embedded.unreadable.items())
+    ]  # fmt: skip
+    proposals += cleaner.mislabelled()
+    proposals += cleaner.two_people()
+    proposals += cleaner.one_person()
+    proposals += cleaner.duplicates(embedded.thumbnails_NP, min_correlation=settings.min_correlation)
+    for path, benchmark in benchmarks.items():
+        emb_MD = _embedded(benchmark, model, name=path, batch_size=settings.batch_size)
+        proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
+    _write(out, proposals, source)
+    for kind in KINDS:  # of an earlier look
+        (out / f"{kind}.png").unlink(missing_ok=True)
+    print(f"looked at    {len(labels):,} images of {len(np.unique(labels)):,} identities")
+    _tell(proposals)
+    print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
+    pictures = write_pictures(
+        source, proposals, out, cleaner=cleaner, num_examples=settings.pictures, benchmarks=benchmarks
+    )
+    for picture in pictures:
+        print(f"picture      {picture.resolve()}")
+    same = [given for given in overrides if given.startswith(("data.", "input.", "out="))]
+    num_images = len({one.image for one in proposals if one.image is not None})
+    if num_images > MUCH * len(labels):
+        print(
+            f"note         {num_images / len(labels):.0%} of the images; if that is not so, a better model finds fewer"
+        )
+    print("next         look, edit proposals.csv (delete lines, change actions), then")
+    print(f"             {command('clean', *same, 'apply=true')}")
+
+
+def _write(out: Path, proposals: Sequence[Proposal], source: Source) -> None:
+    """Proposals, and what they are about; never the ones of one look beside what another was about."""
+    path, new = out / PROPOSALS_FILE, out / f"{PROPOSALS_FILE}.new"
+    write_proposals(new, proposals)
+    about = {"set": source.fingerprint(), "proposals": file_hash(new)}
+    path.unlink(missing_ok=True)
+    with atomic_file(out / ABOUT_FILE) as file:
+        file.write(json.dumps(about).encode())
+    new.rename(path)
+
+
+def _apply(source: AnySource, out: Path, settings: CleanSettings) -> None:
+    proposals = read_proposals(out / PROPOSALS_FILE)
+    if _about(out).get("set") != source.fingerprint():
+        raise DataError(
+            f"{out / PROPOSALS_FILE} was not written for this set as it is: it is another one, or images have come, "
+            "gone or changed since. Its numbers would name other images: look again, into another folder"
+        )
+    samples, labels, names = applied(proposals, source.labels, source.identities)
+    if not len(samples):
+        raise DataError(f"{out / PROPOSALS_FILE} leaves no image; nothing was written")
+    cleaned = RelabelledSource(source=source, labels=labels, identities=names)
+    num_threads = settings.num_threads or num_cores()
+    pack_training_set(cleaned, out / CLEANED_FOLDER, samples=samples, num_threads=num_threads)
+    before, after = len(np.unique(source.labels)), len(np.unique(labels[samples]))
+    print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
+    print(f"{after:,} identities ({before:,} before)")
+    benchmarks = [path.resolve() for path in source.benchmarks()]  # they stay where they are
+    sets = [override_of("eval.sets", benchmarks)] if benchmarks else []
+    root = [override_of("data.root", (out / CLEANED_FOLDER).resolve()), *size_overrides(source.size_px).split()]
+    print(f"next         {command('train', 'data=on_disk', *root, *sets)}")
+
+
+def _about(out: Path) -> dict[str, str]:
+    """Of which set the proposals in a folder are, and their hash as they were written; empty where none were."""
+    try:
+        return dict(json.loads((out / ABOUT_FILE).read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _check_not_edited(out: Path) -> None:
+    path = out / PROPOSALS_FILE
+    if path.exists() and _about(out).get("proposals") != file_hash(path):
+        raise ConfigError(
+            f"{path} has been edited; looking again would replace it. Apply it first (apply=true), rename it, or "
+            "choose another out"
+        )
+
+
+def _benchmark(path: str, size_px: tuple[int, int]) -> Benchmark:
+    """The images of a verification file, or of a set, which must have this height and width."""
+    location = Path(path).expanduser()
+    if not location.exists():
+        raise ConfigError(f"against: {location} is not there; expected a .bin file, or a set")
+    if location.suffix == ".bin":
+        pairs = read_pairs(location)
+        where = f"against: {location}, image"
+        return Benchmark(
+            num_images=len(pairs.images),
+            image=lambda number: check_size(pairs.decode(number), where=f"{where} {number}", size_px=size_px),
+        )
+    source = open_source(path, height_px=size_px[0], width_px=size_px[1])
+    return Benchmark(num_images=len(source), image=source.image)
+
+
+def _embedded(benchmark: Benchmark, model: Any, *, name: str, batch_size: int) -> np.ndarray:
+    """float32 (M, D), of length 1."""
+    from facerec.analysis.identity_centres import normalised
+
+    parts = []
+    with progress_bar(what=f"embedding {name}", unit="images", total=benchmark.num_images) as bar:
+        for start in range(0, benchmark.num_images, batch_size):
+            numbers = range(start, min(start + batch_size, benchmark.num_images))
+            parts.append(model.embed(np.stack([benchmark.image(number) for number in numbers])))
+            bar.update(len(numbers))
+    return normalised(np.concatenate(parts))
+
+
+def _tell(proposals: Sequence[Proposal]) -> None:
+    counts = Counter(one.kind for one in proposals)
+    # A second person of forty images is forty lines, but one thing to look at.
+    identities = Counter(kind for kind, _ in {(one.kind, one.identity) for one in proposals if one.image is not None})
+    for kind, meaning in KINDS.items():
+        if counts[kind] or kind != "unreadable":
+            number = identities[kind]
+            of_identities = f", of {number:,} {'identity' if number == 1 else 'identities'}" if number else ""
+            print(f"{kind:<12} {counts[kind]:,} {meaning}{of_identities}")

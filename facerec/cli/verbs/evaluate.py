@@ -1,0 +1,137 @@
+"""`facerec evaluate`: scores a model on benchmarks, beside baselines that know no faces."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.cli.commands import command
+from facerec.cli.config.arguments import check_arguments, check_keys
+from facerec.cli.summary import metric_table, where_it_lies
+from facerec.cli.verbs.parts import checked_benchmarks, configured_benchmarks
+from facerec.core.errors import ConfigError
+from facerec.core.metric import Metric, values_of
+from facerec.core.protocols import Embedder, Evaluator
+from facerec.data.pairs import read_pairs
+from facerec.evaluation.baselines import ColourHistogram, PixelPCA
+from facerec.evaluation.embed import NetworkEmbedder
+from facerec.evaluation.embed_set import digest_of_weights
+from facerec.evaluation.model import Model
+from facerec.evaluation.verification import VerificationBenchmark, verification_files
+from facerec.networks.embedding_net import build_network
+from facerec.runs.comparison import split_override
+from facerec.runs.run_directory import RunDirectory, write_evaluation
+
+MAX_IMAGES_FOR_PCA = 4000
+MODEL = "model"  # its column, and its key in the file, beside those of the baselines
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """The keys of evaluate.yaml."""
+
+    model: str
+    sets: list[str] | None
+    num_folds: int
+    target_fars: list[float] | None
+    baselines: bool
+    device: str
+    batch_size: int
+    out: str | None
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Prints a table and writes the figures as JSON. Returns the exit code."""
+    values: Any = OmegaConf.to_container(config)
+    section = values.pop("eval")
+    check_keys(section, {"benchmarks"}, section="eval")
+    settings = EvaluateSettings(**check_arguments(EvaluateSettings, values, section=""))
+    configured = configured_benchmarks(section["benchmarks"])
+    model = Model.open(settings.model, device=settings.device, batch_size=settings.batch_size)
+    for warning in model.warnings:
+        print(warning)
+    out = _out_path(settings, model)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the work
+    paths = _paths(settings.sets, model, is_needed=not configured)
+    verifications = [
+        VerificationBenchmark(
+            path=str(path),
+            num_folds=settings.num_folds,
+            target_fars=settings.target_fars,
+            size_px=model.input_spec.size_px,
+        )
+        for path in paths
+    ]
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    columns: dict[str, list[Metric]] = {}
+    of_model: list[Metric] = []
+    for benchmark in checked_benchmarks([*configured, *verifications]):
+        for name, embedder in _embedders(model, benchmark, settings).items():
+            metrics = list(benchmark.evaluate(embedder))
+            columns[f"{benchmark.name}: {name}"] = metrics
+            results.setdefault(_key(benchmark), {})[name] = values_of(metrics)
+            if name == MODEL:
+                of_model += [metric.within(f"eval/{benchmark.name}") for metric in metrics]
+    print(metric_table(columns))
+    _write(out, model, results, of_model, num_folds=settings.num_folds)
+    print(f"\nmetrics      {out.resolve()}")
+    run = RunDirectory(Path(settings.model).expanduser())
+    if run.is_run:
+        print(where_it_lies(run.path, model.path))
+        same = [one for one in run.read_overrides() if split_override(one)[0] not in ("run_dir", "seed")]
+        again = command("train", *same, "seed=1,2,3", options=["-m"], config_dir=run.read_about().get("config_dir"))
+        print(f"next         {again}")
+    return 0
+
+
+def _paths(sets: list[str] | None, model: Model, *, is_needed: bool) -> list[Path]:
+    if sets is None:
+        sets = model.card.get("trained_on", {}).get("benchmarks", []) if is_needed else []
+        if not sets and is_needed:
+            raise ConfigError("sets is not given, and the model names no benchmarks: give sets=[lfw.bin,...]")
+    return verification_files(sets, key="sets")
+
+
+def _key(benchmark: Evaluator) -> str:
+    return str(benchmark.path) if isinstance(benchmark, VerificationBenchmark) else benchmark.name
+
+
+def _write(
+    out: Path,
+    model: Model,
+    results: Mapping[str, Mapping[str, Mapping[str, float]]],
+    metrics: Sequence[Metric],
+    *,
+    num_folds: int,
+) -> None:
+    """Writes the results, with those of other benchmarks that the file has of the same weights."""
+    weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
+    more = {"model": str(model.path), "weights": weights, "num_folds": num_folds, "sets": results}
+    write_evaluation(out, step=model.card.get("step"), metrics=metrics, more=more)
+
+
+def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings) -> dict[str, Embedder]:
+    embedders: dict[str, Embedder] = {MODEL: model.embed}
+    if settings.baselines:
+        torch.manual_seed(0)
+        untrained = build_network(model.card).to(next(model.network.parameters()).device)
+        embedders["untrained network"] = NetworkEmbedder(
+            network=untrained, input_spec=untrained.input_spec, batch_size=settings.batch_size
+        )
+        embedders["colour histogram"] = ColourHistogram()
+        if isinstance(benchmark, VerificationBenchmark):
+            # Fitted on the benchmark's own images, without labels: that can only flatter it.
+            pairs = read_pairs(benchmark.path)
+            images = [pairs.decode(i) for i in range(min(len(pairs.images), MAX_IMAGES_FOR_PCA))]
+            embedders["PCA of 16x16 pixels"] = PixelPCA().fit(images)
+    return embedders
+
+
+def _out_path(settings: EvaluateSettings, model: Model) -> Path:
+    if settings.out is not None:
+        return Path(settings.out).expanduser()
+    given = Path(settings.model).expanduser()
+    return RunDirectory(given if given.is_dir() else Path.cwd()).evaluation

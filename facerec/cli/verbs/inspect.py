@@ -1,0 +1,270 @@
+"""`facerec inspect`: checks all of a data set, prints what it is and what is wrong with it, and draws it."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+import facerec
+from facerec.cli.commands import command
+from facerec.cli.config.arguments import check_keys
+from facerec.cli.verbs.set_verbs import (
+    check_not_inside,
+    input_settings,
+    made_folder,
+    read_settings,
+    refuse_unread,
+    size_overrides,
+)
+from facerec.core.atomic_file import atomic_file
+from facerec.core.crop_size import size_keys
+from facerec.core.errors import ConfigError
+from facerec.core.litter import is_litter
+from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
+from facerec.inspection.findings import Findings
+from facerec.inspection.pairs import PairItems
+from facerec.inspection.survey import num_images_bins, sampled_rows
+from facerec.inspection.whole_set import Inspection, inspect_set
+
+JSON_FILE, FAULTS_FILE, NOTES_FILE = "dataset.json", "faults.csv", "notes.csv"
+SHEET_FILE, HISTOGRAM_FILE = "contact_sheet.png", "images_per_identity.png"
+FAULTS_FOUND = 1
+BAR_WIDTH = 40
+MOST = 0.9
+"""The share of the images from which on their size is taken for that of the set."""
+WHITE = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectSettings:
+    """The keys of inspect.yaml that are no section."""
+
+    out: str | None
+    num_folds: int
+    num_threads: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetSettings:
+    """The section `sheet`."""
+
+    num_identities: int
+    images_per_identity: int
+    seed: int
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Inspects, prints and writes. Returns the exit code: 1 where there are faults."""
+    settings, sheet = _settings(config, overrides)
+    root = str(config.data.root)
+    out = None if settings.out is None else Path(settings.out).expanduser()
+    if out is not None:
+        _check_place(out, Path(root).expanduser())
+    faults, notes = Findings(), Findings()
+    with ExitStack() as written:
+        if out is not None:
+            written.enter_context(made_folder(out))
+        written.enter_context(faults.written_to(out and out / FAULTS_FILE))
+        written.enter_context(notes.written_to(out and out / NOTES_FILE))
+        inspection = inspect_set(
+            root,
+            faults,
+            notes,
+            num_threads=settings.num_threads or num_cores(),
+            num_folds=settings.num_folds,
+            **vars(input_settings(config)),
+        )
+    about = _described(root, inspection, faults, notes)
+    _tell(about, faults, notes)
+    if out is not None:
+        rows, images = _sheet(inspection, sheet)
+        _write(out, about | {"contact_sheet": rows}, images)
+    return FAULTS_FOUND if len(faults) else 0
+
+
+def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[InspectSettings, SheetSettings]:
+    check_keys(config, {"data", "input", "sheet", *InspectSettings.__dataclass_fields__})
+    check_keys(config.data, {"root"}, section="data")
+    values: Any = OmegaConf.to_container(config)
+    if not isinstance(values["data"]["root"], str):
+        raise ConfigError(f"data.root={values['data']['root']}; expected one path, of one set")
+    settings = read_settings(InspectSettings, values, lowest={"num_folds": 2, "num_threads": 1})
+    lowest = {"num_identities": 1, "images_per_identity": 1, "seed": 0}
+    sheet = read_settings(SheetSettings, values["sheet"], section="sheet", lowest=lowest)
+    if settings.out is None:
+        refuse_unread(overrides, ["sheet"], why="the contact sheet is drawn with out=<a folder> only")
+    return settings, sheet
+
+
+def _check_place(out: Path, root: Path) -> None:
+    """A report goes into a folder of its own, over an earlier one, or beside a train.rec."""
+    check_not_inside(out, root)
+    has_files = out.is_dir() and not all(is_litter(path.name) for path in out.iterdir())
+    if has_files and out.resolve() != root.resolve() and not _is_report(out):
+        raise ConfigError(f"out={out} has files in it that are not of facerec inspect; give a new or an empty folder")
+
+
+def _is_report(out: Path) -> bool:
+    try:
+        return "fingerprint_of_images" in json.loads((out / JSON_FILE).read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _described(root: str, inspection: Inspection, faults: Findings, notes: Findings) -> dict[str, Any]:
+    """The content of dataset.json."""
+    items, found = inspection.items, inspection.found
+    about: dict[str, Any] = {
+        "root": str(Path(root).expanduser().resolve()),
+        "kind": items.kind,
+        "num_images": len(items),
+        "num_usable": int(found.is_sound_N.sum()),
+        "num_greyscale": int(found.is_grey_N.sum()),
+        "size_px": list(items.size_px),
+        "other_sizes_px": [[*size, number] for size, number in found.other_sizes(items.size_px)],
+    }
+    if isinstance(items, PairItems):
+        about |= {"num_positive": int((items.is_same == 1).sum()), "num_negative": int((items.is_same == 0).sum())}
+    else:
+        _, counts = found.identities()
+        about["num_identities"] = len(counts)
+        if len(counts):
+            about["images_per_identity"] = {
+                "min": int(counts.min()),
+                "median": float(np.median(counts)),
+                "mean": float(counts.mean()),
+                "max": int(counts.max()),
+                "histogram": num_images_bins(counts),
+            }
+    return about | {
+        "fingerprint": inspection.fingerprint,
+        "fingerprint_of_images": found.fingerprint(),
+        "num_faults": len(faults),
+        "faults": dict(faults.counts),
+        "notes": dict(notes.counts),
+        "facerec": facerec.__version__,
+    }
+
+
+def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
+    height_px, width_px = about["size_px"]
+    print(f"set          {about['root']}: {about['kind']}")
+    whole = f"{about['num_images']} of {height_px} x {width_px} pixels"
+    if "num_identities" in about:
+        whole += f", of {about['num_identities']} identities"
+    else:
+        whole += f", in {about['num_positive']} positive and {about['num_negative']} negative pairs"
+    print(f"images       {whole}")
+    if unusable := about["num_images"] - about["num_usable"]:
+        print(f"             {unusable} of them cannot be used")
+    if grey := about["num_greyscale"]:
+        print(f"greyscale    {grey} images")
+    if passed_over := about["notes"].get("passed over"):
+        first = next(note for note in notes.first if note.kind == "passed over")
+        print(f"passed over  {passed_over} files and folders are not read, such as {first}")
+    if similar := about["notes"].get("similar name"):
+        first = next(note for note in notes.first if note.kind == "similar name")
+        print(f"names        {similar} are almost those of others, such as {first.record}: {first.what}")
+    if repeated := about["notes"].get("repeated pair"):
+        print(f"repeated     {repeated} pairs that an earlier one equals")
+    if per := about.get("images_per_identity"):
+        print(f"per identity {per['min']} to {per['max']} images, mean {per['mean']:.1f}, median {per['median']:g}")
+        print(_bars(per["histogram"]))
+    print(f"fingerprint  {about['fingerprint'] or 'none: training refuses this set'}")
+    print(f"  of images  {about['fingerprint_of_images']}")
+    kinds = ", ".join(f"{number} {kind}" for kind, number in faults.counts.most_common())
+    print(f"faults       {len(faults)}{kinds and f': {kinds}'}")
+    for finding in faults.first:
+        print(f"  {finding}")
+    if len(faults) > len(faults.first):
+        print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
+    if faults.counts["missing label"]:
+        print("next         the same images with identities that are numbered anew:")
+        root, out = override_of("data.root", about["root"]), override_of("out", f"{about['root']}_packed")
+        print(f"             {command('pack', root, out)}")
+    if faults.counts["fold of one kind"] and about["num_positive"] and about["num_negative"]:
+        print("next         the same pairs, dealt so that each fold has both kinds:")
+        path = Path(about["root"])
+        out = override_of("out", str(path.with_name(f"{path.stem}_dealt.bin")))
+        print(f"             {command('pack', override_of('data.root', about['root']), out)}")
+    _tell_size(about)
+
+
+def _tell_size(about: dict[str, Any]) -> None:
+    """What follows where most images are of another size, or where all are right but not 112 x 112."""
+    most = MOST * about["num_images"]
+    if about["faults"].get("size", 0) <= most:
+        if keys := size_overrides(tuple(about["size_px"])):
+            print(f"next         facerec train takes crops of this size with{keys}")
+        return
+    height_px, width_px, number = about["other_sizes_px"][0]
+    if number > most:
+        print(f"next         if these are aligned crops, of {height_px} x {width_px} pixels:")
+        size = size_keys((height_px, width_px)).split()
+        print(f"             {command('inspect', override_of('data.root', about['root']), *size)}")
+    if "num_identities" in about:
+        print("next         if these are photos that are not aligned yet, with a YuNet or SCRFD in the place of")
+        print("             DETECTOR.onnx:")
+        photos, out = override_of("photos", about["root"]), override_of("out", f"{about['root']}_crops")
+        print(f"             {command('align', photos, 'detector.weights=DETECTOR.onnx', out)}")
+
+
+def _bars(bins: Sequence[tuple[int, int, int]]) -> str:
+    """The histogram in text: images of an identity, number of identities."""
+    names = [str(fewest) if fewest == most else f"{fewest}-{most}" for fewest, most, _ in bins]
+    largest = max(number for *_, number in bins)
+    width, digits = max(map(len, names)), len(str(largest))
+    return "\n".join(
+        f"  {name:>{width}}: {number:>{digits}} {'#' * -(-BAR_WIDTH * number // largest)}".rstrip()
+        for name, (*_, number) in zip(names, bins, strict=True)
+    )
+
+
+def _sheet(inspection: Inspection, sheet: SheetSettings) -> tuple[list[str], list[list[np.ndarray]]]:
+    """What each row shows, and its images."""
+    items, found = inspection.items, inspection.found
+    names, images = [], []
+    if isinstance(items, PairItems):
+        per_row = max(1, sheet.images_per_identity // 2)
+        for is_same, kind in ((True, "positive"), (False, "negative")):
+            num_pairs = max(1, sheet.num_identities // 2) * per_row
+            pairs = items.sampled_pairs(found, is_same=is_same, num_pairs=num_pairs, seed=sheet.seed)
+            for start in range(0, len(pairs), per_row):
+                row = pairs[start : start + per_row].tolist()
+                names.append(f"{kind} pairs {', '.join(map(str, row))}")
+                images.append([items.crop(2 * pair + side) for pair in row for side in (0, 1)])
+        return names, images
+    for label, samples in sampled_rows(
+        found, num_identities=sheet.num_identities, images_per_identity=sheet.images_per_identity, seed=sheet.seed
+    ):
+        names.append(items.identity(label))
+        images.append([items.crop(index) for index in samples.tolist()])
+    return names, images
+
+
+def _write(out: Path, about: dict[str, Any], images: list[list[np.ndarray]]) -> None:
+    files = [JSON_FILE, FAULTS_FILE, NOTES_FILE]
+    for name in (SHEET_FILE, HISTOGRAM_FILE):  # of an earlier inspection
+        (out / name).unlink(missing_ok=True)
+    if images:
+        from facerec.plots.contact_sheet import contact_sheet
+
+        columns = max(map(len, images))
+        blank = np.full_like(images[0][0], WHITE)
+        cells = [row[i] if i < len(row) else blank for row in images for i in range(columns)]
+        contact_sheet(np.stack(cells), columns=columns, path=out / SHEET_FILE, row_titles=about["contact_sheet"])
+        files.append(SHEET_FILE)
+    if "images_per_identity" in about:
+        from facerec.plots.histogram import images_per_identity
+
+        images_per_identity(about["images_per_identity"]["histogram"], out / HISTOGRAM_FILE)
+        files.append(HISTOGRAM_FILE)
+    with atomic_file(out / JSON_FILE) as file:
+        file.write(json.dumps(about, indent=1).encode("utf-8", "surrogateescape"))
+    print(f"written      {out.resolve()}: {', '.join(files)}")

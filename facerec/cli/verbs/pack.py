@@ -1,0 +1,269 @@
+"""`facerec pack`: face crops into a training set, and pairs of them into a verification set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.cli.commands import command
+from facerec.cli.config.arguments import check_keys
+from facerec.cli.verbs.set_verbs import (
+    check_model_size,
+    check_not_inside,
+    made_folder,
+    open_set,
+    read_settings,
+    refuse_unread,
+    size_overrides,
+)
+from facerec.core.errors import ConfigError, DataError
+from facerec.core.source import Source
+from facerec.core.threads import num_cores
+from facerec.core.typed_text import override_of
+from facerec.data.decode import encode_png
+from facerec.data.packing import (
+    VAL_FILE,
+    pack_pairs,
+    pack_training_set,
+    readable_samples,
+    write_rejected,
+)
+from facerec.data.pair_choice import choose_identities, choose_pairs
+from facerec.data.pair_folds import fold_trouble, spread_kinds
+from facerec.data.pair_lists import read_pair_list
+from facerec.data.pairs import read_pairs, write_pairs
+from facerec.data.sources import AnySource, RecordSource
+from facerec.data.sources.joined_source import JoinedSource
+from facerec.evaluation.nearest import nearest_others
+
+REJECTED_FILE = "rejected.csv"
+BATCH_SIZE = 128
+MOST_NAMED = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings:
+    """The keys of pack.yaml that are no section."""
+
+    out: str
+    pairs: str | None
+    seed: int
+    layout: str
+    on_corrupt: str
+    num_threads: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """The section `split`."""
+
+    val_identities: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoPairs:
+    """The section `auto_pairs`."""
+
+    num_positive: int | None
+    num_negative: int | None
+    hard_negatives: str | None
+    device: str
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Packs, and prints what lies where. Returns the exit code."""
+    settings, split, auto = _settings(config, overrides)
+    if _is_pair_file(config.data.root):
+        return _deal_anew(Path(str(config.data.root)).expanduser(), Path(settings.out).expanduser(), overrides)
+    source = open_set(config, renumber=True)
+    out = Path(settings.out).expanduser()
+    num_threads = settings.num_threads or num_cores()
+    if settings.pairs not in (None, "auto"):
+        pairs, is_same = _listed_pairs(source, Path(str(settings.pairs)).expanduser(), out)
+        with made_folder(out.parent):
+            pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
+        _tell_pairs(out, is_same, of=_num_identities(source.labels[pairs]))
+        return 0
+    check_not_inside(out, config.data.root)
+    for path in (out / "train.rec", out / VAL_FILE):  # before an hour's work
+        if path.exists() and (path.name != VAL_FILE or split.val_identities is not None):
+            raise DataError(f"{path} is there already; delete it, or write to another folder")
+    with made_folder(out):
+        samples, rejected = _pack_set(source, out, settings, split, auto)
+    num_identities = len(np.unique(source.labels[samples]))
+    print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
+    if rejected:
+        _tell_rejected(rejected, out / REJECTED_FILE)
+    root = [override_of("data.root", out.resolve()), *size_overrides(source.size_px).split()]
+    print(f"next         {command('train', 'data=on_disk', *root)}")
+    return 0
+
+
+def _pack_set(
+    source: AnySource, out: Path, settings: PackSettings, split: SplitSettings, auto: AutoPairs
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Writes the training set, and its pairs. Returns int64 (n,), which samples it has, and those left out, and why."""
+    num_threads = settings.num_threads or num_cores()
+    samples, val_pairs = np.arange(len(source)), None
+    rejected: list[tuple[str, str]] = []
+    if settings.on_corrupt == "skip":
+        samples, rejected = readable_samples(source, num_threads=num_threads)
+    if rejected:
+        write_rejected(out / REJECTED_FILE, rejected)
+    if split.val_identities is not None:
+        labels = source.labels[samples]
+        is_val = np.isin(labels, choose_identities(labels, split.val_identities, seed=settings.seed))
+        samples, val = samples[~is_val], samples[is_val]
+        val_pairs = _drawn_pairs(source, val, auto, seed=settings.seed)
+    pack_training_set(
+        source, out, samples=samples, num_threads=num_threads, layout=settings.layout, val_pairs=val_pairs
+    )
+    if val_pairs is not None:
+        _tell_pairs(out / VAL_FILE, val_pairs[1], of=_num_identities(source.labels[val_pairs[0]]))
+    return samples, rejected
+
+
+def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[PackSettings, SplitSettings, AutoPairs]:
+    check_keys(config, {"data", "input", "split", "auto_pairs", *PackSettings.__dataclass_fields__})
+    check_keys(config.data, {"root", "merge"}, section="data")
+    values: Any = OmegaConf.to_container(config)
+    settings = read_settings(PackSettings, values, lowest={"seed": 0, "num_threads": 1})
+    split = read_settings(SplitSettings, values["split"], section="split")
+    lowest = {"num_positive": 1, "num_negative": 1}
+    auto = read_settings(AutoPairs, values["auto_pairs"], section="auto_pairs", lowest=lowest)
+    if settings.on_corrupt not in ("error", "skip"):
+        raise ConfigError(f"on_corrupt={settings.on_corrupt}; expected error or skip")
+    if settings.layout not in ("insightface", "im2rec"):
+        raise ConfigError(f"layout={settings.layout}; expected insightface or im2rec")
+    if (settings.pairs == "auto") != (split.val_identities is not None):
+        raise ConfigError(
+            "pairs=auto and split.val_identities=... go together: pairs of people that are trained on say nothing. "
+            "Give both, or neither"
+        )
+    if settings.pairs is None:
+        refuse_unread(overrides, ["seed", "auto_pairs"], why="there are no pairs to draw without pairs=auto")
+    elif settings.pairs != "auto":
+        unread = ["seed", "auto_pairs", "layout", "on_corrupt"]
+        refuse_unread(overrides, unread, why=f"pairs={settings.pairs} writes these pairs and no training set")
+    elif auto.hard_negatives is None:
+        refuse_unread(overrides, ["auto_pairs.device"], why="there is no model without auto_pairs.hard_negatives")
+    return settings, split, auto
+
+
+def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the identities set aside."""
+    labels = source.labels[samples]
+
+    def nearest() -> np.ndarray:
+        from facerec.evaluation.model import Model  # and torch, seconds that no other pack needs
+
+        model = Model.open(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
+        check_model_size(model.input_spec.size_px, source.size_px, key="auto_pairs.hard_negatives")
+        return nearest_others(
+            lambda number: source.image(int(samples[number])), labels, embed=model.embed, batch_size=BATCH_SIZE
+        )
+
+    pairs, is_same = choose_pairs(
+        labels,
+        num_positive=auto.num_positive,
+        num_negative=auto.num_negative,
+        seed=seed,
+        nearest_others=None if auto.hard_negatives is None else nearest,
+    )
+    return samples[pairs], is_same
+
+
+def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Of a list; see `_in_folds` for their order."""
+    _check_pair_file(out, f"pairs={path} makes a verification set")
+    if isinstance(source, JoinedSource):
+        raise ConfigError(f"pairs={path} names the files of one set; data.root has {len(source.parts)}")
+    if isinstance(source, RecordSource):
+        raise ConfigError(f"pairs={path} names files, but data.root={source.root} is a packed set, which has none")
+    listed = read_pair_list(path)
+    names = [(pair.first, pair.second) for pair in listed]
+    wanted = {name for pair in names for name in pair}
+    by_name: dict[str, list[int]] = {}
+    by_stem: dict[str, list[int]] = {}
+    for index in range(len(source)):
+        relative = PurePath(source.relative_path(index))
+        for named, known in ((relative, by_name), (relative.with_suffix(""), by_stem)):
+            if (name := named.as_posix()) in wanted:
+                known.setdefault(name, []).append(index)
+    candidates = by_stem | by_name  # a whole name is that of one file, whatever others are called
+    for name, indices in candidates.items():
+        if len(indices) > 1:
+            first, second = (source.relative_path(index) for index in indices[:2])
+            mend = "rename one of them, or give a CSV (path1, path2, is_same) that has the suffixes"
+            if first == second:
+                raise DataError(f"{path}: {name} has two lines in {source.root}; expected one, as it may be either")
+            raise DataError(f"{path}: {name} may be {first} or {second}; {mend}")
+    found = {name: indices[0] for name, indices in candidates.items()}
+    if missing := sorted(wanted - found.keys()):
+        raise DataError(
+            f"{path}: {len(missing)} of its {len(wanted)} images are not below {source.root}: "
+            f"{', '.join(missing[:MOST_NAMED])}{', ...' if len(missing) > MOST_NAMED else ''}"
+        )
+    pairs = np.array([[found[first], found[second]] for first, second in names], dtype=np.int64)
+    return _in_folds(pairs, np.array([pair.is_same for pair in listed]))
+
+
+def _is_pair_file(root: Any) -> bool:
+    return isinstance(root, str) and root.lower().endswith(".bin") and not Path(root).expanduser().is_dir()
+
+
+def _deal_anew(path: Path, out: Path, overrides: Sequence[str]) -> int:
+    """Writes the pairs of a verification file in an order in which each fold has both kinds. Returns the exit code."""
+    unread = [key for key in PackSettings.__dataclass_fields__ if key != "out"]
+    why = f"data.root={path} is a verification file, whose pairs are written in another order"
+    refuse_unread(overrides, ["split", "auto_pairs", "input", *unread], why=why)
+    _check_pair_file(out, why)
+    if out.exists():
+        raise DataError(f"{out} is there already; delete it, or write to another file")
+    found = read_pairs(path)
+    order = spread_kinds(found.is_same)
+    images = [found.images[2 * pair + side] for pair in order.tolist() for side in (0, 1)]
+    encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
+    with made_folder(out.parent):
+        write_pairs(out, encoded, found.is_same[order].tolist())
+    _tell_pairs(out, found.is_same[order], of="in an order in which each stretch has both kinds")
+    return 0
+
+
+def _check_pair_file(out: Path, why: str) -> None:
+    if out.suffix != ".bin":
+        raise ConfigError(f"out={out}: {why}; give it a name such as lfw.bin")
+
+
+def _in_folds(pairs: np.ndarray, is_same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs in their order; but where only another gives each of ten folds both kinds, in that one."""
+    order = spread_kinds(is_same)
+    if not fold_trouble(is_same) or fold_trouble(is_same[order]):
+        return pairs, is_same
+    print(
+        "note         in the order of the list a fold of ten would have pairs of one kind only; the pairs were dealt "
+        "anew, so that each fold has both kinds"
+    )
+    return pairs[order], is_same[order]
+
+
+def _tell_pairs(path: Path, is_same: np.ndarray, *, of: str) -> None:
+    kinds = f"{is_same.sum()} positive, {(~is_same).sum()} negative"
+    print(f"pairs        {path.resolve()}: {kinds}, {of}")
+    if num_negative := int((~is_same).sum()):
+        print(f"             they resolve a FAR no lower than 1/{num_negative} = {1 / num_negative:.1e}")
+    if trouble := fold_trouble(is_same):
+        print(f"note         {trouble}")
+
+
+def _num_identities(labels: np.ndarray) -> str:
+    return f"of {len(np.unique(labels))} identities"
+
+
+def _tell_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:
+    for _, reason in rejected[:MOST_NAMED]:
+        print(f"left out     {reason}")
+    print(f"left out     {len(rejected)} in all, listed in {path.resolve()}")

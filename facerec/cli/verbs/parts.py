@@ -1,0 +1,188 @@
+"""Builds the parts of a training that a configuration names: data, network, objective, benchmarks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.cli.config.arguments import build, check_arguments
+from facerec.core.errors import ConfigError, DataError
+from facerec.core.log import LOGGER
+from facerec.core.protocols import Evaluator
+from facerec.core.seeding import torch_seed_of
+from facerec.core.source import Source
+from facerec.data.sources import Subset
+from facerec.evaluation.verification import VerificationBenchmark, verification_files
+from facerec.heads.head import Head
+from facerec.losses.objective import Objective
+from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, described, join
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """The section `data.expect`: the numbers that the set must have."""
+
+    name: str | None = None
+    num_identities: int | None = None
+    num_images: int | None = None
+
+    def check(self, source: Source, root: object) -> None:
+        """Raises DataError where the set has others."""
+        found = {"identities": source.num_classes, "images": len(source)}
+        expected = {"identities": self.num_identities, "images": self.num_images}
+        wrong = [kind for kind in found if expected[kind] not in (None, found[kind])]
+        if wrong:
+            wanted = " and ".join(f"{expected[kind]} {kind}" for kind in wrong)
+            given = " and ".join(f"{found[kind]} {kind}" for kind in wrong)
+            keys = " ".join(f"data.expect.num_{kind}=null" for kind in wrong)
+            raise DataError(
+                f"{f'data={self.name}' if self.name else 'data.expect'} expects {wanted}, the set at {root} has "
+                f"{given}. Check data.root=; for a set of your own use data=on_disk, for another edition {keys}"
+            )
+
+
+def expectation(config: DictConfig) -> Expectation:
+    """Of the configuration; of one without the section, none."""
+    values: Any = OmegaConf.to_container(config.data.get("expect") or OmegaConf.create())
+    return Expectation(**check_arguments(Expectation, values, section="data.expect"))
+
+
+def open_data(config: DictConfig) -> tuple[Source, str]:
+    """The training set, and the fingerprint of what the configuration takes from it.
+
+    Raises:
+        DataError: it cannot be used, or is not what `data.expect` expects.
+    """
+    source = build(config.data.source)
+    expectation(config).check(source, config.data.root)
+    for note in source.notes():
+        LOGGER.warning(note)
+    fingerprint = source.fingerprint()
+    if (num_samples := config.data.first_samples) is not None:
+        if not 1 <= num_samples <= len(source):
+            raise DataError(f"data.first_samples={num_samples}; the set has {len(source)}")
+        source = Subset(source=source, indices=range(num_samples))
+    return source, fingerprint
+
+
+def build_network(config: DictConfig) -> EmbeddingNet:
+    """Backbone, neck and preprocessing, with weights drawn from the seed."""
+    torch.manual_seed(torch_seed_of("network", config.seed))
+    spec = build(config.input)
+    backbone = build(config.backbone)
+    return join(backbone=backbone, neck=lambda **shape: build(config.neck, **shape), input_spec=spec)
+
+
+def build_objective(config: DictConfig, source: Source) -> Objective:
+    """The head for the identities of the data, where there is one, and the terms of `loss`."""
+    head = _build_head(config, source) if config.head is not None and "_target_" in config.head else None
+    num_classes = source.num_classes if head is None else head.centres.num_classes
+    terms = {
+        name: build(section, **({"num_classes": num_classes} if "num_classes" in section else {}))
+        for name, section in config.loss.items()
+    }
+    return Objective(head=head, terms=terms)
+
+
+def _build_head(config: DictConfig, source: Source) -> Head:
+    """With room for more identities where head.num_classes says so."""
+    asked_for = config.head.get("num_classes")
+    if asked_for is None:
+        return build(config.head, num_classes=source.num_classes)
+    if asked_for < source.num_classes:
+        raise ConfigError(
+            f"head.num_classes={asked_for}, but {config.data.root or 'the data'} has {source.num_classes} identities; "
+            "leave it null, or give at least as many"
+        )
+    return build(config.head)
+
+
+def open_benchmarks(
+    settings: Mapping[str, Any], source: Source, *, num_folds: int, size_px: tuple[int, int]
+) -> list[Evaluator]:
+    """Returns the evaluators of `eval.benchmarks`, then the verification sets of `eval.sets`.
+
+    Args:
+        settings: section `eval`.
+        source: the training data; where `sets` is null, the `.bin` files beside it are taken.
+        num_folds: of the verification sets.
+        size_px: height and width of their images.
+
+    Raises:
+        ConfigError: a set is not there, an evaluator lacks a part of the protocol, or two have one name.
+        DataError: a set cannot be read, has too few pairs for the folds, or images of another size than `size_px`.
+    """
+    configured = configured_benchmarks(settings["benchmarks"])
+    sets = settings["sets"]
+    paths = verification_files(sets, key="eval.sets") if sets is not None else None
+    if paths is None:
+        paths = source.benchmarks()
+        if not paths and not configured:
+            LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
+    return checked_benchmarks(
+        [
+            *configured,
+            *(VerificationBenchmark(path=str(path), num_folds=num_folds, size_px=size_px) for path in paths),
+        ]
+    )
+
+
+def configured_benchmarks(sections: Mapping[str, Any]) -> list[Evaluator]:
+    """Builds the evaluators of the group eval/benchmarks.
+
+    Args:
+        sections: by their keys, each with a `_target_`.
+
+    Raises:
+        ConfigError: one lacks a part of the protocol `Evaluator`.
+    """
+    evaluators: list[Evaluator] = []
+    for key, section in sections.items():
+        evaluator = build(section)
+        absent = [part for part in ("name", "evaluate") if not hasattr(evaluator, part)]
+        if absent:
+            raise ConfigError(
+                f"eval.benchmarks.{key}: {type(evaluator).__name__} has no {' and no '.join(absent)}; expected an "
+                "evaluator with a name and a method evaluate(embed) that yields metrics (facerec.core.protocols)"
+            )
+        evaluators.append(evaluator)
+    return evaluators
+
+
+def checked_benchmarks(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
+    """Returns them, once no two would write metrics of one name and each has read what it can before a training.
+
+    Raises:
+        ConfigError: two have one name.
+        DataError: one cannot be read; see its `check`.
+    """
+    by_name: dict[str, Evaluator] = {}
+    for evaluator in evaluators:
+        other = by_name.setdefault(evaluator.name, evaluator)
+        if other is not evaluator and (_origin(other) != _origin(evaluator) or not hasattr(other, "path")):
+            raise ConfigError(
+                f"eval: {_origin(other)} and {_origin(evaluator)} would both be logged as eval/{evaluator.name}; "
+                "rename one"
+            )
+        if hasattr(evaluator, "check"):
+            evaluator.check()
+    return list(by_name.values())
+
+
+def _origin(evaluator: Evaluator) -> str:
+    return str(getattr(evaluator, "path", type(evaluator).__name__))
+
+
+def log_sizes(network: EmbeddingNet, source: Source, root: object) -> None:
+    """One line: the network, its parameters and multiply-accumulates, the data."""
+    LOGGER.info(
+        "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
+        described(network.card()["backbone"]),
+        count_parameters(network) / 1e6,
+        count_macs(network.card()) / 1e9,
+        root or "synthetic",
+        len(source),
+        source.num_classes,
+    )

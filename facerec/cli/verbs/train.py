@@ -1,0 +1,198 @@
+"""`facerec train`: builds the parts that a configuration names, and trains or resumes."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from facerec.cli.commands import command
+from facerec.cli.config.arguments import build
+from facerec.cli.launching.launch import launch
+from facerec.cli.launching.process_group import process_group
+from facerec.cli.run_directory import run_directory
+from facerec.cli.summary import benchmark_table, where_it_lies
+from facerec.cli.verbs.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
+from facerec.cli.verbs.profile import profiled
+from facerec.cli.verbs.run_files import checkpoint_to_resume, outcome_of, versions, write_run
+from facerec.cli.verbs.train_settings import check, launch_settings, sample_order, training_settings
+from facerec.core.errors import DataError
+from facerec.core.log import LOGGER, log_to
+from facerec.core.metric import Metric
+from facerec.core.processes import Processes, failing_together
+from facerec.core.source import Source
+from facerec.core.typed_text import override_of
+from facerec.data.loader import BatchLoader
+from facerec.evaluation.embed import NetworkEmbedder
+from facerec.evaluation.verification import VerificationBenchmark
+from facerec.networks.weights import load_initial, read_initial
+from facerec.runs.checkpoints import step_of
+from facerec.runs.run_directory import RunDirectory
+from facerec.runs.run_log import RunLog, read_metrics
+from facerec.training.settings import EvaluationPlan, TrainerSettings
+from facerec.training.trainer import Trainer, TrainResult
+
+
+def run(config: DictConfig, overrides: list[str]) -> int:
+    """Trains to the end or to a signal, writes the results, prints them. Returns the exit code."""
+    check(config)
+    run_dir = run_directory(config, overrides)
+    settings = launch_settings(config)
+    if settings.num_processes is not None:
+        return launch(config, overrides, run_dir, settings)
+    return train(config, overrides, run_dir)
+
+
+def train(config: DictConfig, overrides: list[str], run_dir: Path) -> int:
+    """Trains in this process, which a launcher may have started with others; see `run`.
+
+    Those train together; the first of them writes and prints.
+    """
+    timeout_s = 60 * launch_settings(config).timeout_minutes
+    with process_group(device=config.trainer.device, timeout_s=timeout_s) as processes, ExitStack() as held:
+        return _train(config, overrides, run_dir, held, processes)
+
+
+def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitStack, processes: Processes) -> int:
+    log_to(None, level=logging.INFO if processes.is_first else logging.ERROR)
+    source, found = None, None
+    with failing_together(processes):
+        if processes.is_first:
+            source, found = _take_directory(config, run_dir, held)
+    found = processes.gather_objects(found)[0]
+    assert found is not None  # it is the first one's
+    if found.outcome is not None and found.resume_from is not None:
+        if processes.is_first:
+            step = step_of(found.resume_from)
+            print(f"{run_dir} is finished ({step} steps); nothing to do. Another run_dir= trains anew.")
+            _print_end(run_dir, found.resume_from, found.outcome)
+        return 0
+    with failing_together(processes):
+        if source is None:  # after the first, which may have drawn it into a cache
+            source, fingerprint = open_data(config)
+            if fingerprint != found.fingerprint:
+                raise DataError(
+                    f"the data: fingerprint {fingerprint[:12]} here, {found.fingerprint[:12]} in the first process "
+                    f"({config.data.root}); all machines must have the same"
+                )
+        trainer = _build_trainer(config, source, found, run_dir, processes)
+        if processes.is_first:
+            write_run(RunDirectory(run_dir), config, overrides, found.fingerprint)
+    with profiled(run_dir) if config.profile and processes.is_first else nullcontext():
+        result = trainer.fit()
+    if not processes.is_first:
+        return 0
+    if not result.finished:
+        RunDirectory(run_dir).write_preempted(step=result.step, signal=result.stopped_by)
+        print(f"stopped at step {result.step} with a checkpoint; the same command goes on from there:")
+        print(f"  {command('train', *overrides)}")
+        return 0
+    _finish(RunDirectory(run_dir), result)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What the first process knows of the data and the run directory."""
+
+    fingerprint: str
+    resume_from: Path | None
+    outcome: list[Metric] | None  # what a run that is finished was measured at last
+
+
+def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple[Source, _Found]:
+    """The data, and what there is in the run directory, which is held from now on."""
+    run, is_new = RunDirectory(run_dir), not run_dir.is_dir()
+    if not is_new:
+        held.enter_context(run.held_alone())
+        log_to(run.log)
+    source, fingerprint = open_data(config)
+    resume_from = checkpoint_to_resume(config, run, fingerprint)
+    outcome = None if resume_from is None else outcome_of(run, resume_from)
+    if outcome is None:
+        if is_new:  # what is refused before this leaves no directory behind
+            held.enter_context(run.held_alone())
+            log_to(run.log)
+        run.forget_the_end()
+    return source, _Found(fingerprint=fingerprint, resume_from=resume_from, outcome=outcome)
+
+
+def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: Path, processes: Processes) -> Trainer:
+    top, evaluation, loading, logging = training_settings(config)
+    settings: TrainerSettings = build(config.trainer)
+    network = build_network(config)
+    objective = build_objective(config, source)
+    log_sizes(network, source, config.data.root)
+    if top.init_from is not None and found.resume_from is None:
+        LOGGER.info(load_initial(network, read_initial(top.init_from, network)))
+    loader = BatchLoader(
+        source=source,
+        augment=build(config.augment),
+        global_batch_size=config.data.global_batch_size,
+        micro_batch_size=settings.micro_batch_size or config.data.global_batch_size,
+        seed=top.seed,
+        order=sample_order(config),
+        num_workers=loading.num_workers,
+        on_corrupt=loading.on_corrupt,
+        size_px=network.input_spec.size_px,
+        processes=processes,
+    )
+    benchmarks = open_benchmarks(
+        config.eval, source, num_folds=evaluation.num_folds, size_px=network.input_spec.size_px
+    )
+    about = {
+        "version": versions(),
+        "trained_on": {
+            "data_root": str(config.data.root or getattr(source, "root", "")),
+            "data_fingerprint": found.fingerprint,
+            "num_classes": source.num_classes,
+            "benchmarks": [str(one.path.resolve()) for one in benchmarks if isinstance(one, VerificationBenchmark)],
+        },
+    }
+    return Trainer(
+        network=network,
+        objective=objective,
+        loader=loader,
+        optimizer=build(config.optimizer),
+        schedule=build(config.schedule),
+        settings=settings,
+        evaluation=EvaluationPlan(
+            evaluators=benchmarks,
+            embedder=lambda net: NetworkEmbedder(
+                network=net, input_spec=net.input_spec, batch_size=evaluation.batch_size
+            ),
+            every_steps=evaluation.every_steps,
+            every_epochs=evaluation.every_epochs,
+            at_start=top.init_from is not None if evaluation.at_start is None else evaluation.at_start,
+        ),
+        checkpoints=build(config.checkpoint),
+        run_log=RunLog(run_dir=run_dir, tensorboard=logging.tensorboard, writes=processes.is_first),
+        log_every_steps=logging.every_steps,
+        samples_every_steps=logging.samples_every_steps,
+        seed=top.seed,
+        about=about,
+        freeze=build(config.freeze),
+        resume_from=found.resume_from,
+    )
+
+
+def _finish(run: RunDirectory, result: TrainResult) -> None:
+    from facerec.plots.curves import training_curves
+
+    training_curves(read_metrics(run.metrics), run.curves)
+    run.write_result(step=result.step, metrics=result.metrics)
+    _print_end(run.path, result.checkpoint, result.metrics)
+
+
+def _print_end(run_dir: Path, checkpoint: Path, metrics: Sequence[Metric]) -> None:
+    if table := benchmark_table(metrics):
+        print(f"\n{table}")
+    print(f"\n{where_it_lies(run_dir, checkpoint)}")
+    model = override_of("model", run_dir.resolve())
+    if table:
+        print(f"next         {command('evaluate', model, 'baselines=true')}")
+    else:
+        print("next         with a verification file in the place of PAIRS.bin:")
+        print(f"             {command('evaluate', model, 'sets=[PAIRS.bin]', 'baselines=true')}")
