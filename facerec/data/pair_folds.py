@@ -1,27 +1,38 @@
 """Pairs in the contiguous folds of the verification protocol: each fold must hold both kinds of pairs."""
 
+from pathlib import Path
+
 import numpy as np
 
 from facerec.core.errors import DataError
+from facerec.core.typed_text import override_of, typed_command
+
+UNKNOWN_FILE = Path("PAIRS.bin")
 
 
-def fold_starts(is_same: np.ndarray, num_folds: int) -> np.ndarray:
+def fold_starts(is_same: np.ndarray, num_folds: int, *, path: Path = UNKNOWN_FILE) -> np.ndarray:
     """Returns the first pair of each contiguous fold, int64 (K,); the first folds may have one pair more.
+
+    Args:
+        is_same: bool (P,), in the order of the pairs.
+        num_folds: of the protocol.
+        path: where the pairs lie, for the message.
 
     Raises:
         DataError: a fold would hold pairs of one kind only; says what would help, see `fold_trouble`.
     """
-    if trouble := fold_trouble(is_same, num_folds=num_folds):
+    if trouble := fold_trouble(is_same, num_folds=num_folds, path=path):
         raise DataError(trouble)
     return _starts(len(is_same), num_folds)
 
 
-def fold_trouble(is_same: np.ndarray, *, num_folds: int = 10) -> str:
+def fold_trouble(is_same: np.ndarray, *, num_folds: int = 10, path: Path = UNKNOWN_FILE) -> str:
     """What keeps pairs from being scored in contiguous folds, and what would help; "" where each fold has both kinds.
 
     Args:
         is_same: bool (P,), in the order of the pairs.
         num_folds: of the protocol.
+        path: where the pairs lie.
     """
     if _has_both_kinds_in_each(is_same, num_folds):
         return ""
@@ -37,13 +48,14 @@ def fold_trouble(is_same: np.ndarray, *, num_folds: int = 10) -> str:
     dealt = is_same[spread_kinds(is_same)]
     fits_dealt = next((k for k in range(num_folds, fitting or 1, -1) if _has_both_kinds_in_each(dealt, k)), None)
     if fits_dealt:
-        command = "facerec pack data.root=<this .bin> out=<a new .bin>"
+        out = path.with_name(f"{path.stem}_dealt.bin")
+        command = typed_command(["facerec", "pack", override_of("data.root", path), override_of("out", out)])
         folds = "" if fits_dealt == num_folds else f" of {fits_dealt} (num_folds={fits_dealt})"
         return what + f"{command} deals the pairs so that each fold{folds} has both kinds"
     if not fitting:
         more = "two persons" if num_same > num_other else "one person"
         what += (
-            f"Add pairs of {more}: facerec pack pairs=auto draws both kinds, facerec pack pairs=<a list> takes yours"
+            f"Add pairs of {more}: facerec pack pairs=auto draws both kinds, facerec pack pairs=PAIRS.csv takes yours"
         )
     return what.removesuffix(". ")
 

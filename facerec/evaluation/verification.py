@@ -184,7 +184,7 @@ class VerificationBenchmark:
             self._pairs = read_pairs(self.path)
         is_same = self._pairs.is_same
         try:
-            fold_starts(is_same, self.num_folds)
+            fold_starts(is_same, self.num_folds, path=self.path)
             return self._pairs, self._targets(num_negatives=int((~is_same).sum()))
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from None

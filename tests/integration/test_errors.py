@@ -116,7 +116,8 @@ def test_label_gap(tmp_path, train):
             offset += rec.write(frame(payload))
     (folder / "property").write_text(f"4,{SIZE_PX},{SIZE_PX}\n")
     assert train(folder).startswith(
-        f"{folder}/train.rec: no image has the label 2. Labels must be 0 .. 3 without a gap"
+        f"{folder}/train.rec: no image has the label 2; expected 0 .. 3 without a gap. facerec pack data.root={folder} "
+        f"out={folder}_renumbered writes the same images"
     )
 
 
@@ -237,7 +238,7 @@ def test_flipped_byte_in_every_checkpoint(faces, tmp_path, refused, train):
     for path in checkpoints:
         flip_byte(path / "model.safetensors")
     message = train(faces)
-    assert message.startswith(f"{tmp_path}/run: none of its checkpoints is whole (see above). Move the folder away")
+    assert message.startswith(f"{tmp_path}/run: every checkpoint in it is damaged (see above). Move the folder away")
     for path in checkpoints:
         message = refused("evaluate", f"model={path}", "sets=[x.bin]")
         assert message.startswith(f"{path}/model.safetensors is not what was written (its SHA-256 differs)")

@@ -11,6 +11,7 @@ from facerec.core.cache import array_path, kept_array, mapped_array
 from facerec.core.errors import DataError
 from facerec.core.litter import files_with_suffix
 from facerec.core.source import Source
+from facerec.core.typed_text import override_of, typed_command
 from facerec.data.decode import decode_rgb
 from facerec.data.records.record_index import is_large
 from facerec.data.records.record_layout import (
@@ -26,10 +27,6 @@ from facerec.data.sources.crop_files import check_size
 from facerec.data.sources.identity_names import NAMES_FILE, read_identity_names
 
 _MAX_NAMED = 10
-RENUMBERING = (
-    "facerec pack data.root=<this set> out=<a new folder> writes the same images with identities that are numbered anew"
-)
-"""What mends labels that do not fit."""
 
 
 class RecordSource(Source):
@@ -208,7 +205,9 @@ class RecordSource(Source):
         described = self._rows().described
         if fault := self._fault_of(labels, described[0] if described else int(labels.max()) + 1):
             if not self.renumber:
-                raise DataError(f"{fault}. {RENUMBERING}")
+                out = override_of("out", f"{self.root}_renumbered")
+                command = typed_command(["facerec", "pack", override_of("data.root", self.root), out])
+                raise DataError(f"{fault}. {command} writes the same images with identities that are numbered anew")
             self._old_labels, labels = np.unique(labels, return_inverse=True)
         return labels
 
