@@ -238,7 +238,9 @@ def test_flipped_byte_in_every_checkpoint(faces, tmp_path, refused, train):
     for path in checkpoints:
         flip_byte(path / "model.safetensors")
     message = train(faces)
-    assert message.startswith(f"{tmp_path}/run: every checkpoint in it is damaged (see the warnings above). Move the folder away")
+    assert message.startswith(
+        f"{tmp_path}/run: every checkpoint in it is damaged (see the warnings above). Move the folder away"
+    )
     for path in checkpoints:
         message = refused("evaluate", f"model={path}", "sets=[x.bin]")
         assert message.startswith(f"{path}/model.safetensors is not what was written (its SHA-256 differs)")
