@@ -5,9 +5,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facerec.core.metric import Metric
+from facerec.core.metric import Metric, leading, metrics_from, quality
 from facerec.core.typed_text import typed_command
 from facerec.runs.run_directory import RunDirectory
+from facerec.runs.run_log import read_metrics
 
 
 def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
@@ -28,6 +29,37 @@ def benchmark_table(metrics: Sequence[Metric]) -> str:
     for metric in metrics:
         by_benchmark.setdefault(metric.benchmark, []).append(metric)
     return metric_table(by_benchmark)
+
+
+def below_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | None) -> str | None:
+    """Returns a line with the figures of step 0 and of the end, where the end is below; None where it is not, or where
+    step 0 was not measured.
+
+    Args:
+        run_dir: whose metrics.jsonl has step 0.
+        metrics: of the end.
+        best_metric: see `quality`.
+    """
+    run = RunDirectory(run_dir)
+    lines = read_metrics(run.metrics) if run.metrics.exists() else []
+    first = next((line for line in lines if line["step"] == 0 and "metric_details" in line), None)
+    if first is None:
+        return None
+    values = {name: first[name] for name in first["metric_details"] if first.get(name) is not None}
+    names = {metric.name for metric in metrics} & values.keys()  # benchmarks of both
+    at_start = [metric for metric in metrics_from(values, first["metric_details"]) if metric.name in names]
+    at_end = {metric.name: metric for metric in metrics if metric.name in names}
+    best = best_metric if best_metric in names else None
+    before, after = quality(at_start, best_metric=best), quality([at_end[m.name] for m in at_start], best_metric=best)
+    if before is None or after is None or not after < before:
+        return None
+    judged = [metric for metric in at_start if metric.name == best] if best else leading(at_start)
+    figures = ", ".join(f"{metric.name} {metric.text()} -> {at_end[metric.name].text()}" for metric in judged)
+    return (
+        f"The model is below where it started (step 0 -> the end): {figures}. Try a smaller optimizer.lr, a backbone "
+        "that stands still (freeze.epochs.backbone=null), more steps or more images of each identity; else keep the "
+        "model that you started from."
+    )
 
 
 MAX_TABLE_WIDTH = 110  # characters; benchmarks that do not fit follow in another table below

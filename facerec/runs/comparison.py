@@ -1,6 +1,6 @@
 """Which keys a result depends on: they name a run directory, make a row of a table, and may not differ on resuming."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ FREE_KEYS = (
     "trainer.device",
     "backbone.checkpoint_activations",
 )
+
+# The length of a run. It changes the result, but a run may go on with another one in its directory.
+LENGTH_KEYS = ("trainer.num_epochs", "trainer.num_steps")
 
 
 def changes_result(key: str) -> bool:
@@ -55,16 +58,16 @@ MOVED_TARGETS = {
 """Where classes lie now that stored configurations name by an older place."""
 
 
-def differences(stored: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def differences(stored: Mapping[str, Any], current: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
     """What differs between two resolved configurations, as lines such as "head.m2: stored 0.5, now 0.4".
 
-    Keys that do not change the result (`FREE_KEYS`) are passed over.
+    Keys that do not change the result (`FREE_KEYS`) are passed over, and those in `but`.
     """
     before, now = dict(_flatten(stored)), dict(_flatten(current))
     return [
         f"{key}: stored {_shown(before.get(key, _ABSENT))}, now {_shown(now.get(key, _ABSENT))}"
         for key in sorted(before.keys() | now.keys())
-        if changes_result(key) and before.get(key, _ABSENT) != now.get(key, _ABSENT)
+        if changes_result(key) and key not in but and before.get(key, _ABSENT) != now.get(key, _ABSENT)
     ]
 
 

@@ -171,6 +171,8 @@ class Trainer:
                 if step == 0 and self.evaluation.at_start:
                     self._evaluate(0)
                     progress.clear()
+                if step == num_steps and self.metrics_step != step:  # its length was cut to the steps that it has done
+                    self._evaluate(step)
                 (stopping,) = self.agreement.reach(stop.requested is not None)
                 while step < num_steps and not stopping:
                     with record_function(STEP):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from facerec.data.recordio import write_record_set
 from safetensors.torch import load_file
 
 import facerec
@@ -15,7 +16,14 @@ from facerec.data.pairs import write_pairs
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.runs.checkpoints import step_directories
 from facerec.runs.run_log import read_metrics
-from tests.integration.training_runs import encoded_images, result_bits, state_tensors, tiny_overrides, write_faces
+from tests.integration.training_runs import (
+    SIZE_PX,
+    encoded_images,
+    result_bits,
+    state_tensors,
+    tiny_overrides,
+    write_faces,
+)
 
 SHORT = ["trainer.num_steps=8", "trainer.margin_ramp_epochs=0", "eval.every_epochs=null", "eval.num_folds=2"]
 
@@ -83,6 +91,17 @@ def test_evaluation_at_the_start_follows_init_from_or_its_own_key(faces, pretrai
         assert code == 0, printed
         lines = read_metrics(tmp_path / name / "metrics.jsonl")
         assert [line["step"] for line in lines if "eval/fake/auc" in line] == expected
+
+
+def test_few_steps_and_identities_with_one_image_are_said_before_the_first_step(pretrained, tmp_path, train):
+    faces, images = tmp_path / "faces", encoded_images(seed=1)
+    write_record_set(faces, [images[0], *(one[:1] for one in images[1:])], height_px=SIZE_PX, width_px=SIZE_PX)
+    epochs = ["data.global_batch_size=4", "trainer.num_steps=null", "trainer.num_epochs=2"]
+    code, printed = train(tuning(faces, tmp_path / "run", pretrained, *epochs))
+    assert code == 0, printed
+    assert "6 optimizer steps of 4 images, 1.846 epochs; 5 of 6 identities have one image\n" in printed
+    assert "6 optimizer steps are few to learn from: trainer.num_epochs=31 makes 100;" in printed
+    assert printed.index("optimizer steps of") < printed.index("first loss")
 
 
 def test_class_means_start_far_below_random_centres(faces, pretrained, tmp_path, train):

@@ -166,7 +166,48 @@ def test_finished_run_has_nothing_to_do(faces, reference, tmp_path, in_process):
     shutil.copytree(reference, run_dir)
     code, printed = in_process(tiny_overrides(faces, run_dir))
     assert code == 0 and "is finished (24 steps); nothing to do" in printed
+    assert f"run_dir={run_dir} trainer.num_epochs=null trainer.num_steps=48\n" in printed
+    assert f"with init_from={run_dir} it starts from these weights" in printed
     assert result_bits(run_dir) == result_bits(reference)
+
+
+def test_finished_run_goes_on_with_more_steps_as_if_it_had_never_ended(faces, tmp_path, in_process):
+    """With a constant learning rate, 12 steps and 12 more are 24 steps to the bit: centres, momentum, average."""
+    whole, longer = tmp_path / "whole", tmp_path / "longer"
+    constant = ["schedule=step", "trainer.ema_decay=0.9"]
+    code, printed = in_process(tiny_overrides(faces, whole, *constant))
+    assert code == 0, printed
+    code, printed = in_process(tiny_overrides(faces, longer, *constant, "trainer.num_steps=12"))
+    assert code == 0 and json.loads((longer / "result.json").read_text())["step"] == 12, printed
+    code, printed = in_process(
+        tiny_overrides(faces, longer, *constant, "trainer.num_steps=null", "trainer.num_epochs=4")
+    )
+    assert code == 0, printed
+    assert "the length changes: 12 -> 24 steps" in printed and "step-00000012, step 12 of 24" in printed
+    assert result_bits(longer) == result_bits(whole)
+    assert json.loads((longer / "result.json").read_text())["step"] == 24
+    assert [line["step"] for line in read_metrics(longer / "metrics.jsonl")] == list(range(1, 25))
+    code, printed = in_process(tiny_overrides(faces, longer, *constant))  # 24 steps, said otherwise
+    assert code == 0 and "nothing to do" in printed
+
+
+def test_interrupted_run_goes_on_with_another_length_and_says_what_the_learning_rate_does(
+    faces, interrupted, in_process
+):
+    code, printed = in_process(tiny_overrides(faces, interrupted, "trainer.num_steps=19"))
+    assert code == 2 and "trainer.num_steps=19 comes to 19 steps, but the run has done 20 already" in printed
+    code, printed = in_process(tiny_overrides(faces, interrupted, "trainer.num_steps=30"))
+    assert code == 0 and "step 20 of 30" in printed
+    warm_up = 6  # then linear to 0
+    now, before = 0.05 * (30 - 20) / (30 - warm_up), 0.05 * (24 - 20) / (24 - warm_up)
+    assert (
+        f"the length changes: 24 -> 30 steps. The schedule follows the new length: the learning rate is {now:.4g} at "
+        f"step 21; with the old length it was {before:.4g} at step 21" in printed
+    )
+    assert read_metrics(interrupted / "metrics.jsonl")[20]["train/lr"] == pytest.approx(now)
+    code, printed = in_process(tiny_overrides(faces, interrupted))
+    assert code == 2 and "comes to 24 steps, but the run has done 30 already" in printed
+    assert json.loads((interrupted / "result.json").read_text())["step"] == 30
 
 
 @pytest.mark.parametrize(
@@ -176,7 +217,6 @@ def test_finished_run_has_nothing_to_do(faces, reference, tmp_path, in_process):
         ("seed=2", "seed: stored 1, now 2"),
         ("optimizer.momentum=0.8", "optimizer.momentum: stored 0.9, now 0.8"),
         ("data.global_batch_size=16", "data.global_batch_size: stored 8, now 16"),
-        ("trainer.num_steps=30", "trainer.num_steps: stored 24, now 30"),
         ("augment=none", "augment.transforms"),
         ("resume=never", "resume=never, but"),
     ],

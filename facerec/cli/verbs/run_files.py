@@ -12,17 +12,23 @@ from omegaconf import DictConfig, OmegaConf
 import facerec
 from facerec.cli.commands import command, given_config_dir
 from facerec.cli.config.arguments import build
+from facerec.cli.verbs.run_length import changed_length
 from facerec.core.errors import CheckpointError, ConfigError, DataError
+from facerec.core.log import LOGGER
 from facerec.core.metric import Metric
+from facerec.core.source import Source
 from facerec.core.typed_text import typed
 from facerec.runs.checkpoints import has_only_partial, step_of
-from facerec.runs.comparison import differences
+from facerec.runs.comparison import LENGTH_KEYS, differences
 from facerec.runs.run_directory import RunDirectory
 from facerec.training.checkpoint import CheckpointStore
 
 
-def checkpoint_to_resume(config: DictConfig, run: RunDirectory, fingerprint: str) -> Path | None:
-    """The checkpoint to go on from, after a comparison of what was trained with what is asked for."""
+def checkpoint_to_resume(config: DictConfig, run: RunDirectory, source: Source, fingerprint: str) -> Path | None:
+    """The checkpoint to go on from, after a comparison of what was trained with what is asked for.
+
+    Where the run goes on with another length than it had, a line is logged.
+    """
     store: CheckpointStore = build(config.checkpoint)
     run_dir, newest = run.path, store.newest(run.checkpoints)
     if newest is None and not has_only_partial(run.checkpoints):
@@ -37,14 +43,19 @@ def checkpoint_to_resume(config: DictConfig, run: RunDirectory, fingerprint: str
     if config.resume == "never":
         raise ConfigError(f"resume=never, but {run_dir} holds {newest.name}; use another run_dir, or resume=auto")
     stored_config, stored_print = _stored_run(run)
-    changed = differences(stored_config, OmegaConf.to_container(config))  # type: ignore[arg-type]
+    changed = differences(stored_config, OmegaConf.to_container(config), but=LENGTH_KEYS)  # type: ignore[arg-type]
     if stored_print != fingerprint:
         changed.append(f"the data: fingerprint stored {stored_print[:12]}, now {fingerprint[:12]} ({config.data.root})")
     if changed:
         raise ConfigError(
             f"{run_dir} holds another run:\n  " + "\n  ".join(changed) + "\nEither train into another run_dir=..., or "
-            f"start from its weights: {typed('init_from', run_dir)} with another run_dir=..."
+            f"start from its weights alone: {typed('init_from', run_dir)} with another run_dir=... In this run_dir it "
+            "goes on, with class centres and optimizer, where nothing of this differs; trainer.num_steps or num_epochs "
+            "may be larger than they were"
         )
+    note = changed_length(config, source, stored_trainer=stored_config["trainer"], num_done=step_of(newest))
+    if note is not None:
+        LOGGER.info("%s: %s", run_dir, note)
     return newest
 
 
@@ -63,8 +74,13 @@ def _stored_run(run: RunDirectory) -> tuple[dict[str, Any], str]:
         ) from None
 
 
-def outcome_of(run: RunDirectory, newest: Path) -> list[Metric] | None:
-    """Returns the metrics of the end, if the newest whole checkpoint is the one that they were measured on."""
+def outcome_of(run: RunDirectory, newest: Path, *, num_steps: int) -> list[Metric] | None:
+    """Returns the metrics of the end, if the newest whole checkpoint is the one that they were measured on.
+
+    None where the run is not finished, or `num_steps` are more than it has done.
+    """
+    if step_of(newest) < num_steps:
+        return None
     try:
         result = run.read_result()
     except DataError:  # the run is finished once more

@@ -13,17 +13,18 @@ from facerec.cli.config.arguments import build
 from facerec.cli.launching.launch import launch
 from facerec.cli.launching.process_group import process_group
 from facerec.cli.run_directory import run_directory
-from facerec.cli.summary import benchmark_table, where_it_lies
+from facerec.cli.summary import below_start, benchmark_table, where_it_lies
 from facerec.cli.verbs.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
 from facerec.cli.verbs.profile import profiled
 from facerec.cli.verbs.run_files import checkpoint_to_resume, outcome_of, versions, write_run
+from facerec.cli.verbs.run_length import command_for_more_steps, log_length, timetable_of
 from facerec.cli.verbs.train_settings import check, launch_settings, sample_order, training_settings
 from facerec.core.errors import DataError
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
 from facerec.core.processes import Processes, failing_together
 from facerec.core.source import Source
-from facerec.core.typed_text import override_of
+from facerec.core.typed_text import override_of, typed
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark
@@ -66,8 +67,12 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
     if found.outcome is not None and found.resume_from is not None:
         if processes.is_first:
             step = step_of(found.resume_from)
-            print(f"{run_dir} is finished ({step} steps); nothing to do. Another run_dir= trains anew.")
-            _print_end(run_dir, found.resume_from, found.outcome)
+            print(
+                f"{run_dir} is finished ({step} steps); nothing to do. It goes on, with class centres and optimizer, by"
+            )
+            print(f"  {command_for_more_steps(overrides, run_dir, num_steps=2 * step)}")
+            print(f"Another run_dir= trains anew; with {typed('init_from', run_dir)} it starts from these weights.")
+            _print_end(config, run_dir, found.resume_from, found.outcome)
         return 0
     with failing_together(processes):
         if source is None:  # after the first, which may have drawn it into a cache
@@ -89,7 +94,7 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
         print(f"stopped at step {result.step} with a checkpoint; the same command goes on from there:")
         print(f"  {command('train', *overrides)}")
         return 0
-    _finish(RunDirectory(run_dir), result)
+    _finish(config, RunDirectory(run_dir), result)
     return 0
 
 
@@ -109,8 +114,9 @@ def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple
         held.enter_context(run.held_alone())
         log_to(run.log)
     source, fingerprint = open_data(config)
-    resume_from = checkpoint_to_resume(config, run, fingerprint)
-    outcome = None if resume_from is None else outcome_of(run, resume_from)
+    resume_from = checkpoint_to_resume(config, run, source, fingerprint)
+    num_steps = timetable_of(config, source).num_steps
+    outcome = None if resume_from is None else outcome_of(run, resume_from, num_steps=num_steps)
     if outcome is None:
         if is_new:  # what is refused before this leaves no directory behind
             held.enter_context(run.held_alone())
@@ -125,6 +131,7 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
     network = build_network(config)
     objective = build_objective(config, source)
     log_sizes(network, source, config.data.root)
+    log_length(config, source)
     if top.init_from is not None and found.resume_from is None:
         LOGGER.info(load_initial(network, read_initial(top.init_from, network)))
     loader = BatchLoader(
@@ -178,17 +185,19 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
     )
 
 
-def _finish(run: RunDirectory, result: TrainResult) -> None:
+def _finish(config: DictConfig, run: RunDirectory, result: TrainResult) -> None:
     from facerec.plots.curves import training_curves
 
     training_curves(read_metrics(run.metrics), run.curves)
     run.write_result(step=result.step, metrics=result.metrics)
-    _print_end(run.path, result.checkpoint, result.metrics)
+    _print_end(config, run.path, result.checkpoint, result.metrics)
 
 
-def _print_end(run_dir: Path, checkpoint: Path, metrics: Sequence[Metric]) -> None:
+def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Sequence[Metric]) -> None:
     if table := benchmark_table(metrics):
         print(f"\n{table}")
+    if note := below_start(run_dir, metrics, best_metric=config.checkpoint.best_metric):
+        print(f"\n{note}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
     model = override_of("model", run_dir.resolve())
     if table:

@@ -1,0 +1,119 @@
+"""The length of a run in optimizer steps: what it comes to, and how a run goes on with more of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from facerec.cli.commands import command
+from facerec.cli.config.arguments import build
+from facerec.core.errors import ConfigError
+from facerec.core.log import LOGGER
+from facerec.core.source import Source
+from facerec.core.typed_text import override_of
+from facerec.runs.comparison import LENGTH_KEYS, split_override
+from facerec.training.optimizer import OptimizerSettings
+from facerec.training.schedule import Schedule
+from facerec.training.settings import TrainerSettings
+from facerec.training.timetable import Timetable
+
+FEW_STEPS = 100
+"""Below this, epochs that were asked for are too few steps for new class centres to settle: a warning says so."""
+
+
+def timetable_of(config: DictConfig, source: Source, *, trainer: Mapping[str, Any] | None = None) -> Timetable:
+    """Returns the timetable of a run.
+
+    Args:
+        config: the resolved configuration.
+        source: the training data.
+        trainer: another section `trainer`, from which the length is taken instead.
+    """
+    keys = [key.removeprefix("trainer.") for key in LENGTH_KEYS]
+    length = {key: trainer[key] for key in keys} if trainer is not None else {}
+    settings: TrainerSettings = build(OmegaConf.merge(config.trainer, length))  # type: ignore[arg-type]
+    return Timetable(
+        num_samples=len(source),
+        global_batch_size=config.data.global_batch_size,
+        num_epochs=settings.num_epochs,
+        num_steps=settings.num_steps,
+    )
+
+
+def log_length(config: DictConfig, source: Source) -> None:
+    """Logs the number of steps and of identities with one image, and warns where epochs come to few steps."""
+    times, batch_size, num_epochs = (
+        timetable_of(config, source),
+        config.data.global_batch_size,
+        config.trainer.num_epochs,
+    )
+    images = np.bincount(source.labels)
+    single, known = int((images == 1).sum()), int((images > 0).sum())
+    LOGGER.info(
+        "%s of %d images, %.4g epochs%s",
+        _steps(times.num_steps, kind="optimizer step"),
+        batch_size,
+        times.num_steps / times.steps_per_epoch,
+        f"; {single} of {known} identities have one image" if single else "",
+    )
+    if num_epochs is not None and times.num_steps < FEW_STEPS:
+        LOGGER.warning(
+            "%s %s few to learn from: trainer.num_epochs=%d makes %d; a smaller data.global_batch_size, with a smaller "
+            "optimizer.lr, makes more steps of the same images",
+            _steps(times.num_steps, kind="optimizer step"),
+            "is" if times.num_steps == 1 else "are",
+            enough := math.ceil(FEW_STEPS / times.steps_per_epoch),
+            int(times.steps_of(enough)),
+        )
+
+
+def changed_length(
+    config: DictConfig, source: Source, *, stored_trainer: Mapping[str, Any], num_done: int
+) -> str | None:
+    """Returns a line about a length that is not the stored one, with the learning rates; None where it is the same.
+
+    Args:
+        config: the resolved configuration.
+        source: the training data.
+        stored_trainer: the section `trainer` that the run was trained with.
+        num_done: steps in the checkpoint to go on from.
+
+    Raises:
+        ConfigError: the new length is shorter than what is done.
+    """
+    before, now = timetable_of(config, source, trainer=stored_trainer), timetable_of(config, source)
+    if now.num_steps < num_done:
+        key = LENGTH_KEYS[0 if config.trainer.num_steps is None else 1]
+        raise ConfigError(
+            f"{key}={OmegaConf.select(config, key)} comes to {_steps(now.num_steps)}, but the run has done {num_done} "
+            "already. Give a length of at least that, or train into another run_dir=..."
+        )
+    if now.num_steps == before.num_steps:
+        return None
+    old_step = min(num_done, before.num_steps - 1)  # of a finished run the last one
+    return (
+        f"the length changes: {before.num_steps} -> {_steps(now.num_steps)}. The schedule follows the new length: "
+        f"the learning rate is {_lr(config, now, min(num_done, now.num_steps - 1))}; with the old length it was "
+        f"{_lr(config, before, old_step)}"
+    )
+
+
+def command_for_more_steps(overrides: Sequence[str], run_dir: Path, *, num_steps: int) -> str:
+    """Returns the command that goes on in a run directory up to `num_steps` steps."""
+    kept = [override for override in overrides if split_override(override)[0] not in (*LENGTH_KEYS, "run_dir")]
+    length = [override_of("trainer.num_epochs", None), override_of("trainer.num_steps", num_steps)]
+    return command("train", *kept, override_of("run_dir", run_dir), *length)
+
+
+def _lr(config: DictConfig, times: Timetable, step: int) -> str:
+    optimizer: OptimizerSettings = build(config.optimizer)
+    schedule: Schedule = build(config.schedule)
+    factor = schedule.factor(step, num_steps=times.num_steps, steps_per_epoch=times.steps_per_epoch)
+    return f"{optimizer.lr * factor:.4g} at step {step + 1}"
+
+
+def _steps(number: int, *, kind: str = "step") -> str:
+    return f"{number} {kind}{'' if number == 1 else 's'}"
