@@ -74,12 +74,16 @@ def _face_view(
     part = photo[low[1] : max(0, math.ceil(centre[1] + reach)), low[0] : max(0, math.ceil(centre[0] + reach))]
     if part.size == 0:
         return np.zeros((side_px, side_px, 3), dtype=np.uint8), to_view
-    # A large face is shrunk by means of areas first: a bilinear warp would pass over most of its pixels.
-    shrunk = np.ones(2)
-    if scale < 0.5:
-        size = np.maximum(1, np.ceil(np.array(part.shape[1::-1]) * 2 * scale).astype(int))
-        shrunk = size / part.shape[1::-1]
-        part = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
+    # A large face is shrunk by means of areas first: a bilinear warp would pass over most of its pixels. By a whole
+    # factor, for which OpenCV is several times faster.
+    factor = max(1, round(0.5 / scale))
+    if factor > 1 and min(part.shape[:2]) >= factor:
+        height, width = (side // factor for side in part.shape[:2])
+        part = part[: height * factor, : width * factor]
+        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    else:
+        factor = 1
+    shrunk = np.full(2, 1 / factor)
     from_part = np.array([turn / shrunk @ [1, 0], turn / shrunk @ [0, 1]]).T
     offset = turn @ (low - 0.5 + 0.5 / shrunk) + to_view[:, 2]
     matrix = np.column_stack([from_part, offset])
