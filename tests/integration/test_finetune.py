@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from facerec.data.recordio import write_record_set
 from safetensors.torch import load_file
 
 import facerec
 from facerec.cli.main import main
 from facerec.data.pairs import write_pairs
+from facerec.data.records.recordio import write_record_set
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.runs.checkpoints import step_directories
 from facerec.runs.run_log import read_metrics
