@@ -25,6 +25,7 @@ if what == "fail":
 if what == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 if what == "wait":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     try:
         print("waiting", file=sys.stderr, flush=True)
         time.sleep(60)
