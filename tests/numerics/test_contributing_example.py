@@ -14,9 +14,9 @@ from tests.numerics.test_head_numerics import (
     complex_step_gradients,
     formula,
     gradients,
+    head_and_inputs,
     relative_error,
     run,
-    setup,
 )
 
 TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text().partition("## A benchmark of your own")[0]
@@ -44,7 +44,7 @@ def test_example_has_fewer_than_forty_lines():
 @pytest.mark.parametrize("engine", ["dense", "chunked"])
 def test_example_matches_its_formula(config, engine):
     config |= {"engine": engine, "classes_per_chunk": 4}
-    head, emb_BD, labels_B = setup(build, config, dtype=torch.float64)
+    head, emb_BD, labels_B = head_and_inputs(build, config, dtype=torch.float64)
     emb_BD = emb_BD[3::4].requires_grad_()
     case = formula(head, config, emb_BD, labels_B[3::4])
     output = run(head, emb_BD, labels_B[3::4])

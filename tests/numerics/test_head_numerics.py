@@ -40,7 +40,7 @@ def spread_embeddings(weight_RD: torch.Tensor, rows_B: torch.Tensor) -> torch.Te
     return length_B1 * (theta_B1.cos() * centre_BD + theta_B1.sin() * aside_BD)
 
 
-def setup(build, config, *, dtype: torch.dtype = torch.float32) -> tuple[Head, torch.Tensor, torch.Tensor]:
+def head_and_inputs(build, config, *, dtype: torch.dtype = torch.float32) -> tuple[Head, torch.Tensor, torch.Tensor]:
     """A head in the middle of its training, embeddings and labels."""
     head = build(config, num_classes=C, embedding_dim=D, init_std=1.0).to(dtype)
     labels_B = torch.arange(B) % C
@@ -125,7 +125,9 @@ def test_every_head_has_a_formula(head_config):
 def test_losses_match_the_formula(head_config, build, options, engine):
     config = head_config | OPTIONS[options]
     for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 2e-5)):
-        head, emb_BD, labels_B = setup(build, config | {"engine": engine, "classes_per_chunk": 4}, dtype=dtype)
+        head, emb_BD, labels_B = head_and_inputs(
+            build, config | {"engine": engine, "classes_per_chunk": 4}, dtype=dtype
+        )
         emb_BD = emb_BD.to(dtype)
         output = run(head, emb_BD, labels_B)
         expected_B = sample_losses(formula(head, config, emb_BD, labels_B))
@@ -143,7 +145,9 @@ def test_gradients_match_complex_steps_of_the_formula(head_config, build, option
     for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 1e-4)):
         expected = None
         for engine in ENGINES:
-            head, emb_BD, labels_B = setup(build, config | {"engine": engine, "classes_per_chunk": 4}, dtype=dtype)
+            head, emb_BD, labels_B = head_and_inputs(
+                build, config | {"engine": engine, "classes_per_chunk": 4}, dtype=dtype
+            )
             emb_BD = emb_BD[few].to(dtype).requires_grad_()
             expected = expected or complex_step_gradients(formula(head, config, emb_BD, labels_B[few]))
             found = gradients(run(head, emb_BD, labels_B[few]).loss, emb_BD, head.centres.weight)
@@ -153,7 +157,7 @@ def test_gradients_match_complex_steps_of_the_formula(head_config, build, option
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 5e-5)], ids=["fp64", "fp32"])
 def test_margin_heads_match_algorithm_1(margin_config, build, dtype, tolerance):
-    head, emb_BD, labels_B = setup(build, margin_config, dtype=dtype)
+    head, emb_BD, labels_B = head_and_inputs(build, margin_config, dtype=dtype)
     emb_BD = emb_BD.to(dtype).requires_grad_()
     loss = head(emb_BD, labels_B).loss
     assert loss.dtype == dtype
@@ -169,7 +173,7 @@ def test_margin_heads_match_algorithm_1(margin_config, build, dtype, tolerance):
 
 
 def test_softmax_head_matches_a_linear_layer_and_cross_entropy(build):
-    head, emb_BD, labels_B = setup(
+    head, emb_BD, labels_B = head_and_inputs(
         build, {"_target_": "facerec.heads.softmax.SoftmaxHead", "seed": 0}, dtype=torch.float64
     )
     torch.nn.init.normal_(head.centres.bias, generator=torch.Generator().manual_seed(2))
@@ -189,13 +193,13 @@ def test_softmax_head_matches_a_linear_layer_and_cross_entropy(build):
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 1e-3), (torch.bfloat16, 8e-3)])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_half_precision_embeddings_lose_only_their_own_rounding(head_config, build, dtype, tolerance, autocast):
-    head, emb_BD, labels_B = setup(build, head_config)
+    head, emb_BD, labels_B = head_and_inputs(build, head_config)
     emb_BD = emb_BD.to(dtype).requires_grad_()
     with torch.autocast("cpu", dtype=dtype, enabled=autocast):
         output = run(head, emb_BD, labels_B)
     assert output.loss.dtype == output.target_cos_B.dtype == torch.float32
 
-    exact, _, _ = setup(build, head_config, dtype=torch.float64)
+    exact, _, _ = head_and_inputs(build, head_config, dtype=torch.float64)
     exact_emb_BD = emb_BD.detach().double().requires_grad_()
     expected = run(exact, exact_emb_BD, labels_B).loss
     assert output.loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -305,7 +309,7 @@ def test_arcface_among_a_million_classes_at_cosine_one_half(engine):
 
 
 def test_target_cosine_does_not_depend_on_the_batch(head_config, build):
-    head, emb_BD, labels_B = setup(build, head_config)
+    head, emb_BD, labels_B = head_and_inputs(build, head_config)
     emb_BD = emb_BD.float()
     whole_B = head(emb_BD, labels_B).target_cos_B
     single_B = torch.cat([head(emb_BD[i : i + 1], labels_B[i : i + 1]).target_cos_B for i in range(B)])
