@@ -13,16 +13,26 @@ settings.register_profile("repeatable", derandomize=True)  # a run of the tests 
 settings.load_profile("repeatable")
 
 
+PROPAGATES, LEVEL = LOGGER.propagate, LOGGER.level  # before any command line has changed them
+
+
 @pytest.fixture(autouse=True)
-def logger_as_it_was() -> Iterator[None]:
-    """Takes back what the command line does to facerec's logger, which pytest's caplog listens to."""
-    handlers, propagate, level = LOGGER.handlers[:], LOGGER.propagate, LOGGER.level
+def logger_as_at_first() -> Iterator[None]:
+    """Takes back what the command line does to facerec's logger, which pytest's caplog listens to.
+
+    Before each test too: a fixture of a module or of the session may have run the command line.
+    """
+    _logger_as_at_first()
     yield
-    for handler in set(LOGGER.handlers) - set(handlers):
+    _logger_as_at_first()
+
+
+def _logger_as_at_first() -> None:
+    for handler in LOGGER.handlers[:]:
         LOGGER.removeHandler(handler)
         handler.close()
-    LOGGER.propagate = propagate
-    LOGGER.setLevel(level)
+    LOGGER.propagate = PROPAGATES
+    LOGGER.setLevel(LEVEL)
 
 
 @pytest.fixture
