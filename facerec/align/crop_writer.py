@@ -25,7 +25,7 @@ FORMATS = {"jpeg": ".jpg", "png": ".png"}
 
 @dataclass(frozen=True, kw_only=True)
 class CropSettings:
-    """What crops are made.
+    """Says what crops are made.
 
     Attributes:
         choose: which face of several; see `ranked_faces`.

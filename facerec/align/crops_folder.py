@@ -76,7 +76,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_unfinished(out: Path) -> bool:
-    """Whether a folder is one into which `align_photos` has begun to write, and has not finished."""
+    """True for a folder into which `align_photos` has begun to write, and has not finished."""
     try:
         return json.loads((out / SUMMARY_FILE).read_text())["counts"] is None
     except (OSError, ValueError, KeyError, TypeError):

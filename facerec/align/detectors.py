@@ -140,7 +140,7 @@ class OnnxDetector:
 
 
 def _tiles(side_px: int, most_px: int) -> list[tuple[int, int]]:
-    """Where the fewest tiles of about the same size begin and end that cover a side, with an overlap."""
+    """Returns where the fewest tiles of about one size begin and end that cover a side, with an overlap."""
     if side_px <= most_px:
         return [(0, side_px)]
     overlap_px = min(_TILE_OVERLAP_PX, most_px // 4)

@@ -47,7 +47,7 @@ class Detector(Protocol):
 
 @runtime_checkable
 class LooksAgain(Protocol):
-    """What a detector may have besides: a second look at the one face that was chosen."""
+    """A detector that also takes a second look at the one face that was chosen."""
 
     def nearer_landmarks(self, photo: np.ndarray, faces: Faces, number: int) -> np.ndarray:
         """The landmarks of face `number` of those found in the photo, float64 (5, 2)."""

@@ -75,7 +75,7 @@ def is_heif(encoded: bytes) -> bool:
 
 
 def _decode_heif(encoded: bytes, *, where: str) -> np.ndarray:
-    """See `decode_rgb`. The rotation in the file is applied; its EXIF orientation only repeats that."""
+    """Decodes as `decode_rgb` does. The rotation in the file is applied; its EXIF orientation only repeats that."""
     try:
         import pi_heif as heif
     except ImportError:

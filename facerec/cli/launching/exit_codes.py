@@ -16,7 +16,7 @@ OF_THE_DISK = {
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """What `work` returns; after an error that it raises for the user, which is printed without a traceback, another.
+    """Returns the exit code of `work`; prints an error that it raises for the user without a traceback.
 
     2 for an error that the user can mend, also one of the disk, 1 where another process of the training has gone, 130
     after Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
@@ -46,14 +46,14 @@ def exit_code(work: Callable[[], int]) -> int:
 
 
 def _has_no_reader(fd: int) -> bool:
-    """Whether it is a pipe that nobody reads any more, as after `| head`."""
+    """True for a pipe that nobody reads any more, as after `| head`."""
     poll = select.poll()
     poll.register(fd, 0)
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def started_with_others() -> bool:
-    """Whether torchrun, or `launch`, has started this process as one of several."""
+    """True where torchrun, or `launch`, has started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
