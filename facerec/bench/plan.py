@@ -18,11 +18,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from facerec.bench.live_tensors import LiveTensors, num_bytes
 from facerec.core.errors import ConfigError
-from facerec.core.processes import ALONE, Processes
 from facerec.heads.chunked import CHUNK_ENTRIES
 from facerec.heads.head import Head
 from facerec.heads.shards import shard_of
 from facerec.networks.embedding_net import EmbeddingNet
+from facerec.processes.group import ALONE, Processes
 from facerec.training.centre_rows import CentreRows
 from facerec.training.data_parallel import Compression
 from facerec.training.freezing import Freezing

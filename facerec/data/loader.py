@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from facerec.core.batch import Batch
 from facerec.core.errors import ConfigError, DataError, FacerecError
-from facerec.core.processes import ALONE, Processes
 from facerec.core.source import Source
 from facerec.data.augment import Augment
 from facerec.data.sampling.read_ahead import ReadAhead
 from facerec.data.sampling.sampler import SampleOrder
 from facerec.data.sources.crop_files import check_size
+from facerec.processes.group import ALONE, Processes
 
 WAYS_ON = "loader.on_corrupt=skip trains on without such images, facerec inspect lists them all"
 

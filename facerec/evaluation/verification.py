@@ -15,13 +15,14 @@ from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.litter import files_with_suffix
 from facerec.core.metric import COSINE, NUMBER, SHARE, Metric
-from facerec.core.processes import failing_together, this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.data.pair_folds import fold_starts
 from facerec.data.pairs import Pairs, read_pairs
 from facerec.evaluation.embed import flip_sum
 from facerec.evaluation.roc import Roc
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import this_process
 
 THRESHOLDS = np.arange(0, 4, 0.01)
 DEFAULT_TARGET_FARS = (1e-1, 1e-2, 1e-3, 1e-4)

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import torch
 import torch.nn.functional as F
 
-from facerec.core.processes import ALONE, Processes
+from facerec.processes.group import ALONE, Processes
 
 Negatives = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """g: (cos_BC, cos_target_B) -> (B, C). Each entry is a function of its own cosine and of the sample's target cosine."""

@@ -17,7 +17,6 @@ from torch import nn
 
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.log import LOGGER
-from facerec.core.processes import ALONE, this_process
 from facerec.heads.centres import ClassCentres
 from facerec.heads.chunked import chunked
 from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines
@@ -25,6 +24,7 @@ from facerec.heads.row_optimizer import RowOptimizer
 from facerec.heads.sampling import drawn_classes
 from facerec.heads.shards import combined, gathered, shard_of
 from facerec.heads.trained_rows import TrainedRows
+from facerec.processes.group import ALONE, this_process
 
 DENSE_ENTRIES = 2**22
 """The largest (B, C) for which engine="auto" takes the dense engine: 16 MB a matrix."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from facerec.core.processes import Processes
 from facerec.heads.engines import EngineInput, EngineOutput
+from facerec.processes.group import Processes
 
 
 def shard_of(num_classes: int, processes: Processes) -> range:

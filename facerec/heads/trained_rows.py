@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from facerec.core.processes import ALONE, Processes
 from facerec.heads.centres import ClassCentres
 from facerec.heads.row_optimizer import RowOptimizer
+from facerec.processes.group import ALONE, Processes
 
 ROWS_PER_UPDATE = 2**16
 """Rows that are moved at once: bounds the memory of an update."""

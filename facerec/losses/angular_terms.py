@@ -12,10 +12,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from facerec.core.errors import ConfigError
-from facerec.core.processes import ALONE, Processes, this_process
 from facerec.heads.centres import ClassCentres
 from facerec.heads.margins import clamped_sin
 from facerec.losses.term import Term, TermInputs
+from facerec.processes.group import ALONE, Processes, this_process
 
 Energy = Literal["angle", "mhe"]
 

@@ -6,8 +6,8 @@ Letters: B samples, C classes, D embedding dimensions, N classes of a global bat
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.core.processes import this_process
 from facerec.losses.term import Term, TermInputs
+from facerec.processes.group import this_process
 
 
 class CentreLoss(Term):

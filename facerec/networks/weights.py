@@ -11,7 +11,6 @@ import torch
 from facerec.core.errors import ModelError
 from facerec.core.file_kind import FileKind
 from facerec.core.input_spec import InputSpec
-from facerec.core.manifest import read_manifest
 from facerec.core.typed_text import override_of, typed_command
 from facerec.networks.embedding_net import EmbeddingNet, build_network, described
 from facerec.networks.iresnet import BLOCKS_PER_STAGE
@@ -25,6 +24,7 @@ from facerec.networks.tensor_files import (
     refuse_not_finite,
 )
 from facerec.runs.checkpoints import newest_whole
+from facerec.runs.manifest import read_manifest
 from facerec.runs.run_directory import RunDirectory
 
 MODEL_FILE = "model.safetensors"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from facerec.core.errors import CheckpointError
-from facerec.core.manifest import read_manifest
+from facerec.runs.manifest import read_manifest
 
 
 def checkpoint_name(step: int) -> str:

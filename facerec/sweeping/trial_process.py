@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from facerec.core.parent_process import end_with_parent
+from facerec.processes.parent_process import end_with_parent
 
 GRID_PROCESS = "FACEREC_GRID_PROCESS"
 TAIL_BYTES = 8192

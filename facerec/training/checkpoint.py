@@ -18,12 +18,13 @@ from safetensors.torch import load_file, save_file
 
 from facerec.core.errors import CheckpointError, ConfigError, ModelError
 from facerec.core.log import LOGGER
-from facerec.core.manifest import read_manifest, whole_directory
 from facerec.core.metric import COSINE, Metric, details_of, metrics_from, quality, values_of
-from facerec.core.processes import Processes, failing_together
 from facerec.networks.tensor_files import refuse_not_finite
 from facerec.networks.weights import CARD_FILE, MODEL_FILE
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import Processes
 from facerec.runs.checkpoints import checkpoint_name, newest_whole, step_directories, step_of
+from facerec.runs.manifest import read_manifest, whole_directory
 from facerec.training.state_files import read_tensors, write_tensors
 from facerec.training.train_state import TrainState, is_of_classes
 

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from facerec.core.log import LOGGER
-from facerec.core.processes import Processes, failing_together, this_process
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.core.source import Source
@@ -21,6 +20,8 @@ from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader, Replaced
 from facerec.data.sources import Subset
 from facerec.heads.centres import ClassCentres
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import Processes, this_process
 
 
 def start_at_class_means(

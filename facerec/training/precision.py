@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 
-from facerec.core.processes import ALONE, Processes
+from facerec.processes.group import ALONE, Processes
 
 Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from facerec.core.processes import ALONE, Processes
 from facerec.core.progress_bar import progress_bar
+from facerec.processes.group import ALONE, Processes
 from facerec.runs.run_log import RunLog
 
 

@@ -6,8 +6,8 @@ from facerec.core.atomic_file import atomic_file
 from facerec.core.csv_lines import csv_lines, csv_row
 from facerec.core.errors import DataError
 from facerec.core.log import LOGGER
-from facerec.core.processes import Processes
 from facerec.data.loader import BatchLoader
+from facerec.processes.group import Processes
 from facerec.runs.run_log import RunLog
 
 MOST_TOLD = 10

@@ -19,8 +19,8 @@ from torch.distributed.checkpoint import filesystem, metadata
 from torch.distributed.checkpoint.api import CheckpointException
 
 from facerec.core.errors import CheckpointError
-from facerec.core.processes import Processes
 from facerec.heads.shards import shard_of
+from facerec.processes.group import Processes
 
 _METADATA_FILE = ".metadata"
 _CLASSES = {

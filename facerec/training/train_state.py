@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from facerec.core.processes import ALONE, Processes
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
+from facerec.processes.group import ALONE, Processes
 from facerec.training.moving_average import MovingAverage
 
 _OF_CLASSES = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")

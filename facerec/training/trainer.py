@@ -12,18 +12,20 @@ from torch import nn
 from torch.profiler import record_function
 
 from facerec.core.batch import Batch
-from facerec.core.device import keep_freed_memory, own_device
+from facerec.core.device import keep_freed_memory
 from facerec.core.errors import ConfigError, FacerecError
 from facerec.core.log import LOGGER
-from facerec.core.lost_process import raise_if_lost
 from facerec.core.metric import Metric, leading, metrics_from
-from facerec.core.processes import failing_together, this_process
 from facerec.core.seeding import torch_seed_of
 from facerec.data.loader import BatchLoader
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
+from facerec.processes.agreement import Agreement, failing_together
+from facerec.processes.group import this_process
+from facerec.processes.lost_process import raise_if_lost
+from facerec.processes.own_device import own_device
+from facerec.processes.stop_signal import StopSignal
 from facerec.runs.run_log import RunLog
-from facerec.training.agreement import Agreement
 from facerec.training.centre_rows import CentreRows
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.class_means import start_at_class_means
@@ -39,7 +41,6 @@ from facerec.training.schedule import Schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
 from facerec.training.skipped_samples import SkippedSamples
 from facerec.training.step_parts import AGREEMENT, BACKWARD, DATA, FORWARD, HEAD, STEP, UPDATE
-from facerec.training.stop_signal import StopSignal
 from facerec.training.timetable import Timetable
 from facerec.training.train_state import TrainState
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from facerec.core.manifest import read_manifest
 from facerec.data.records.recordio import write_record_set
 from facerec.runs.checkpoints import step_directories
+from facerec.runs.manifest import read_manifest
 from tests.distributed.launches import STEPS_BETWEEN, launch_overrides, workers_of
 from tests.integration.training_runs import (
     NUM_STEPS,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from facerec.core.processes import this_process
+from facerec.processes.group import this_process
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.optimizer import SGD, AdamW
 from facerec.training.trainer import Trainer

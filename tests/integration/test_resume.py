@@ -16,9 +16,9 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from facerec.cli.main import main
-from facerec.core.manifest import read_manifest
 from facerec.heads.centres import ClassCentres
 from facerec.runs.checkpoints import step_directories
+from facerec.runs.manifest import read_manifest
 from facerec.runs.run_log import read_metrics
 from tests.integration.training_runs import (
     NUM_STEPS,

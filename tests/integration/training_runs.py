@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 import facerec
-from facerec.core.processes import ALONE
 from facerec.data.records.recordio import write_record_set
+from facerec.processes.group import ALONE
 from facerec.training.state_files import read_tensors
 
 NUM_STEPS, SIZE_PX = 24, 32

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from facerec.core.processes import this_process
 from facerec.core.seeding import torch_seed_of
 from facerec.heads.row_optimizer import RowSGD
+from facerec.processes.group import this_process
 from tests.numerics.conftest import HEAD_CONFIGS, build, read_head_config
 from tests.processes import run_processes
 

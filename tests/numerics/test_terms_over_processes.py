@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from facerec.core.processes import this_process
 from facerec.heads.combined import MarginHead
 from facerec.losses.objective import Objective
+from facerec.processes.group import this_process
 from tests.numerics.term_configs import TERMS, build_term
 from tests.processes import run_processes
 

@@ -17,7 +17,7 @@ from facerec.cli.launching.exit_codes import USER_ERROR, started_with_others
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import ConfigError, LostProcessError
 from facerec.core.threads import num_cores
-from facerec.training.stop_signal import STOP_FILE, StopSignal
+from facerec.processes.stop_signal import STOP_FILE, StopSignal
 
 CONFIG_FILE, TASK_FILE = "config.yaml", "task.json"
 

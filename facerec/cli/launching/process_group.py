@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from facerec.cli.launching.exit_codes import started_with_others
-from facerec.core.device import own_device
-from facerec.core.lost_process import raise_if_lost
-from facerec.core.processes import ALONE, Processes, this_process
+from facerec.processes.group import ALONE, Processes, this_process
+from facerec.processes.lost_process import raise_if_lost
+from facerec.processes.own_device import own_device
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from facerec.cli.commands import called_with
 from facerec.cli.launching.developer_warnings import hide_developer_warnings
 from facerec.cli.launching.exit_codes import exit_code, quiet_torch
 from facerec.core.errors import OtherProcessError
-from facerec.core.parent_process import end_with_parent
+from facerec.processes.parent_process import end_with_parent
 
 
 def main(folder: Path) -> None:

@@ -22,13 +22,14 @@ from facerec.cli.verbs.train_settings import check, launch_settings, sample_orde
 from facerec.core.errors import DataError
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
-from facerec.core.processes import Processes, failing_together
 from facerec.core.source import Source
 from facerec.core.typed_text import override_of, typed
 from facerec.data.loader import BatchLoader
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import load_initial, read_initial
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import Processes
 from facerec.runs.checkpoints import step_of
 from facerec.runs.run_directory import RunDirectory
 from facerec.runs.run_log import RunLog, read_metrics

@@ -14,16 +14,16 @@ import torch
 import torch.distributed as dist
 
 from facerec.bench.plan import Job
-from facerec.core import processes as processes_module
 from facerec.core.input_spec import InputSpec
 from facerec.core.metric import Metric
-from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
 from facerec.heads.combined import MarginHead
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
 from facerec.networks.mobilefacenet import MobileFaceNet
 from facerec.networks.neck import GDC, BNDropoutFCBN
+from facerec.processes import group as group_module
+from facerec.processes.group import this_process
 from facerec.training import trainer as trainer_module
 from facerec.training.optimizer import SGD, AdamW
 from tests.noise_source import NoiseSource
@@ -155,7 +155,7 @@ def measured_traffic(case: Case) -> int:
 @contextmanager
 def _counted() -> Iterator[list[int]]:
     world_size, total = dist.get_world_size(), [0]
-    before = dist.all_reduce, processes_module._all_gather, processes_module._reduce_scatter
+    before = dist.all_reduce, group_module._all_gather, group_module._reduce_scatter
 
     def all_reduce(tensor: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         if tensor.is_floating_point():
@@ -171,8 +171,8 @@ def _counted() -> Iterator[list[int]]:
         return before[2](own, given, **options)
 
     dist.all_reduce = all_reduce
-    processes_module._all_gather, processes_module._reduce_scatter = all_gather, reduce_scatter
+    group_module._all_gather, group_module._reduce_scatter = all_gather, reduce_scatter
     try:
         yield total
     finally:
-        dist.all_reduce, processes_module._all_gather, processes_module._reduce_scatter = before
+        dist.all_reduce, group_module._all_gather, group_module._reduce_scatter = before

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from facerec.core.errors import ConfigError, DataError
-from facerec.core.processes import Processes
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
 from facerec.data.sampling.sampler import SampleOrder
+from facerec.processes.group import Processes
 from tests.noise_source import NoiseSource
 
 FLIP_AND_NOISE = ({"HorizontalFlip": {"p": 0.5}}, {"GaussNoise": {"p": 1.0}})

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from facerec.core.errors import ConfigError, DataError
-from facerec.core.processes import Processes
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
+from facerec.processes.group import Processes
 from tests.noise_source import NoiseSource
 
 DAMAGED = (0, 1, 7, 12, 13, 14, 15)

@@ -12,11 +12,11 @@ from torch import nn
 from facerec.core.errors import FacerecError
 from facerec.core.input_spec import InputSpec
 from facerec.core.metric import values_of
-from facerec.core.processes import this_process
 from facerec.data.pairs import write_pairs
 from facerec.evaluation import verification
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark
+from facerec.processes.group import this_process
 from tests.processes import run_processes
 
 SIZE_PX, NUM_IMAGES = 16, 40

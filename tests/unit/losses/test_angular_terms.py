@@ -7,11 +7,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from facerec.core.errors import ConfigError
-from facerec.core.processes import Processes
 from facerec.heads.centres import ClassCentres
 from facerec.losses import angular_terms
 from facerec.losses.angular_terms import MIN_SQUARED_DISTANCE, Inter, Intra, angle_rad
 from facerec.losses.term import TermInputs
+from facerec.processes.group import Processes
 from tests.unit.losses.term_inputs import at_angles, term_inputs
 
 F64 = torch.float64

@@ -11,7 +11,6 @@ import torch
 import facerec
 from facerec.core.errors import CheckpointError, ModelError
 from facerec.core.input_spec import InputSpec
-from facerec.core.manifest import whole_directory
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
 from facerec.networks.mobilefacenet import MobileFaceNet
@@ -26,6 +25,7 @@ from facerec.networks.weights import (
     read_model,
 )
 from facerec.runs.checkpoints import newest_whole, step_directories
+from facerec.runs.manifest import whole_directory
 from tests.unit.networks.small_networks import small, write_model
 
 

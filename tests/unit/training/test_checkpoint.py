@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from facerec.core import manifest as manifest_module
 from facerec.core.errors import CheckpointError, ConfigError
-from facerec.core.manifest import read_manifest
 from facerec.core.metric import metrics_from
 from facerec.losses.objective import Objective
 from facerec.networks.weights import read_model
+from facerec.runs import manifest as manifest_module
+from facerec.runs.manifest import read_manifest
 from facerec.training import checkpoint as checkpoint_module
 from facerec.training.checkpoint import CheckpointStore, check_interval
 from facerec.training.optimizer import SGD, AdamW

@@ -7,10 +7,10 @@ from torch import nn
 
 from facerec.core.errors import FacerecError
 from facerec.core.input_spec import InputSpec
-from facerec.core.processes import this_process
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.heads.centres import ClassCentres
 from facerec.heads.shards import shard_of
+from facerec.processes.group import this_process
 from facerec.training.class_means import start_at_class_means
 from tests.noise_source import NoiseSource
 from tests.processes import run_processes

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError
-from facerec.core.processes import ALONE
 from facerec.heads.combined import MarginHead
+from facerec.processes.group import ALONE
 from facerec.training.checkpoint import STATE
 from facerec.training.freezing import Freezing
 from facerec.training.optimizer import SGD, AdamW

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 
 from facerec.core.errors import CheckpointError
-from facerec.core.processes import ALONE, this_process
 from facerec.heads.shards import shard_of
+from facerec.processes.group import ALONE, this_process
 from facerec.training.state_files import read_tensors, write_tensors
 from tests.processes import run_processes
 

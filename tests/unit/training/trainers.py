@@ -13,7 +13,6 @@ from torch import nn
 
 from facerec.core.input_spec import InputSpec
 from facerec.core.metric import SHARE, Metric
-from facerec.core.processes import this_process
 from facerec.core.protocols import Embedder
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
@@ -23,6 +22,7 @@ from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, join
 from facerec.networks.iresnet import IResNet
 from facerec.networks.neck import BNDropoutFCBN
+from facerec.processes.group import this_process
 from facerec.runs.run_log import RunLog
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.optimizer import SGD

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from facerec.training.stop_signal import STOP_FILE, StopSignal
+from facerec.processes.stop_signal import STOP_FILE, StopSignal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])

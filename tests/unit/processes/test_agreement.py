@@ -3,7 +3,8 @@
 import pytest
 
 from facerec.core.errors import DataError
-from facerec.core.processes import ALONE, failing_together
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import ALONE
 
 
 def test_a_process_alone_raises_what_it_met():

@@ -3,10 +3,10 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from facerec.core import manifest
 from facerec.core.errors import CheckpointError, OtherProcessError
-from facerec.core.manifest import whole_directory
-from facerec.core.processes import this_process
+from facerec.processes.group import this_process
+from facerec.runs import manifest
+from facerec.runs.manifest import whole_directory
 from tests.processes import run_processes
 
 GB = 10**9

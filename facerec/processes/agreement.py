@@ -1,10 +1,10 @@
-"""What the processes that train together agree on at the end of a step."""
+"""Errors that all processes raise together, and flags on which they agree at the end of a step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from facerec.core.errors import FacerecError
-from facerec.core.processes import Processes
+from facerec.processes.group import Processes
 
 
 class Agreement:
@@ -37,3 +37,17 @@ class Agreement:
         if failed:
             self.processes.raise_together(self.error)
         return raised
+
+
+@contextmanager
+def failing_together(processes: Processes) -> Iterator[None]:
+    """Around work that all processes do: raises at its end, see `Processes.raise_together`, what one of them raised.
+
+    The work itself calls no collective. An error that is no `FacerecError` passes through: it ends its process.
+    """
+    error: FacerecError | None = None
+    try:
+        yield
+    except FacerecError as caught:
+        error = caught
+    processes.raise_together(error)

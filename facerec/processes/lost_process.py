@@ -7,7 +7,7 @@ from torch.distributed import DistError
 
 import facerec
 from facerec.core.errors import LostProcessError
-from facerec.core.processes import Processes
+from facerec.processes.group import Processes
 
 _PACKAGE = Path(facerec.__file__).parent
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from facerec.core.errors import CheckpointError
-from facerec.core.manifest import MANIFEST, read_manifest, whole_directory
+from facerec.runs.manifest import MANIFEST, read_manifest, whole_directory
 
 ABOUT = {"step": 7, "metrics": {"eval/lfw/accuracy": 0.9953}, "threads": [1, 2]}
 

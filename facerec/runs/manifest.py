@@ -16,7 +16,8 @@ from typing import Any
 
 from facerec.core.errors import CheckpointError
 from facerec.core.file_kind import not_itself
-from facerec.core.processes import ALONE, Processes, failing_together
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import ALONE, Processes
 
 MANIFEST = "manifest.json"
 _OWN_DIGEST = "manifest_sha256"

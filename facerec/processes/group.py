@@ -1,7 +1,6 @@
-"""The processes that train together: which one this is, and collectives that do nothing when it is alone."""
+"""The group of processes that train together: rank and world size, and collectives that do nothing in one process."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -117,20 +116,6 @@ def this_process() -> Processes:
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
     return Processes(rank=dist.get_rank(), world_size=dist.get_world_size())
-
-
-@contextmanager
-def failing_together(processes: Processes) -> Iterator[None]:
-    """Around work that all processes do: raises at its end, see `Processes.raise_together`, what one of them raised.
-
-    The work itself calls no collective. An error that is no `FacerecError` passes through: it ends its process.
-    """
-    error: FacerecError | None = None
-    try:
-        yield
-    except FacerecError as caught:
-        error = caught
-    processes.raise_together(error)
 
 
 class _Gather(torch.autograd.Function):
