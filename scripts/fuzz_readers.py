@@ -28,16 +28,16 @@ import torch
 from safetensors.torch import save_file
 
 from facerec.align.landmark_files import read_face_list
+from facerec.align.photo_reader import encode_jpeg
 from facerec.align.photo_table import read_photo_table
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.core.errors import DataError, FacerecError
 from facerec.core.input_spec import InputSpec
-from facerec.data.decode import encode_jpeg
 from facerec.data.pair_lists import read_pair_list
-from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.records.recordio import write_record_set
 from facerec.data.sources import RecordSource
 from facerec.data.sources.identity_names import read_identity_names
+from facerec.data.verification_file import read_pairs, write_pairs
 from facerec.networks.embedding_net import join
 from facerec.networks.iresnet import IResNet
 from facerec.networks.neck import BNDropoutFCBN

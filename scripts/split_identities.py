@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facerec.data.pairs import write_pairs
 from facerec.data.records.recordio import write_record_set
 from facerec.data.sources import open_source
+from facerec.data.verification_file import write_pairs
 
 NUM_PRETRAIN, NUM_HELD_OUT, NUM_PAIRS, SEED = 250, 6, 1200, 0
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, RandomSampler, default_collate
 
-from facerec.bench.pairs import Timing, alternate
+from facerec.align.photo_reader import decode_rgb, encode_jpeg
+from facerec.bench.alternation import Timing, alternate
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source
 from facerec.data.augment import Augment
-from facerec.data.decode import decode_rgb, encode_jpeg
 from facerec.data.loader import BatchLoader
 from facerec.data.records.recordio import RecordReader, write_record_set
 from facerec.data.sources import RecordSource

@@ -9,12 +9,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from facerec.core.batch import Batch
+from facerec.core.crop_size import check_size
 from facerec.core.errors import ConfigError, DataError, FacerecError
 from facerec.core.source import Source
 from facerec.data.augment import Augment
 from facerec.data.sampling.read_ahead import ReadAhead
 from facerec.data.sampling.sampler import SampleOrder
-from facerec.data.sources.crop_files import check_size
 from facerec.processes.group import ALONE, Processes
 
 WAYS_ON = "loader.on_corrupt=skip trains on without such images, facerec inspect lists them all"

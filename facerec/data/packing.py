@@ -13,9 +13,9 @@ from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source
 from facerec.core.threads import in_threads
-from facerec.data.pairs import dump_pairs, write_pairs
 from facerec.data.records.recordio import write_record_set
 from facerec.data.sources.identity_names import NAMES_COLUMNS, NAMES_FILE
+from facerec.data.verification_file import dump_pairs, write_pairs
 
 VAL_FILE = "val.bin"
 

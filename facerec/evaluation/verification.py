@@ -18,7 +18,7 @@ from facerec.core.metric import COSINE, NUMBER, SHARE, Metric
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.data.pair_folds import fold_starts
-from facerec.data.pairs import Pairs, read_pairs
+from facerec.data.verification_file import Pairs, read_pairs
 from facerec.evaluation.embed import flip_sum
 from facerec.evaluation.roc import Roc
 from facerec.processes.agreement import failing_together

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.photo_reader import decode_rgb
 from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import DataError
-from facerec.data.decode import decode_rgb
 from facerec.data.records.record_index import RecordIndex, read_damaged_index, read_index
 from facerec.data.records.record_layout import (
     begins_insightface_set,

@@ -12,10 +12,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from facerec.align.landmark_checks import BadLandmarksError
+from facerec.core.crop_size import check_size
 from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import in_threads
-from facerec.data.sources.crop_files import check_size
 from facerec.inspection.empty_crops import emptiness
 from facerec.inspection.findings import Findings
 

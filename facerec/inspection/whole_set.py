@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from facerec.core.crop_size import asked_size
 from facerec.core.errors import DataError
-from facerec.data.pairs import file_hash
 from facerec.data.sources import AnySource, RecordSource, open_source
-from facerec.data.sources.crop_files import asked_size
 from facerec.data.sources.folder_source import FolderSource
 from facerec.data.sources.list_source import ListSource
+from facerec.data.verification_file import file_hash
 from facerec.inspection.files import FileItems, folder_items, table_items
 from facerec.inspection.findings import Findings
 from facerec.inspection.names import note_similar_names
-from facerec.inspection.pairs import PairItems
 from facerec.inspection.records import RecordItems
 from facerec.inspection.survey import Items, Survey, find_duplicates, find_empty_identities, note_grey, survey
+from facerec.inspection.verification_set import PairItems
 
 
 @dataclass(frozen=True, kw_only=True)

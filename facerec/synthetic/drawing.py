@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from facerec.synthetic.features import HAIR_ANGLES, HAT_ANGLES, SUBPIXEL_BITS, SUBPIXELS, FaceModel, Parts
-from facerec.synthetic.head import Poses
+from facerec.synthetic.head_surface import Poses
 from facerec.synthetic.identity import Colour, Identity, Sample, mix, scaled
 from facerec.synthetic.light import HeadLight
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facerec.synthetic.head import HeadSurface, Poses
+from facerec.synthetic.head_surface import HeadSurface, Poses
 from facerec.synthetic.identity import Identity, Sample
 
 SUBPIXEL_BITS = 4

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from facerec.synthetic.head import (
+from facerec.synthetic.head_surface import (
     ANGLE_STEP,
     ANGLES,
     LEVEL_STEP,

@@ -16,19 +16,18 @@ import numpy as np
 
 from facerec.align.crops import align_crop
 from facerec.core.cache import cache_folder
-from facerec.core.crop_size import DEFAULT_SIZE_PX
+from facerec.core.crop_size import DEFAULT_SIZE_PX, asked_size
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source
 from facerec.core.typed_text import typed
-from facerec.data.pairs import write_pairs
 from facerec.data.records.recordio import write_record_set
 from facerec.data.sources import RecordSource
-from facerec.data.sources.crop_files import asked_size
+from facerec.data.verification_file import write_pairs
 from facerec.synthetic.camera import take_photo
 from facerec.synthetic.drawing import Painter, paint
 from facerec.synthetic.features import FaceModel
-from facerec.synthetic.head import HeadSurface
+from facerec.synthetic.head_surface import HeadSurface
 from facerec.synthetic.identity import Identity, Sample
 from facerec.synthetic.light import HeadLight
 

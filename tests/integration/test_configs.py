@@ -30,8 +30,8 @@ from facerec.cli.main import main
 from facerec.cli.verb_list import VERBS
 from facerec.cli.verbs import train
 from facerec.core.log import LOGGER
-from facerec.data.pairs import write_pairs
 from facerec.data.records.recordio import write_record_set
+from facerec.data.verification_file import write_pairs
 from facerec.heads.initial_loss import initial_loss
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import join

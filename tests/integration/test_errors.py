@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from facerec.cli.main import main
-from facerec.data.pairs import write_pairs
 from facerec.data.records.recordio import frame, pack, write_record_set
+from facerec.data.verification_file import write_pairs
 from tests.integration.training_runs import (
     SIZE_PX,
     encoded_images,

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 import facerec
 from facerec.cli.main import main
-from facerec.data.pairs import write_pairs
 from facerec.data.records.recordio import write_record_set
+from facerec.data.verification_file import write_pairs
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.runs.checkpoints import step_directories
 from facerec.runs.run_log import read_metrics

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facerec.data.pairs import write_pairs
 from facerec.data.records.recordio import write_record_set
+from facerec.data.verification_file import write_pairs
 
 PER_IDENTITY = (5, 1, 3)
 

@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from facerec.align.photo_table import LANDMARK_COLUMNS
-from facerec.data.pairs import read_pairs
+from facerec.data.verification_file import read_pairs
 from facerec.synthetic.source import SyntheticFaces
 
 SIZE = ["input.height_px=48", "input.width_px=40"]

@@ -14,9 +14,9 @@ import pytest
 
 from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.main import main
-from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.records.recordio import RecordReader
 from facerec.data.sources import open_source
+from facerec.data.verification_file import read_pairs, write_pairs
 from facerec.runs.run_log import read_metrics
 
 NUM_IDENTITIES, PER_IDENTITY = 12, 5

@@ -19,7 +19,7 @@ from facerec.cli.config.config_files import config_directory
 from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.verb_list import VERBS
 from facerec.core.typed_text import override_of, typed
-from facerec.data.pairs import write_pairs
+from facerec.data.verification_file import write_pairs
 from facerec.sweeping.grid import Outcome
 from facerec.training.trainer import Trainer, TrainResult
 from tests.integration.training_runs import encoded_images, environment, tiny_overrides, write_faces

@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from facerec.bench.alternation import Timing
 from facerec.bench.data import OURS, THEIRS, SameCrops, time_loaders, time_parts
-from facerec.bench.pairs import Timing
 from facerec.cli.config.arguments import build
 from facerec.cli.summary import text_table
 from facerec.cli.verbs.parts import open_data

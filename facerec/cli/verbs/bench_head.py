@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from facerec.bench.head import ENGINES, Size, measure_peak, time_engines, time_margins
+from facerec.bench.head_cost import ENGINES, Size, measure_peak, time_engines, time_margins
 from facerec.cli.config.arguments import build
 from facerec.cli.config.compose import compose
 from facerec.cli.config.config_files import config_directories, group_options

@@ -25,16 +25,16 @@ from facerec.cli.verbs.set_verbs import (
     size_overrides,
 )
 from facerec.core.atomic_file import atomic_file
+from facerec.core.crop_size import check_size
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
 from facerec.data.packing import pack_training_set
-from facerec.data.pairs import file_hash, read_pairs
 from facerec.data.sources import AnySource, open_source
-from facerec.data.sources.crop_files import check_size
 from facerec.data.sources.relabelled import RelabelledSource
+from facerec.data.verification_file import file_hash, read_pairs
 
 PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
 MUCH = 0.1

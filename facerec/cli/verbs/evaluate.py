@@ -15,7 +15,7 @@ from facerec.cli.verbs.parts import checked_benchmarks, configured_benchmarks
 from facerec.core.errors import ConfigError
 from facerec.core.metric import Metric, values_of
 from facerec.core.protocols import Embedder, Evaluator
-from facerec.data.pairs import read_pairs
+from facerec.data.verification_file import read_pairs
 from facerec.evaluation.baselines import ColourHistogram, PixelPCA
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.evaluation.embed_set import digest_of_weights

@@ -28,8 +28,8 @@ from facerec.core.litter import is_litter
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
 from facerec.inspection.findings import Findings
-from facerec.inspection.pairs import PairItems
 from facerec.inspection.survey import num_images_bins, sampled_rows
+from facerec.inspection.verification_set import PairItems
 from facerec.inspection.whole_set import Inspection, inspect_set
 
 JSON_FILE, FAULTS_FILE, NOTES_FILE = "dataset.json", "faults.csv", "notes.csv"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from facerec.align.photo_reader import encode_png
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
 from facerec.cli.verbs.set_verbs import (
@@ -23,7 +24,6 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.source import Source
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
-from facerec.data.decode import encode_png
 from facerec.data.packing import (
     VAL_FILE,
     pack_pairs,
@@ -34,9 +34,9 @@ from facerec.data.packing import (
 from facerec.data.pair_choice import choose_identities, choose_pairs
 from facerec.data.pair_folds import fold_trouble, spread_kinds
 from facerec.data.pair_lists import read_pair_list
-from facerec.data.pairs import read_pairs, write_pairs
 from facerec.data.sources import AnySource, RecordSource
 from facerec.data.sources.joined_source import JoinedSource
+from facerec.data.verification_file import read_pairs, write_pairs
 from facerec.evaluation.nearest import nearest_others
 
 REJECTED_FILE = "rejected.csv"

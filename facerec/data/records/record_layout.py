@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.photo_reader import decode_rgb
 from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import DataError
-from facerec.data.decode import decode_rgb
 from facerec.data.records.recordio import Record, RecordReader
 
 _NUM_LOOKED_AT = 8  # images, spread over the set

@@ -11,14 +11,13 @@ import numpy as np
 
 from facerec.align.crops import align_crop
 from facerec.align.landmark_checks import BadLandmarksError, check_landmarks
-from facerec.align.photo_reader import is_heif, read_bytes
-from facerec.core.crop_size import DEFAULT_SIZE_PX
+from facerec.align.photo_reader import decode_rgb, encode_jpeg, encode_png, is_heif, read_bytes
+from facerec.core.crop_size import DEFAULT_SIZE_PX, check_size
 from facerec.core.errors import DataError
 from facerec.core.litter import files_with_suffix
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source
-from facerec.data.decode import decode_rgb, encode_jpeg, encode_png
-from facerec.data.sources.crop_files import PACKED_SUFFIXES, check_size, size_of
+from facerec.data.sources.crop_files import PACKED_SUFFIXES, size_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ import numpy as np
 from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import DataError
 from facerec.core.source import Source
-from facerec.data.pairs import file_hash
 from facerec.data.sources.file_source import FileSource
 from facerec.data.sources.record_source import RecordSource
+from facerec.data.verification_file import file_hash
 
 
 class JoinedSource(Source):

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from facerec.core.crop_size import DEFAULT_SIZE_PX
+from facerec.core.crop_size import DEFAULT_SIZE_PX, asked_size
 from facerec.core.csv_lines import TABLE_SUFFIXES
 from facerec.core.errors import ConfigError, DataError
-from facerec.data.sources.crop_files import asked_size
 from facerec.data.sources.folder_source import FolderSource
 from facerec.data.sources.joined_source import JoinedSource
 from facerec.data.sources.list_source import ListSource

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from facerec.align.photo_reader import decode_rgb
 from facerec.core.cache import array_path, kept_array, mapped_array
+from facerec.core.crop_size import check_size
 from facerec.core.errors import DataError
 from facerec.core.litter import files_with_suffix
 from facerec.core.source import Source
 from facerec.core.typed_text import override_of, typed_command
-from facerec.data.decode import decode_rgb
 from facerec.data.records.record_index import is_large
 from facerec.data.records.record_layout import (
     image_rows,
@@ -23,7 +24,6 @@ from facerec.data.records.record_layout import (
     wrong_size,
 )
 from facerec.data.records.recordio import RecordReader, unpack
-from facerec.data.sources.crop_files import check_size
 from facerec.data.sources.identity_names import NAMES_FILE, read_identity_names
 
 _MAX_NAMED = 10

@@ -21,7 +21,6 @@ from facerec.align.photo_reader import (
     read_bytes,
 )
 from facerec.core.errors import DataError
-from facerec.data import decode
 
 ORIENTATION = 0x112
 
@@ -152,10 +151,6 @@ def test_png_gives_the_pixels_back():
 def test_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.jpg: cannot be read \(No such file"):
         read_bytes(tmp_path / "nowhere.jpg")
-
-
-def test_sets_of_crops_are_read_by_the_same_reader():
-    assert decode.decode_rgb is decode_rgb
 
 
 def test_pointer_in_place_of_a_photo_is_named():

@@ -9,9 +9,9 @@ import pytest
 
 from facerec.core.errors import DataError
 from facerec.data.packing import pack_pairs, pack_training_set, readable_samples, write_rejected
-from facerec.data.pairs import read_pairs
 from facerec.data.records.recordio import RecordReader, frame, pack, unpack, write_record_set
 from facerec.data.sources import RecordSource, open_source
+from facerec.data.verification_file import read_pairs
 
 
 def png(seed: int, size: tuple[int, int] = (112, 112)) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.metric import values_of
-from facerec.data.pairs import write_pairs
+from facerec.data.verification_file import write_pairs
 from facerec.evaluation.roc import Roc
 from facerec.evaluation.verification import VerificationBenchmark, fold_accuracies
 

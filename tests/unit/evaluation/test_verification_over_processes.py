@@ -12,7 +12,7 @@ from torch import nn
 from facerec.core.errors import FacerecError
 from facerec.core.input_spec import InputSpec
 from facerec.core.metric import values_of
-from facerec.data.pairs import write_pairs
+from facerec.data.verification_file import write_pairs
 from facerec.evaluation import verification
 from facerec.evaluation.embed import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facerec.data.packing import pack_training_set
-from facerec.data.pairs import write_pairs
 from facerec.data.sources import open_source
+from facerec.data.verification_file import write_pairs
 from facerec.inspection.findings import Findings
 from facerec.inspection.survey import Survey, equal_items, is_grey, num_images_bins, sampled_rows
 from tests.unit.inspection.inspections import SIZE_PX, inspected, png

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facerec.align.photo_reader import decode_rgb
 from facerec.align.similarity import TEMPLATE_112, similarity_transform
 from facerec.core.errors import ConfigError, DataError
-from facerec.data.decode import decode_rgb
-from facerec.data.pairs import read_pairs
+from facerec.data.verification_file import read_pairs
 from facerec.synthetic import source
 from facerec.synthetic.features import SUBPIXELS, FaceModel
-from facerec.synthetic.head import HeadSurface, Poses
+from facerec.synthetic.head_surface import HeadSurface, Poses
 from facerec.synthetic.identity import Identity, Sample
 from facerec.synthetic.source import (
     FIRST_TEST_IDENTITY,

@@ -1,8 +1,8 @@
 """The synthetic head as a surface: where a feature lies in depth, and the outline of the head in a pose.
 
 The head is a stack of elliptic sections, one for each height, plus a relief (nose, sockets, cheekbones, lips, chin)
-along z. A pose rotates it; the projection is orthographic. Two frames: the head's (see synthetic_identity) and the
-view's, after yaw and pitch: u to the right, v down, in head units. Roll, scale and shift come later, in the image.
+along z. A pose rotates it; the projection is orthographic. Two frames: the head's (see `identity.py`) and the view's,
+after yaw and pitch: u to the right, v down, in head units. Roll, scale and shift come later, in the image.
 """
 
 from collections.abc import Sequence

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from facerec.align.photo_reader import decode_rgb
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import DataError
 from facerec.core.file_kind import FileKind, look_at
-from facerec.data.decode import decode_rgb
 
 
 @dataclass(frozen=True, kw_only=True)

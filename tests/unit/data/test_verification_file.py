@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facerec.core.errors import DataError
-from facerec.data.pairs import file_hash, read_pairs, write_pairs
+from facerec.data.verification_file import file_hash, read_pairs, write_pairs
 
 # Any bytes do for images here: with a newline, a quote and bytes beyond ASCII, which old protocols write out escaped.
 IMAGES = [b"\xff\xd8 zero\n", b"\x89PNG 'one'", b"\x00\x80two", b"three"]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.photo_reader import decode_rgb
 from facerec.core.errors import DataError
-from facerec.data.decode import decode_rgb
-from facerec.data.pairs import as_image, as_truth, read_lists
+from facerec.data.verification_file import as_image, as_truth, read_lists
 from facerec.inspection.findings import Findings
 from facerec.inspection.survey import NO_LABEL, Seen, Survey, see_image, without
 

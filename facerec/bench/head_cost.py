@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from facerec.bench.pairs import Timing, alternate
+from facerec.bench.alternation import Timing, alternate
 from facerec.core.device import choose_device
 from facerec.heads.combined import MarginHead
 from facerec.heads.head import Head

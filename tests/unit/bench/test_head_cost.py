@@ -1,6 +1,6 @@
 """The head's bench: peaks that count what they should."""
 
-from facerec.bench.head import Size, measure_peak
+from facerec.bench.head_cost import Size, measure_peak
 
 
 def test_peak_of_the_chunked_engine_is_centres_gradient_momentum_and_little_else():

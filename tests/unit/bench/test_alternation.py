@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from facerec.bench.pairs import alternate
+from facerec.bench.alternation import alternate
 
 
 def test_calls_take_turns_and_ratios_are_to_the_first():
