@@ -6,6 +6,7 @@ would fetch or open a library's own are refused, in a model's card as well.
 
 import difflib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import chain
 from types import ModuleType
@@ -36,17 +37,35 @@ HEADS = ("avgpool", "flatten", "dropout", "fc", "classifier", "head", "heads", "
 UNSUITABLE = (TypeError, ValueError, AssertionError, RuntimeError, NotImplementedError)
 
 
-class LibraryBackbone(nn.Module):
-    """What the backbones of both libraries share: (B, 3, height_px, width_px) -> (B, out_channels, h, w).
+class LibraryBackbone(nn.Module, ABC):
+    """A network of a library: (B, 3, height_px, width_px) -> (B, out_channels, h, w).
 
-    The library's network is the module `model`, so that its keys are the library's with "model." in front.
+    A subclass says how its library builds a network and computes the feature map. The library's network is the module
+    `model`, so that its keys are the library's with "model." in front.
+
+    Args:
+        model: its name in the library.
+        model_arguments: more arguments of the library's builder, such as a rate of stochastic depth.
+        height_px, width_px: size of the images; transformers are made for one size.
+        checkpoint_activations: compute activations again in the backward pass instead of keeping them.
+
+    Raises:
+        ConfigError: the library is not installed, it has no such network, or the network takes no such argument or
+            size, or cannot compute its activations again.
     """
 
     name: str
-    out_channels: int
-    model: nn.Module
+    """The library's, which a model's card holds."""
 
-    def __init__(self, *, model: str, model_arguments: Mapping[str, Any] | None, height_px: int, width_px: int) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        model_arguments: dict[str, Any] | None = None,
+        height_px: int = 112,
+        width_px: int = 112,
+        checkpoint_activations: bool = False,
+    ) -> None:
         super().__init__()
         given = dict(model_arguments or {})
         for key in given:
@@ -61,6 +80,18 @@ class LibraryBackbone(nn.Module):
             "height_px": height_px,
             "width_px": width_px,
         }
+        self.checkpoint_activations = checkpoint_activations
+        self.model = self._network(model)
+        self.out_channels = self._shape(height_px, width_px)[0]
+        self._fit_to_training()
+
+    @abstractmethod
+    def _network(self, model: str) -> nn.Module:
+        """Builds the library's network of this name, see `_build`."""
+
+    @abstractmethod
+    def _fit_to_training(self) -> None:
+        """Takes off what the feature map does not need, and prepares `checkpoint_activations` or refuses it."""
 
     def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
         """Rows and columns of the feature map. Raises ConfigError where the network does not take this size."""
@@ -119,28 +150,12 @@ class LibraryBackbone(nn.Module):
 class TorchvisionBackbone(LibraryBackbone):
     """A classification network of torchvision, the transformer's class token left out of the map.
 
-    Args:
-        model: its name, one of torchvision.models.list_models(module=torchvision.models).
-        model_arguments: more arguments of its builder, such as stochastic_depth_prob.
-        height_px, width_px: size of the images; transformers are made for one size.
-        checkpoint_activations: compute activations again in the backward pass instead of keeping them.
-
-    Raises:
-        ConfigError: there is no such network, it takes no such argument, or no images of this size.
+    Names are those of torchvision.models.list_models(module=torchvision.models).
     """
 
     name = "torchvision"
 
-    def __init__(
-        self,
-        *,
-        model: str,
-        model_arguments: dict[str, Any] | None = None,
-        height_px: int = 112,
-        width_px: int = 112,
-        checkpoint_activations: bool = False,
-    ) -> None:
-        super().__init__(model=model, model_arguments=model_arguments, height_px=height_px, width_px=width_px)
+    def _network(self, model: str) -> nn.Module:
         from torchvision import models  # not above: it takes as long to import as torch
 
         families = {
@@ -150,23 +165,24 @@ class TorchvisionBackbone(LibraryBackbone):
         known = [name for name, family in families.items() if family in (*ROWS, VIT)]
         if model not in known:
             raise _unknown(model, known, "torchvision.models.list_models(module=torchvision.models)")
-        self.checkpoint_activations = checkpoint_activations
         self.family = families[model]
         if "dropout" in self.arguments["model_arguments"] and self.family not in (VIT, "swin_transformer"):
             raise ConfigError(
                 f"backbone.model_arguments.dropout: in {model} it acts on the classification layers, which are off; "
                 "use neck.dropout"
             )
-        self.model = self._build(models.get_model_builder(model), weights=None, **self._size_arguments())
+        network = self._build(models.get_model_builder(model), weights=None, **self._size_arguments())
         for head in HEADS:
-            if hasattr(self.model, head):
-                delattr(self.model, head)
-        if checkpoint_activations and self.family != VIT and not any(map(can_recompute, _pieces(self.model))):
+            if hasattr(network, head):
+                delattr(network, head)
+        return network
+
+    def _fit_to_training(self) -> None:
+        if self.checkpoint_activations and self.family != VIT and not any(map(can_recompute, _pieces(self.model))):
             raise ConfigError(
-                f"backbone.checkpoint_activations=true: {model} has no blocks, only single layers, and would keep as "
-                "much; set it to false and lower trainer.micro_batch_size"
+                f"backbone.checkpoint_activations=true: {self.arguments['model']} has no blocks, only single layers, "
+                "and would keep as much; set it to false and lower trainer.micro_batch_size"
             )
-        self.out_channels = self._shape(height_px, width_px)[0]
 
     def _size_arguments(self) -> dict[str, Any]:
         height_px, width_px = self.arguments["height_px"], self.arguments["width_px"]
@@ -202,42 +218,26 @@ class TorchvisionBackbone(LibraryBackbone):
 class TimmBackbone(LibraryBackbone):
     """A network of timm (pytorch-image-models): the map or the tokens that its `forward_features` gives.
 
-    Tokens that stand for no place are left out. Needs the extra `timm`.
-
-    Args:
-        model: its name, one of timm.list_models().
-        model_arguments: more arguments of timm.create_model, such as drop_path_rate.
-        height_px, width_px: size of the images; transformers are made for one size.
-        checkpoint_activations: compute activations again in the backward pass instead of keeping them; for networks
-            that have it, and no batch normalisation, whose statistics timm would update twice.
-
-    Raises:
-        ConfigError: timm is not installed, it has no such network, or the network takes no such argument or size.
+    Tokens that stand for no place are left out. Needs the extra `timm`. Names are those of timm.list_models().
+    Activations cannot be computed again in networks with batch normalisation, whose statistics timm would update twice.
     """
 
     name = "timm"
 
-    def __init__(
-        self,
-        *,
-        model: str,
-        model_arguments: dict[str, Any] | None = None,
-        height_px: int = 112,
-        width_px: int = 112,
-        checkpoint_activations: bool = False,
-    ) -> None:
-        super().__init__(model=model, model_arguments=model_arguments, height_px=height_px, width_px=width_px)
+    def _network(self, model: str) -> nn.Module:
         timm = _timm(model)
         known = timm.list_models()
         if model not in known:
             raise _unknown(model, known, "timm.list_models()")
         size = {}
         if getattr(timm.get_pretrained_cfg(model), "fixed_input_size", False):
-            size = {} if "img_size" in self.arguments["model_arguments"] else {"img_size": (height_px, width_px)}
-        self.model = self._build(timm.create_model, model_name=model, pretrained=False, num_classes=0, **size)
-        self.out_channels = self._shape(height_px, width_px)[0]
+            is_given = "img_size" in self.arguments["model_arguments"]
+            size = {} if is_given else {"img_size": (self.arguments["height_px"], self.arguments["width_px"])}
+        return self._build(timm.create_model, model_name=model, pretrained=False, num_classes=0, **size)
+
+    def _fit_to_training(self) -> None:
         self._take_off_what_is_not_used()
-        if checkpoint_activations:
+        if self.checkpoint_activations:
             self._checkpoint()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
