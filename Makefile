@@ -17,10 +17,10 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 .PHONY: help install demo test test-slow test-gpu test-newest test-oldest check format lint types golden lock clean
 .DEFAULT_GOAL := help
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## set up the environment (the other commands do it by themselves)
+install: $(STAMP) ## set up the environment (the other commands do this too)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(environment)
@@ -35,25 +35,25 @@ test -x $(BIN)/python || \
 	{ $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet -c constraints.txt pip; }
 endef
 
-demo: install ## train on synthetic faces and evaluate on faces never seen; under 10 minutes on 2 cores
+demo: install ## train on synthetic faces and evaluate on faces that it never saw; under 10 minutes on 2 cores
 	$(BIN)/facerec train experiment=demo run_dir=runs/demo/default
 	$(BIN)/facerec evaluate model=runs/demo/default baselines=true
 
-test: install ## the tests, under 15 minutes on 2 cores
+test: install ## run the tests; under 15 minutes on 2 cores
 	$(PYTEST) -n auto
 
-test-slow: install ## the tests that take longer
+test-slow: install ## run the tests that take longer
 	$(PYTEST) -n 1 -m slow
 
-test-gpu: install ## what needs a GPU, and the steps on a GPU that is not there
+test-gpu: install ## run the tests that need a GPU, and those on a simulated GPU
 	$(PYTEST) -rs -m "slow or not slow" tests/gpu
 
 test-newest: VENV = .venv-newest
-test-newest: ## the tests with the newest release of every dependency, in .venv-newest
+test-newest: ## run the tests with the newest release of every dependency, in .venv-newest
 	$(call test_with,highest)
 
 test-oldest: VENV = .venv-oldest
-test-oldest: ## the tests with the oldest release that pyproject.toml allows of every dependency, in .venv-oldest
+test-oldest: ## run the tests with the oldest allowed release of every dependency, in .venv-oldest
 	$(call test_with,lowest-direct)
 
 # uv chooses the versions: it can choose the oldest, and it does not read pip's configuration, which may set a cap.
@@ -64,20 +64,20 @@ $(BIN)/uv pip install --python $(BIN)/python --upgrade --resolution $(1) -e '.[d
 $(PYTEST) -n auto
 endef
 
-check: lint types test ## format, lint, types and tests
+check: lint types test ## check format, lint and types, and run the tests
 
-format: install ## bring the code into the project's format
+format: install ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: install ## format and lint, nothing is changed
+lint: install ## check format and lint; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: install ## static types
+types: install ## check static types
 	$(BIN)/mypy
 
-golden: install ## pin the golden curves anew; say why in CHANGELOG.md
+golden: install ## write the golden curves again; give the reason in CHANGELOG.md
 	$(BIN)/python -m tests.golden.regenerate
 
 lock: install ## choose a new tested set of versions (constraints.txt); test it before you commit it
@@ -85,6 +85,6 @@ lock: install ## choose a new tested set of versions (constraints.txt); test it 
 	printf '%s\n' $(TOOLS) $(TORCH) | $(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest \
 		--python-version 3.11 --no-annotate --custom-compile-command 'make lock' --extra dev pyproject.toml - -o constraints.txt
 
-clean: ## remove the environments, caches and build files; runs/ stays
+clean: ## remove the environments, caches and build files; keeps runs/
 	rm -rf $(VENV) .venv-newest .venv-oldest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""The verbs of the command line: what each is for, and the module that runs it."""
+"""The verbs of the command line, with the purpose and the module of each."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ class Verb:
 
     Attributes:
         module: has `run(config: DictConfig, overrides: list[str]) -> int`, which returns the exit code. It may have
-            `check(config: DictConfig) -> None`, which refuses what can be refused before anything is opened; grids
-            ask it about every trial before the first one starts.
-        summary: one line.
+            `check(config: DictConfig) -> None`, which refuses wrong settings before anything is opened; grids call it
+            for every trial before the first one starts.
+        summary: one line for the help.
         examples: command lines.
-        multirun: whether `-m` makes a grid of it.
+        multirun: True if `-m` runs a grid.
     """
 
     module: str
@@ -25,7 +25,7 @@ class Verb:
 VERBS = {
     "train": Verb(
         module="facerec.cli.verbs.train",
-        summary="train a network, or go on with what lies in the run directory; -m for a grid",
+        summary="train a network, or resume the run in the run directory; -m runs a grid",
         examples=(
             "facerec train experiment=casia_r50_arcface data.root=/data/casia head.m2=0.45",
             "facerec train -m experiment=casia_r50_arcface head.m2=0.3,0.4,0.5 seed=1,2,3",
@@ -34,12 +34,12 @@ VERBS = {
     ),
     "evaluate": Verb(
         module="facerec.cli.verbs.evaluate",
-        summary="score a model on verification benchmarks",
+        summary="evaluate a model on benchmarks",
         examples=("facerec evaluate model=runs/casia_r50_arcface/default 'sets=[lfw.bin,agedb_30.bin]'",),
     ),
     "align": Verb(
         module="facerec.cli.verbs.align",
-        summary="align photos into face crops, by landmarks from a file or a detector",
+        summary="align photos to face crops, by landmarks from a file or a detector",
         examples=(
             "facerec align photos=~/photos detector.weights=face_detection_yunet_2023mar.onnx out=~/crops",
             "facerec align landmarks=photos.csv out=~/crops",
@@ -47,7 +47,7 @@ VERBS = {
     ),
     "pack": Verb(
         module="facerec.cli.verbs.pack",
-        summary="pack face crops into a training set, and pairs of them into a verification set",
+        summary="pack face crops into a training set, and pairs into a verification set",
         examples=(
             "facerec pack data.root=~/crops split.val_identities=0.1 pairs=auto out=~/faces",
             "facerec pack data.root=~/lfw_crops pairs=pairs.txt out=lfw.bin",
@@ -55,12 +55,12 @@ VERBS = {
     ),
     "inspect": Verb(
         module="facerec.cli.verbs.inspect",
-        summary="check all of a data set, and show it",
+        summary="check every image of a data set, and draw pictures of it",
         examples=("facerec inspect data.root=~/faces out=~/faces_report", "facerec inspect data.root=lfw.bin"),
     ),
     "clean": Verb(
         module="facerec.cli.verbs.clean",
-        summary="look for wrong labels, people who occur twice and images that do; write a cleaner set",
+        summary="find wrong labels, duplicate people and duplicate images; write a cleaner set",
         examples=(
             "facerec clean model=runs/ms1mv3_r50_arcface/default data.root=~/faces against=[lfw.bin] out=~/cleaning",
             "facerec clean data.root=~/faces out=~/cleaning apply=true",
@@ -73,7 +73,7 @@ VERBS = {
     ),
     "bench": Verb(
         module="facerec.cli.verbs.bench",
-        summary="measure where time and memory go on this machine, or plan a training on another",
+        summary="measure time and memory on this machine, or plan a training on another",
         examples=(
             "facerec bench suite=head num_classes=[100000]",
             "facerec bench suite=data data=on_disk data.root=/data/casia",
