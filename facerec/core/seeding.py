@@ -2,8 +2,14 @@
 
 import hashlib
 import struct
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Words = TypeVar("Words", np.ndarray, "torch.Tensor")
 
 
 def key_of(purpose: str, *numbers: int) -> int:
@@ -62,11 +68,32 @@ def uniforms_of(purpose: str, *numbers: int, positions: np.ndarray, num_draws: i
 
 
 def mixed(words: np.ndarray) -> np.ndarray:
-    """Every bit of the outcome depends on every bit of the word: one step of SplitMix64 (Steele et al., 2014)."""
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    """uint64 (...) -> uint64 (...): one step of SplitMix64, see `finalised`."""
+    return finalised(words.view(np.int64) + GAMMA).view(np.uint64)
 
 
+def finalised(words: Words) -> Words:
+    """Mixes words so that every bit of the result depends on every bit of the word.
+
+    This is the finaliser of SplitMix64 (Steele et al., OOPSLA 2014), which adds `GAMMA` to the word first.
+
+    Args:
+        words: int64 (...), of numpy or torch, taken as 64 bits without a sign: torch has no arithmetic of uint64.
+    """
+    words = (words ^ shifted_right(words, 30)) * _signed(0xBF58476D1CE4E5B9)
+    words = (words ^ shifted_right(words, 27)) * _signed(0x94D049BB133111EB)
+    return words ^ shifted_right(words, 31)
+
+
+def shifted_right(words: Words, bits: int) -> Words:
+    """Shifts int64 words to the right and brings in zeros, where `>>` brings in the sign."""
+    return (words >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
+
+
+GAMMA = _signed(0x9E3779B97F4A7C15)
+"""The step of SplitMix64, as an int64."""
 _LOW_64 = (1 << 64) - 1

@@ -116,12 +116,6 @@ def dump_pairs(file: BinaryIO, images: Sequence[bytes], is_same: Sequence[bool])
     pickle.dump(([bytes(image) for image in images], [bool(same) for same in is_same]), file, protocol=4)
 
 
-def file_hash(path: Path) -> str:
-    """The first 12 hexadecimal digits of a file's SHA-256: benchmark files of one name and other content circulate."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-
-
 def _load_restricted(file: BinaryIO, path: Path) -> Any:
     try:
         return _RestrictedUnpickler(file, encoding="bytes").load()

@@ -2,7 +2,7 @@
 
 import torch
 
-from facerec.core.seeding import torch_seed_of
+from facerec.core.seeding import GAMMA, finalised, shifted_right, torch_seed_of
 
 
 def drawn_classes(*, seed: int, step: int, classes: range, rate: float, labels_of_step: torch.Tensor) -> torch.Tensor:
@@ -25,19 +25,5 @@ def drawn_classes(*, seed: int, step: int, classes: range, rate: float, labels_o
 
 
 def _hash(numbers: torch.Tensor, key: int) -> torch.Tensor:
-    """53 random bits for each number under a key: the finaliser of SplitMix64 (Steele et al., OOPSLA 2014), twice."""
-    words = numbers * _signed(0x9E3779B97F4A7C15) + key
-    for _ in range(2):
-        words = (words ^ _shifted(words, 30)) * _signed(0xBF58476D1CE4E5B9)
-        words = (words ^ _shifted(words, 27)) * _signed(0x94D049BB133111EB)
-        words = words ^ _shifted(words, 31)
-    return _shifted(words, 11)
-
-
-def _shifted(words: torch.Tensor, bits: int) -> torch.Tensor:
-    """A shift to the right that brings in zeros; torch's brings in the sign."""
-    return (words >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
+    """53 random bits for each number under a key."""
+    return shifted_right(finalised(finalised(numbers * GAMMA + key)), 11)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from facerec.core.crop_size import asked_size
 from facerec.core.errors import DataError
+from facerec.core.file_hash import file_hash
 from facerec.data.sources import AnySource, RecordSource, open_source
 from facerec.data.sources.folder_source import FolderSource
 from facerec.data.sources.list_source import ListSource
-from facerec.data.verification_file import file_hash
 from facerec.inspection.files import FileItems, folder_items, table_items
 from facerec.inspection.findings import Findings
 from facerec.inspection.names import note_similar_names

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from facerec.core.errors import CheckpointError
+from facerec.core.file_hash import sha256_of
 from facerec.core.file_kind import not_itself
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import ALONE, Processes
 
 MANIFEST = "manifest.json"
 _OWN_DIGEST = "manifest_sha256"
-_BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def whole_directory(
         with _together(path, processes):
             files = sorted(file for file in partial.rglob("*") if file.is_file())
             for file in files[processes.rank :: processes.world_size]:
-                own[str(file.relative_to(partial))] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+                own[str(file.relative_to(partial))] = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
                 _sync(file)
         parts = processes.gather_objects(own)
         with _together(path, processes):
@@ -116,7 +116,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if not file.is_file():
             raise CheckpointError(f"{file} is missing; the checkpoint is damaged")
         try:
-            is_as_written = file.stat().st_size == expected["bytes"] and _sha256(file) == expected["sha256"]
+            is_as_written = file.stat().st_size == expected["bytes"] and sha256_of(file) == expected["sha256"]
         except OSError as error:
             raise CheckpointError(f"{file} cannot be read ({error.strerror}); the checkpoint is damaged") from None
         if not is_as_written:
@@ -129,14 +129,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def _digest_of(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,5 @@
 """`facerec align`: photos into crops, by landmarks from a file or a detector."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_arguments, check_keys
 from facerec.cli.verbs.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.file_hash import sha256_of
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
@@ -64,7 +64,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     wanted = _wanted(settings)
     check_photos_are_there(wanted)
     described: dict[str, Any] = {
-        key: _sha256(path)
+        key: sha256_of(path)
         for key in ("landmarks", "identities", "boxes")
         if (path := getattr(settings, key)) is not None
     }
@@ -72,7 +72,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         described["photos"] = str(settings.photos.absolute())
     if detector is not None:
         described["detector"] = {
-            "weights": _sha256(detector.network.path),
+            "weights": sha256_of(detector.network.path),
             "min_score": detector.min_score,
             "max_overlap": detector.max_overlap,
             **vars(detector.search),
@@ -225,8 +225,3 @@ def _quiet_opencv() -> None:
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

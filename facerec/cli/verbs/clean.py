@@ -27,6 +27,7 @@ from facerec.cli.verbs.set_verbs import (
 from facerec.core.atomic_file import atomic_file
 from facerec.core.crop_size import check_size
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.file_hash import file_hash
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source
 from facerec.core.threads import num_cores
@@ -34,7 +35,7 @@ from facerec.core.typed_text import override_of
 from facerec.data.packing import pack_training_set
 from facerec.data.sources import AnySource, open_source
 from facerec.data.sources.relabelled import RelabelledSource
-from facerec.data.verification_file import file_hash, read_pairs
+from facerec.data.verification_file import read_pairs
 
 PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
 MUCH = 0.1

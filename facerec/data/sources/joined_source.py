@@ -10,10 +10,10 @@ import numpy as np
 
 from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import DataError
+from facerec.core.file_hash import file_hash
 from facerec.core.source import Source
 from facerec.data.sources.file_source import FileSource
 from facerec.data.sources.record_source import RecordSource
-from facerec.data.verification_file import file_hash
 
 
 class JoinedSource(Source):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from facerec.core.seeding import Streams, generator_of, key_of, torch_seed_of, uniforms_of
+from facerec.core.seeding import GAMMA, Streams, finalised, generator_of, key_of, mixed, torch_seed_of, uniforms_of
 
 
 def test_keys_are_pinned():
@@ -77,6 +78,14 @@ def test_uniforms_are_uniform_and_independent():
     tenths = np.stack([np.histogram(draw, bins=10, range=(0, 1))[0] for draw in draws.T]) / count
     assert np.abs(tenths - 0.1).max() < 5 * np.sqrt(0.1 * 0.9 / count)
     assert np.abs(np.corrcoef(draws.T) - np.eye(draws.shape[1])).max() < 5 / np.sqrt(count)
+
+
+def test_splitmix64_gives_the_published_numbers_in_numpy_and_torch():
+    """The generator begun at 0: its state is a multiple of GAMMA, its output the finalised state."""
+    expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    states = torch.arange(3) * GAMMA
+    assert mixed(states.numpy().view(np.uint64)).tolist() == expected
+    assert finalised(states + GAMMA).numpy().view(np.uint64).tolist() == expected
 
 
 PINNED_UNIFORMS = [[0.3757730876864942, 0.5350509408801688], [0.09049494631342647, 0.962826939692978]]
