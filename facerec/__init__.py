@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from facerec.evaluation.model import Model
+    from facerec.embedding.model import Model
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,6 @@ def load(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool =
     Raises:
         facerec.core.errors.FacerecError: there is no model, or it is damaged.
     """
-    from facerec.evaluation.model import Model
+    from facerec.embedding.model import open_model
 
-    return Model.open(path, device=device, batch_size=batch_size, flip=flip)
+    return open_model(path, device=device, batch_size=batch_size, flip=flip)

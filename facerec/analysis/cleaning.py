@@ -15,7 +15,7 @@ from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
 from facerec.analysis.suspicion import posterior_wrong
 from facerec.core.progress_bar import progress_bar
-from facerec.evaluation.nearest import highest_cosines
+from facerec.embedding.nearest import highest_cosines
 
 FEWEST_IMAGES = 3
 """Of an identity, or of a part of one: with fewer there is no telling which of them is right."""

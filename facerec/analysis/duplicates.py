@@ -8,7 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facerec.evaluation.nearest import TILE_COLUMNS, TILE_ROWS, tiles
+from facerec.embedding.nearest import TILE_COLUMNS, TILE_ROWS, tiles
+
+THUMBNAIL_PX = 16
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3), RGB -> float32 (256,): 16 x 16 grey pixels, of mean 0 and length 1.
+
+    Zeros for an image without contrast.
+    """
+    import cv2
+
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(-1)
+    small -= small.mean()
+    length = np.linalg.norm(small)
+    return small / length if length > 1 else np.zeros_like(small)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facerec.core.progress_bar import progress_bar
-from facerec.evaluation.nearest import highest_cosines, tiles
+from facerec.embedding.nearest import highest_cosines, tiles
 
 KEPT_SHARE = 0.75
 PASSES = 3

@@ -1,11 +1,27 @@
 """The interfaces between rooms that must not import each other."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from facerec.core.metric import Metric
+
+
+class Images(Protocol):
+    """What can be embedded: a data set, the images of pairs, photos."""
+
+    def __len__(self) -> int:
+        """Number of images, N."""
+        ...
+
+    def image(self, index: int) -> np.ndarray:
+        """Returns uint8 (H, W, 3), RGB. Raises DataError, naming the image. Several threads call it."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Returns where the image lies, for messages."""
+        ...
 
 
 class Embedder(Protocol):
@@ -13,6 +29,15 @@ class Embedder(Protocol):
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 (B, H, W, 3) RGB -> float32 (B, D), not normalised."""
+        ...
+
+
+@runtime_checkable
+class StreamingEmbedder(Protocol):
+    """An `Embedder` that can compute one batch while it copies the next."""
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields the embeddings of each batch."""
         ...
 
 

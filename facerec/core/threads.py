@@ -15,6 +15,11 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def num_own_cores() -> int:
+    """Returns this process's share of the cores, where a launcher has started several processes on this machine."""
+    return max(1, num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def in_threads(
     function: Callable[[Item], Made], items: Iterable[Item], *, num_threads: int, num_ahead: int | None = None
 ) -> Iterator[Made]:

@@ -26,13 +26,13 @@ class Replaced:
 
     Attributes:
         step: whose batch it is.
-        index, by: the numbers of both samples.
+        index, by: the numbers of both samples; by is None where none takes its place.
         reason: names the first, and what is wrong with it.
     """
 
     step: int
     index: int
-    by: int
+    by: int | None
     reason: str
 
 

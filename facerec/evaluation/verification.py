@@ -4,22 +4,20 @@ embedding(image) + embedding(mirrored), L2-normalised; squared distances; contig
 on all folds but one is applied to that one; mean and population standard deviation of the accuracies.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facerec.core.crop_size import size_keys
-from facerec.core.errors import ConfigError, DataError, ModelError
+from facerec.core.errors import ConfigError, DataError
 from facerec.core.litter import files_with_suffix
 from facerec.core.metric import COSINE, NUMBER, SHARE, Metric
-from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.data.pair_folds import fold_starts
+from facerec.data.pair_images import PairImages
 from facerec.data.verification_file import Pairs, read_pairs
-from facerec.evaluation.embed import flip_sum
+from facerec.embedding.loop import Loop, embed_for_now
 from facerec.evaluation.roc import Roc
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import this_process
@@ -177,7 +175,7 @@ class VerificationBenchmark:
 
         Raises as `evaluate`, except for what only embedding the images, and decoding those after the first, can show.
         """
-        self._images(self._checked()[0], range(1))
+        PairImages(self._checked()[0], size_px=self.size_px).image(0)
 
     def _checked(self) -> tuple[Pairs, list[float]]:
         """The pairs, and the FARs at which to report."""
@@ -205,45 +203,18 @@ class VerificationBenchmark:
     def _normalised_embeddings(self, pairs: Pairs, embed: Embedder) -> np.ndarray:
         """float64 (2 P, D), of unit length. Each distinct image is embedded once, however many pairs it is in."""
         numbers, which = pairs.distinct
-        starts = range(0, len(numbers), _IMAGES_AT_ONCE)
-        share = math.ceil(len(starts) / self.processes.world_size)
-        own_starts = starts[self.processes.rank * share : (self.processes.rank + 1) * share]
-        with failing_together(self.processes):
-            own = []
-            blocks = [numbers[start : start + _IMAGES_AT_ONCE].tolist() for start in own_starts]
-            with progress_bar(
-                what=f"embedding {self.name}",
-                unit="images",
-                total=sum(map(len, blocks)),
-                shown=self.processes.is_first,
-            ) as bar:
-                for block in blocks:
-                    own.append(flip_sum(embed, self._images(pairs, block)))
-                    bar.update(len(block))
-        summed = np.concatenate([batch for part in self.processes.gather_objects(own) for batch in part])
-        if not np.isfinite(summed).all():
-            index = numbers[np.flatnonzero(~np.isfinite(summed).all(axis=1))[0]]
-            raise ModelError(f"{self.path}, image {index}: its embedding is not finite; the model has diverged")
+        loop = Loop(
+            batch_size=_IMAGES_AT_ONCE,
+            mirrored=True,
+            stops_at_unreadable=True,
+            what=f"embedding {self.name}",
+        )
+        images = PairImages(pairs, numbers=numbers, size_px=self.size_px)
+        embedded = embed_for_now(images, embed, loop, processes=self.processes)
+        upright, mirrored = np.split(embedded.emb_ND, 2, axis=1)
+        summed = upright.astype(np.float64) + mirrored
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)
         return (summed / np.where(lengths > 0, lengths, 1.0))[which]
-
-    def _images(self, pairs: Pairs, numbers: Iterable[int]) -> np.ndarray:
-        """uint8 (B, H, W, 3): some of the images."""
-        height, width = self.size_px or pairs.decode(0).shape[:2]
-        images = []
-        for index in numbers:
-            image = pairs.decode(index)
-            if image.shape[:2] != (height, width):
-                found = f"{self.path}, image {index}: the image is {image.shape[0]} x {image.shape[1]} pixels"
-                if self.size_px is None:
-                    raise DataError(f"{found}, image 0 is {height} x {width}; expected aligned crops of one size")
-                raise DataError(
-                    f"{found}, but the model takes {height} x {width} ({size_keys(self.size_px)}). Make the pairs of "
-                    f"crops of that size (facerec align size=[{height},{width}], then facerec pack), or train a model "
-                    f"with {size_keys(image.shape[:2])}"
-                )
-            images.append(image)
-        return np.stack(images)
 
 
 def _short(far: float) -> str:

@@ -3,25 +3,17 @@
 Letters: B samples of a batch, c classes held by this process, K sub-centres per class, D embedding dimensions.
 """
 
-import math
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import replace
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from facerec.core.log import LOGGER
-from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder
 from facerec.core.source import Source
-from facerec.data.augment import Augment
-from facerec.data.loader import BatchLoader, Replaced
+from facerec.data.loader import WAYS_ON, Replaced
 from facerec.data.sources import Subset
+from facerec.embedding.loop import Loop, embed_in_order
 from facerec.heads.centres import ClassCentres
-from facerec.processes.agreement import failing_together
-from facerec.processes.group import Processes, this_process
 
 
 def start_at_class_means(
@@ -31,7 +23,7 @@ def start_at_class_means(
     source: Source,
     batch_size: int,
     images_per_identity: int | None = None,
-    num_workers: int = 0,
+    num_threads: int = 1,
     on_corrupt: str = "error",
 ) -> list[Replaced]:
     """Sets every class centre to the mean of its images' L2-normalised embeddings, in place, with length 1.
@@ -52,11 +44,11 @@ def start_at_class_means(
         source: the training set.
         batch_size: images read at a time.
         images_per_identity: take so many of an identity's images, evenly spread; None: all.
-        num_workers: processes that read, for each that embeds.
-        on_corrupt: of an image that cannot be read: "error", or "skip", as `BatchLoader` has it.
+        num_threads: that read, in each process that embeds.
+        on_corrupt: of an image that cannot be read: "error", or "skip": the mean is that of the others.
 
     Returns:
-        What this process has skipped, as samples of the source, of step 0.
+        What was skipped, as samples of the source, of step 0; on all processes.
 
     Raises:
         DataError: an image cannot be read.
@@ -64,54 +56,38 @@ def start_at_class_means(
         OtherProcessError: another process has met one of these.
     """
     chosen = Subset(source=source, indices=_evenly(source.labels, images_per_identity))
-    processes = this_process()
-    loader = BatchLoader(
-        source=chosen,
-        augment=Augment(),
-        global_batch_size=processes.world_size * batch_size,
-        micro_batch_size=batch_size,
-        seed=0,
-        num_workers=num_workers,
-        on_corrupt=on_corrupt,
-        processes=processes,
+    loop = Loop(
+        batch_size=batch_size,
+        num_threads=num_threads,
+        stops_at_unreadable=on_corrupt == "error",
+        way_on=WAYS_ON,
+        what="class means",
     )
     sums_cD = torch.zeros(len(centres.classes), centres.embedding_dim)
-    with progress_bar(what="class means", unit="images", total=len(chosen), shown=processes.is_first) as bar:
-        for emb_BD, labels_B in _embedded(loader, embed, processes):
-            own_B = centres.local(labels_B)
+    unreadable: dict[int, str] = {}
+    for batch in embed_in_order(chosen, embed, loop):
+        unreadable.update(batch.unreadable)
+        if batch.readable:
+            emb_BD = F.normalize(torch.from_numpy(batch.emb_BD))
+            own_B = centres.local(torch.from_numpy(chosen.labels[batch.readable].astype(np.int64)))
             is_here_B = own_B >= 0
             sums_cD.index_add_(0, own_B[is_here_B], emb_BD[is_here_B])
-            bar.update(len(labels_B))
     is_found_c = sums_cD.norm(dim=1) > 0
     weight_cKD = centres.weight.detach().view(len(sums_cD), centres.num_sub_centres, centres.embedding_dim)
     weight_cKD[is_found_c.to(weight_cKD.device)] = F.normalize(sums_cD[is_found_c])[:, None].to(weight_cKD)
-    num_random = centres.num_classes - np.count_nonzero(np.bincount(chosen.labels))
+    is_read = np.ones(len(chosen), dtype=bool)
+    is_read[list(unreadable)] = False
+    num_random = centres.num_classes - np.count_nonzero(np.bincount(chosen.labels[is_read]))
     LOGGER.info(
         "class centres: the means of %d images of %d identities%s",
-        len(chosen),
+        is_read.sum(),
         centres.num_classes - num_random,
         f"; {num_random} without images are random" if num_random else "",
     )
-    of_source = chosen.indices
-    return [replace(one, step=0, index=int(of_source[one.index]), by=int(of_source[one.by])) for one in loader.replaced]
-
-
-def _embedded(
-    loader: BatchLoader, embed: Embedder, processes: Processes
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Embeddings (B, D) of length 1, and labels (B,), of all batches in order, whichever process has embedded them."""
-    num_samples, batch_size = len(loader.source), loader.micro_batch_size
-    num_steps = math.ceil(num_samples / loader.sampler.global_batch_size)
-    with closing(loader.batches(first_step=0, end_step=num_steps)) as batches:
-        for _ in range(num_steps):
-            with failing_together(processes):
-                batch = next(batches)
-                first = (batch.step * processes.world_size + batch.micro_index) * batch_size
-                count = min(batch_size, max(0, num_samples - first))  # the last batches go on with a second epoch
-                emb_BD = F.normalize(torch.from_numpy(embed(batch.images[:count].numpy()))) if count else None
-            for gathered_BD, labels_B in processes.gather_objects((emb_BD, batch.labels[:count])):
-                if gathered_BD is not None:
-                    yield gathered_BD, labels_B
+    return [
+        Replaced(step=0, index=int(chosen.indices[index]), by=None, reason=reason)
+        for index, reason in sorted(unreadable.items())
+    ]
 
 
 def _evenly(labels: np.ndarray, images_per_identity: int | None) -> np.ndarray:

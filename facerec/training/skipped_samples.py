@@ -42,7 +42,12 @@ class SkippedSamples:
         num_known = len(rows)
         for one in sorted(replaced, key=lambda one: (one.step, one.index)):
             if one.index not in rows:
-                rows[one.index] = (str(one.index), str(one.step), one.reason, self.loader.source.name(one.by))
+                rows[one.index] = (
+                    str(one.index),
+                    str(one.step),
+                    one.reason,
+                    "" if one.by is None else self.loader.source.name(one.by),
+                )
                 if len(rows) <= MOST_TOLD:
                     LOGGER.warning("step %d: skipped %s", one.step, one.reason)
         self._rows = rows

@@ -290,7 +290,7 @@ class Trainer:
                 source=self.loader.source,
                 batch_size=self.loader.micro_batch_size,
                 images_per_identity=self.settings.class_mean_images,
-                num_workers=self.loader.num_workers,
+                num_threads=max(1, self.loader.num_workers),
                 on_corrupt=self.loader.on_corrupt,
             )
 

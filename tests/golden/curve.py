@@ -15,7 +15,7 @@ from facerec.core.input_spec import InputSpec
 from facerec.core.seeding import torch_seed_of
 from facerec.data.augment import Augment
 from facerec.data.loader import BatchLoader
-from facerec.evaluation.embed import NetworkEmbedder
+from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.heads.combined import MarginHead
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, join

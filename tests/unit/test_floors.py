@@ -83,7 +83,7 @@ def test_what_breaks_the_house_is_found(tmp_path, file, code, wrong):
         ("data/a.py", "from facerec.core.errors import DataError\nfrom facerec.align import similarity\nimport torch"),
         ("data/a.py", "from facerec.data.b import c\nfrom . import b\nfrom .b import c\nfrom ..core import errors"),
         ("cli/a.py", "import hydra\nimport facerec\nfrom facerec import __version__\nfrom facerec.bench import head"),
-        ("__init__.py", "def load():\n    from facerec.evaluation.model import Model"),
+        ("__init__.py", "def load():\n    from facerec.embedding.model import Model"),
         (
             "__init__.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from facerec.evaluation import model",

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
-from facerec.cli.verbs.clean_pictures import Benchmark, write_pictures
+from facerec.cli.verbs.clean_pictures import write_pictures
 from facerec.cli.verbs.set_verbs import (
     check_model_size,
     check_not_inside,
@@ -25,14 +25,14 @@ from facerec.cli.verbs.set_verbs import (
     size_overrides,
 )
 from facerec.core.atomic_file import atomic_file
-from facerec.core.crop_size import check_size
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.file_hash import file_hash
-from facerec.core.progress_bar import progress_bar
+from facerec.core.protocols import Images
 from facerec.core.source import Source
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
 from facerec.data.packing import pack_training_set
+from facerec.data.pair_images import PairImages
 from facerec.data.sources import AnySource, open_source
 from facerec.data.sources.relabelled import RelabelledSource
 from facerec.data.verification_file import read_pairs
@@ -100,21 +100,29 @@ def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
 
 
 def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequence[str]) -> None:
-    from facerec.evaluation.embed_set import digest_of_weights, embed_set
-    from facerec.evaluation.model import Model
+    from facerec.analysis.duplicates import thumbnail
+    from facerec.embedding.embed_set import embed_set
+    from facerec.embedding.loop import Loop, embed_for_now
+    from facerec.embedding.model import open_model
 
     labels = source.labels
     if len(np.unique(labels)) < 2:
         raise DataError("the set has one identity; there is nothing to compare it with")
-    num_threads = settings.num_threads or num_cores()
     _check_not_edited(out)
     benchmarks = {path: _benchmark(path, source.size_px) for path in settings.against}
-    model = Model.open(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
+    model = open_model(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
     check_model_size(model.input_spec.size_px, source.size_px, key=f"model={settings.model}")
-    weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
-    embedded = embed_set(
-        source, model.embed, out, model=weights, batch_size=settings.batch_size, num_threads=num_threads
+    loop = Loop(
+        batch_size=settings.batch_size,
+        num_threads=settings.num_threads,
+        unit_length=True,
+        beside={"thumbnails": thumbnail},
     )
+    embedded = embed_set(source, model, out, loop, described=model.described())
+    of_benchmarks = {}
+    for path, benchmark in benchmarks.items():
+        loop = replace(loop, beside={}, stops_at_unreadable=True, what=f"embedding {path}")
+        of_benchmarks[path] = embed_for_now(benchmark, model, loop).emb_ND
     cleaner = Cleaner(
         emb_ND=embedded.emb_ND,
         labels=labels,
@@ -131,9 +139,8 @@ def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequenc
     proposals += cleaner.mislabelled()
     proposals += cleaner.two_people()
     proposals += cleaner.one_person()
-    proposals += cleaner.duplicates(embedded.thumbnails_NP, min_correlation=settings.min_correlation)
-    for path, benchmark in benchmarks.items():
-        emb_MD = _embedded(benchmark, model, name=path, batch_size=settings.batch_size)
+    proposals += cleaner.duplicates(embedded.beside["thumbnails"], min_correlation=settings.min_correlation)
+    for path, emb_MD in of_benchmarks.items():
         proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
     _write(out, proposals, source)
     for kind in KINDS:  # of an earlier look
@@ -206,33 +213,14 @@ def _check_not_edited(out: Path) -> None:
         )
 
 
-def _benchmark(path: str, size_px: tuple[int, int]) -> Benchmark:
+def _benchmark(path: str, size_px: tuple[int, int]) -> Images:
     """The images of a verification file, or of a set, which must have this height and width."""
     location = Path(path).expanduser()
     if not location.exists():
         raise ConfigError(f"against: {location} is not there; expected a .bin file, or a set")
     if location.suffix == ".bin":
-        pairs = read_pairs(location)
-        where = f"against: {location}, image"
-        return Benchmark(
-            num_images=len(pairs.images),
-            image=lambda number: check_size(pairs.decode(number), where=f"{where} {number}", size_px=size_px),
-        )
-    source = open_source(path, height_px=size_px[0], width_px=size_px[1])
-    return Benchmark(num_images=len(source), image=source.image)
-
-
-def _embedded(benchmark: Benchmark, model: Any, *, name: str, batch_size: int) -> np.ndarray:
-    """float32 (M, D), of length 1."""
-    from facerec.analysis.identity_centres import normalised
-
-    parts = []
-    with progress_bar(what=f"embedding {name}", unit="images", total=benchmark.num_images) as bar:
-        for start in range(0, benchmark.num_images, batch_size):
-            numbers = range(start, min(start + batch_size, benchmark.num_images))
-            parts.append(model.embed(np.stack([benchmark.image(number) for number in numbers])))
-            bar.update(len(numbers))
-    return normalised(np.concatenate(parts))
+        return PairImages(read_pairs(location), size_px=size_px)
+    return open_source(path, height_px=size_px[0], width_px=size_px[1])
 
 
 def _tell(proposals: Sequence[Proposal]) -> None:

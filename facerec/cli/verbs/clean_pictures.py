@@ -1,7 +1,6 @@
 """The pictures that `facerec clean` leaves beside its proposals: what is doubted, and what it is compared with."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +8,12 @@ import numpy as np
 from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal
 from facerec.core.errors import DataError
+from facerec.core.protocols import Images
 from facerec.core.source import Source
 from facerec.plots.contact_sheet import contact_sheet
 
 COLUMNS = 9
 """Four images on the left, a gap, four on the right; of duplicates, pairs side by side."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """The images that a set is compared with.
-
-    Attributes:
-        num_images: how many.
-        image: number -> uint8 (H, W, 3).
-    """
-
-    num_images: int
-    image: Callable[[int], np.ndarray]
 
 
 def write_pictures(
@@ -36,7 +23,7 @@ def write_pictures(
     *,
     cleaner: Cleaner,
     num_examples: int,
-    benchmarks: Mapping[str, Benchmark],
+    benchmarks: Mapping[str, Images],
 ) -> Iterator[Path]:
     """Writes <kind>.png for each kind that has proposals, the surest first; yields the paths.
 

@@ -12,14 +12,14 @@ from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_arguments, check_keys
 from facerec.cli.summary import metric_table, where_it_lies
 from facerec.cli.verbs.parts import checked_benchmarks, configured_benchmarks
+from facerec.core.device import choose_device
 from facerec.core.errors import ConfigError
 from facerec.core.metric import Metric, values_of
 from facerec.core.protocols import Embedder, Evaluator
 from facerec.data.verification_file import read_pairs
+from facerec.embedding.model import Model, open_model
+from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.evaluation.baselines import ColourHistogram, PixelPCA
-from facerec.evaluation.embed import NetworkEmbedder
-from facerec.evaluation.embed_set import digest_of_weights
-from facerec.evaluation.model import Model
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.networks.embedding_net import build_network
 from facerec.runs.comparison import split_override
@@ -50,7 +50,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     check_keys(section, {"benchmarks"}, section="eval")
     settings = EvaluateSettings(**check_arguments(EvaluateSettings, values, section=""))
     configured = configured_benchmarks(section["benchmarks"])
-    model = Model.open(settings.model, device=settings.device, batch_size=settings.batch_size)
+    model = open_model(settings.model, device=settings.device, batch_size=settings.batch_size)
     for warning in model.warnings:
         print(warning)
     out = _out_path(settings, model)
@@ -108,16 +108,15 @@ def _write(
     num_folds: int,
 ) -> None:
     """Writes the results, with those of other benchmarks that the file has of the same weights."""
-    weights = digest_of_weights((name, value.cpu().numpy()) for name, value in model.network.state_dict().items())
-    more = {"model": str(model.path), "weights": weights, "num_folds": num_folds, "sets": results}
+    more = {"model": str(model.path), "weights": model.digest(), "num_folds": num_folds, "sets": results}
     write_evaluation(out, step=model.card.get("step"), metrics=metrics, more=more)
 
 
 def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings) -> dict[str, Embedder]:
-    embedders: dict[str, Embedder] = {MODEL: model.embed}
+    embedders: dict[str, Embedder] = {MODEL: model}
     if settings.baselines:
         torch.manual_seed(0)
-        untrained = build_network(model.card).to(next(model.network.parameters()).device)
+        untrained = build_network(model.card).to(choose_device(settings.device))
         embedders["untrained network"] = NetworkEmbedder(
             network=untrained, input_spec=untrained.input_spec, batch_size=settings.batch_size
         )

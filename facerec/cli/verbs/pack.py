@@ -34,10 +34,10 @@ from facerec.data.packing import (
 from facerec.data.pair_choice import choose_identities, choose_pairs
 from facerec.data.pair_folds import fold_trouble, spread_kinds
 from facerec.data.pair_lists import read_pair_list
-from facerec.data.sources import AnySource, RecordSource
+from facerec.data.sources import AnySource, RecordSource, Subset
 from facerec.data.sources.joined_source import JoinedSource
 from facerec.data.verification_file import read_pairs, write_pairs
-from facerec.evaluation.nearest import nearest_others
+from facerec.embedding.nearest import nearest_others
 
 REJECTED_FILE = "rejected.csv"
 BATCH_SIZE = 128
@@ -158,13 +158,14 @@ def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: 
     labels = source.labels[samples]
 
     def nearest() -> np.ndarray:
-        from facerec.evaluation.model import Model  # and torch, seconds that no other pack needs
+        from facerec.embedding.loop import Loop, embed_for_now  # and torch, seconds that no other pack needs
+        from facerec.embedding.model import open_model
 
-        model = Model.open(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
+        model = open_model(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
         check_model_size(model.input_spec.size_px, source.size_px, key="auto_pairs.hard_negatives")
-        return nearest_others(
-            lambda number: source.image(int(samples[number])), labels, embed=model.embed, batch_size=BATCH_SIZE
-        )
+        loop = Loop(batch_size=BATCH_SIZE, unit_length=True, stops_at_unreadable=True)
+        embedded = embed_for_now(Subset(source=source, indices=samples), model, loop)
+        return nearest_others(embedded.emb_ND, labels)
 
     pairs, is_same = choose_pairs(
         labels,

@@ -25,7 +25,7 @@ from facerec.core.metric import Metric
 from facerec.core.source import Source
 from facerec.core.typed_text import override_of, typed
 from facerec.data.loader import BatchLoader
-from facerec.evaluation.embed import NetworkEmbedder
+from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import load_initial, read_initial
 from facerec.processes.agreement import failing_together

@@ -9,7 +9,7 @@ from facerec.analysis import identity_centres
 from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.core import progress_bar
-from facerec.evaluation import nearest
+from facerec.embedding import nearest
 from tests.unit.analysis.faulty_set import faulty_set
 
 DIM = 64

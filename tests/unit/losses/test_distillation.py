@@ -7,7 +7,7 @@ from torch import nn
 
 from facerec.core.errors import ConfigError
 from facerec.core.input_spec import InputSpec
-from facerec.evaluation.embed import NetworkEmbedder
+from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.losses.distillation import Distillation
 from tests.unit.losses.term_inputs import term_inputs
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from facerec.core.errors import FacerecError
 from facerec.core.input_spec import InputSpec
-from facerec.evaluation.embed import NetworkEmbedder
+from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.heads.centres import ClassCentres
 from facerec.heads.shards import shard_of
 from facerec.processes.group import this_process

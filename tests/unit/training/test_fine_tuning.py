@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from facerec.core.metric import values_of
-from facerec.evaluation.embed import NetworkEmbedder
+from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.heads.combined import MarginHead
 from facerec.runs.run_log import read_metrics
 from facerec.training.class_means import start_at_class_means

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from facerec.core.errors import DataError, ModelError
-from facerec.evaluation.image_arrays import rgb_batch
+from facerec.embedding.image_arrays import rgb_batch
 
 SIZE = (8, 6)
 RGB = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ from torch import nn
 
 from facerec.core.errors import DataError, ModelError
 from facerec.core.input_spec import InputSpec
-from facerec.evaluation.embed import NetworkEmbedder, flip_sum
+from facerec.embedding.network_embedder import NetworkEmbedder
 
 SPEC = InputSpec(height_px=8, width_px=6)
 
@@ -53,12 +53,17 @@ def test_view_of_opencvs_pixels_embeds_as_its_copy_to_the_bit() -> None:
 
 def test_flip_adds_the_embedding_of_the_mirror_image() -> None:
     expected = _expected(_network(), _images()) + _expected(_network(), _images()[:, :, ::-1])
-    plain = NetworkEmbedder(network=_network(), input_spec=SPEC)
     flipped = NetworkEmbedder(network=_network(), input_spec=SPEC, flip=True)(_images())
     assert flipped.dtype == np.float32
     np.testing.assert_allclose(flipped, expected, atol=1e-6)
-    assert flip_sum(plain, _images()).dtype == np.float64
-    np.testing.assert_allclose(flip_sum(plain, _images()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_stream_yields_what_calls_return_batch_by_batch(flip: bool) -> None:
+    embed = NetworkEmbedder(network=_network(), input_spec=SPEC, batch_size=2, flip=flip)
+    batches = [_images(3), _images(1), _images(7)]
+    for found, batch in zip(embed.stream(batches), batches, strict=True):
+        np.testing.assert_array_equal(found, embed(batch))
 
 
 def test_network_is_left_as_it_was() -> None:

@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from facerec.core.errors import ModelError
 from facerec.core.progress_bar import progress_bar
-from facerec.core.protocols import Embedder
 
-NOT_FINITE = "an embedding is not finite; the model has diverged, choose an earlier checkpoint"
 TILE_ROWS, TILE_COLUMNS = 1024, 16384
 """64 MiB of float32, and large enough for a BLAS at its full speed."""
 
@@ -60,33 +57,16 @@ def highest_cosines(
     return best_N, which_N
 
 
-def nearest_others(
-    image: Callable[[int], np.ndarray], labels: np.ndarray, *, embed: Embedder, batch_size: int
-) -> np.ndarray:
+def nearest_others(emb_ND: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """For every face, the one of another identity that looks most like it, by the cosine of the embeddings.
 
     Args:
-        image: 0 .. N - 1 -> uint8 (H, W, 3), RGB.
+        emb_ND: float32, of length 1; may be mapped from a file.
         labels: int64 (N,), of two identities or more.
-        embed: see `Embedder`.
-        batch_size: images that are embedded at once.
 
     Returns:
         int64 (N,).
-
-    Raises:
-        ModelError: an embedding is not finite.
     """
-    blocks = [range(start, min(start + batch_size, len(labels))) for start in range(0, len(labels), batch_size)]
-    parts = []
-    with progress_bar(what="embedding", unit="images", total=len(labels)) as bar:
-        for block in blocks:
-            parts.append(embed(np.stack([image(index) for index in block])))
-            bar.update(len(block))
-    emb_ND = np.concatenate(parts)
-    if not np.isfinite(emb_ND).all():
-        raise ModelError(NOT_FINITE)
-    emb_ND /= np.linalg.norm(emb_ND, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
     _, which_N = highest_cosines(
         emb_ND.__getitem__,
         emb_ND,

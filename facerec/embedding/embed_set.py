@@ -1,0 +1,269 @@
+"""Images embedded into a folder: memory does not grow with the set, a killed run goes on, a second look costs nothing.
+
+Letters: N images, D embedding dimensions, P values noted beside.
+"""
+
+import json
+import math
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from facerec.core.atomic_file import atomic_file
+from facerec.core.errors import DataError
+from facerec.core.log import LOGGER
+from facerec.core.progress_bar import progress_bar
+from facerec.core.protocols import Embedder, Images
+from facerec.embedding.loop import EmbeddedBatch, Embeddings, Loop, nothing_readable
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import Processes, this_process
+
+EMBEDDINGS_FILE, ABOUT_FILE, SHARDS_FOLDER = "embeddings.npy", "embedded.json", "embedding_shards"
+MOST_SHARD_IMAGES, WANTED_SHARDS = 16384, 64
+"""A shard is what each process loses at most when it is killed: a 64th of a small set, fewer of a large one."""
+
+
+class NamedImages(Images, Protocol):
+    """`Images` that can be told from others."""
+
+    def fingerprint(self) -> str:
+        """Returns a hexadecimal digest that changes when the images change."""
+        ...
+
+
+def embed_set(
+    images: NamedImages,
+    embed: Embedder,
+    folder: Path,
+    loop: Loop,
+    *,
+    described: Mapping[str, Any],
+    dtype: type[np.float16] | type[np.float32] = np.float16,
+    processes: Processes | None = None,
+) -> Embeddings:
+    """Embeds images into files in `folder`, or opens them where they are whole, of these images and described alike.
+
+    A run that was killed goes on, with any number of processes. The files do not depend on that number.
+
+    Args:
+        images: the same on all processes.
+        embed: see `Embedder`.
+        folder: made if absent; all processes must see it.
+        loop: how to embed.
+        described: what the embeddings depend on beside the images, in plain values: a model's `described()`.
+        dtype: of the stored embeddings.
+        processes: those that share the work; None: those of torch.distributed's default group.
+
+    Raises:
+        DataError: no image can be read, or the files cannot be written.
+        ModelError: an embedding is not finite.
+        OtherProcessError: another process has met one of these.
+    """
+    processes = processes or this_process()
+    about = {
+        "images": images.fingerprint(),
+        "num_images": len(images),
+        "described": dict(described),
+        "dtype": np.dtype(dtype).name,
+        "mirrored": loop.mirrored,
+        "unit_length": loop.unit_length,
+        "beside": sorted(loop.beside),
+    }
+    files = _Files(folder, json.loads(json.dumps(about)), batch_size=loop.batch_size)
+    found = files.opened(tells=processes.is_first)
+    if all(processes.gather_objects(found is not None)):
+        assert found is not None
+        return found
+    with failing_together(processes):
+        if processes.is_first:
+            files.prepare_shards()
+    missing = processes.gather_objects(files.missing_shards())[0]
+    num_missing = sum(len(files.images_of(shard)) for shard in missing)
+    own = missing[processes.rank :: processes.world_size]
+    with (
+        failing_together(processes),
+        progress_bar(what=loop.what, unit="images", total=len(images), done=len(images) - num_missing) as bar,
+    ):
+        batches = loop.batches(images, embed, [number for shard in own for number in files.shards[shard]])
+        for shard in own:
+            parts = []
+            for batch in islice(batches, len(files.shards[shard])):
+                parts.append(batch)
+                bar.update(batch.num_images * min(processes.world_size, len(missing)))  # the others are as far
+            files.write_shard(shard, parts)
+    with failing_together(processes):
+        if processes.is_first:
+            files.join_shards()
+    with failing_together(processes):
+        return files.open()
+
+
+class _Files:
+    """The files of one folder: shards while the work goes on, one array of each kind once it is done.
+
+    Every shard is written by one process, whole or not at all: several processes never write into one file, which
+    network file systems do not promise to get right.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any], *, batch_size: int) -> None:
+        self.folder, self.about, self.batch_size = folder, about, batch_size
+        self.num_images, self.dtype = about["num_images"], np.dtype(about["dtype"])
+        num_batches = math.ceil(self.num_images / batch_size)
+        size = max(1, min(math.ceil(num_batches / WANTED_SHARDS), MOST_SHARD_IMAGES // batch_size))
+        self.shards = [range(start, min(start + size, num_batches)) for start in range(0, num_batches, size)]
+        """The numbers of the batches of each shard."""
+
+    def images_of(self, shard: int) -> range:
+        """The numbers of a shard's images."""
+        batches = self.shards[shard]
+        return range(batches.start * self.batch_size, min(batches.stop * self.batch_size, self.num_images))
+
+    # Finished
+
+    def opened(self, *, tells: bool) -> Embeddings | None:
+        """The finished files; None where there are none that fit, after a warning where some are damaged."""
+        stored = _read_json(self.folder / ABOUT_FILE)
+        if {key: stored.get(key) for key in self.about} != self.about:
+            return None
+        try:
+            return self.open()
+        except DataError as error:
+            if tells:
+                LOGGER.warning("%s: the set is embedded anew", error)
+            return None
+
+    def open(self) -> Embeddings:
+        """Raises DataError where a file is missing, cut off or not of this kind."""
+        stored = _read_json(self.folder / ABOUT_FILE)
+        try:
+            unreadable = {int(index): str(reason) for index, reason in stored["unreadable"].items()}
+        except (KeyError, ValueError, AttributeError):
+            raise DataError(f"{self.folder / ABOUT_FILE} is damaged") from None
+        return Embeddings(
+            emb_ND=self._mapped(EMBEDDINGS_FILE),
+            unreadable=unreadable,
+            beside={name: self._mapped(f"{name}.npy") for name in self.about["beside"]},
+        )
+
+    def _mapped(self, name: str) -> np.ndarray:
+        path = self.folder / name
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing") from None
+        except (OSError, ValueError, EOFError):
+            raise DataError(f"{path} is cut off or damaged") from None
+        if array.dtype != self.dtype or array.ndim != 2 or len(array) != self.num_images:
+            raise DataError(f"{path} holds {array.dtype} {array.shape}; expected {self.dtype}, a row for each image")
+        return array
+
+    # Shards
+
+    @property
+    def _shards_folder(self) -> Path:
+        return self.folder / SHARDS_FOLDER
+
+    def _shard_path(self, shard: int) -> Path:
+        return self._shards_folder / f"{shard:06d}.npz"
+
+    def prepare_shards(self) -> None:
+        """Makes the folder for them. Shards of other embeddings go, finished files that do not fit too."""
+        about = {**self.about, "batch_size": self.batch_size}
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / ABOUT_FILE).unlink(missing_ok=True)
+            if _read_json(self._shards_folder / ABOUT_FILE) != about:
+                shutil.rmtree(self._shards_folder, ignore_errors=True)
+                self._shards_folder.mkdir()
+                with atomic_file(self._shards_folder / ABOUT_FILE) as file:
+                    file.write(json.dumps(about).encode())
+
+    def missing_shards(self) -> list[int]:
+        """Those that are still to be written."""
+        return [shard for shard in range(len(self.shards)) if not self._shard_path(shard).exists()]
+
+    def write_shard(self, shard: int, batches: Sequence[EmbeddedBatch]) -> None:
+        """Writes the rows of a shard's images, zeros for those that cannot be read."""
+        images = self.images_of(shard)
+        with_images = [batch for batch in batches if batch.readable]
+        rows = [index - images.start for batch in with_images for index in batch.readable]
+
+        def rows_of(parts: list[np.ndarray]) -> np.ndarray:
+            array = np.zeros((len(images), parts[0].shape[1] if parts else 0), dtype=self.dtype)
+            if parts:
+                array[rows] = np.concatenate(parts)
+            return array
+
+        unreadable = {index: reason for batch in batches for index, reason in batch.unreadable.items()}
+        arrays = {name: rows_of([batch.beside[name] for batch in with_images]) for name in self.about["beside"]}
+        arrays["embeddings"] = rows_of([batch.emb_BD for batch in with_images])
+        path = self._shard_path(shard)
+        with _writing(path), atomic_file(path) as file:
+            np.savez(
+                file,
+                unreadable=np.array(list(unreadable), dtype=np.int64),
+                reasons=np.array(list(unreadable.values()), dtype=np.str_),
+                **{f"of_{name}": array for name, array in arrays.items()},  # type: ignore[arg-type]
+            )
+
+    def join_shards(self) -> None:
+        """Makes one array of each kind of all shards, and removes them."""
+        unreadable: dict[int, str] = {}
+        for stored in self._read_shards():
+            unreadable.update(zip(stored["unreadable"].tolist(), stored["reasons"].tolist(), strict=True))
+        if len(unreadable) == self.num_images:
+            raise nothing_readable(unreadable)
+        for name in ("embeddings", *self.about["beside"]):
+            self._join(name)
+        path = self.folder / ABOUT_FILE
+        with _writing(path), atomic_file(path) as file:
+            file.write(json.dumps({**self.about, "unreadable": unreadable}).encode())
+        shutil.rmtree(self._shards_folder, ignore_errors=True)
+
+    def _join(self, name: str) -> None:
+        width = next(width for stored in self._read_shards() if (width := stored[f"of_{name}"].shape[1]))
+        path = self.folder / f"{name}.npy"
+        with _writing(path), atomic_file(path) as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": self.dtype.str, "fortran_order": False, "shape": (self.num_images, width)}
+            )
+            for stored in self._read_shards():
+                rows = stored[f"of_{name}"]
+                file.write((rows if rows.size else np.zeros((len(rows), width), dtype=self.dtype)).data)
+
+    def _read_shards(self) -> Iterator[Any]:
+        for shard in range(len(self.shards)):
+            path = self._shard_path(shard)
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    yield stored
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                path.unlink(missing_ok=True)
+                raise DataError(
+                    f"{path} was damaged, and is deleted; the same command embeds its images anew"
+                ) from None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or path}: cannot be written ({error.strerror or error}). What is embedded already stays; "
+            "the same command goes on from there"
+        ) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What lies there; empty where nothing does, or no JSON object."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -1,0 +1,106 @@
+"""A stored model, ready to embed."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facerec.core.device import choose_device
+from facerec.core.input_spec import InputSpec
+from facerec.embedding.network_embedder import NetworkEmbedder
+from facerec.networks.embedding_net import EmbeddingNet
+from facerec.networks.weights import read_model
+
+
+class Model(ABC):
+    """Anything that embeds aligned crops. What computes, torch or another library, is not seen from outside.
+
+    Args:
+        card: what model.json says: backbone, neck, input_spec, trained_on, thresholds.
+        path: where it was read from.
+        flip: whether the embeddings of an image and its mirror image are summed.
+        warnings: what a user should know: damaged checkpoints that were passed over, parts of a file not taken.
+    """
+
+    def __init__(self, *, card: dict[str, Any], path: Path, flip: bool = False, warnings: Sequence[str] = ()) -> None:
+        self.card = card
+        self.path = path
+        self.flip = flip
+        self.warnings = list(warnings)
+
+    @property
+    @abstractmethod
+    def input_spec(self) -> InputSpec:
+        """Size, channel order and normalisation that the model was trained with."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Returns the SHA-256 of the weights, hexadecimal; it does not depend on where the model lies."""
+
+    @abstractmethod
+    def embed(self, images: Any) -> np.ndarray:
+        """Aligned crops, uint8 RGB (B, H, W, 3), one (H, W, 3), lists, PIL images, torch tensors; see `rgb_batch` ->
+        float32 (B, D), not normalised; B = 1 for one image.
+
+        Raises:
+            DataError: no image, or images of several sizes.
+            ModelError: the images are not uint8, or not of the size that the model takes.
+        """
+
+    def stream(self, batches: Iterable[Any]) -> Iterator[np.ndarray]:
+        """Yields what `embed` returns for each of the batches. Raises as `embed`."""
+        return map(self.embed, batches)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """`embed`, so that a model is an `Embedder`."""
+        return self.embed(images)
+
+    def described(self) -> dict[str, Any]:
+        """Returns what the embeddings depend on beside the images, as plain values."""
+        return {"weights": self.digest(), "input_spec": vars(self.input_spec), "flip": self.flip}
+
+
+def open_model(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool = False) -> Model:
+    """See `facerec.load`."""
+    stored = read_model(path)
+    network = stored.network().to(choose_device(device))
+    return NetworkModel(
+        network=network, batch_size=batch_size, card=stored.card, path=stored.path, flip=flip, warnings=stored.warnings
+    )
+
+
+class NetworkModel(Model):
+    """A network of torch with its preprocessing.
+
+    Args:
+        network: in evaluation mode, on its device.
+        batch_size: images in one forward pass.
+        more: see `Model`.
+    """
+
+    def __init__(self, *, network: EmbeddingNet, batch_size: int = 128, **more: Any) -> None:
+        super().__init__(**more)
+        self._network = network
+        self._embedder = NetworkEmbedder(
+            network=network, input_spec=network.input_spec, batch_size=batch_size, flip=self.flip
+        )
+
+    @property
+    def input_spec(self) -> InputSpec:
+        return self._network.input_spec
+
+    def digest(self) -> str:
+        digest = hashlib.sha256()
+        for name, values in self._network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(values.cpu().numpy()).data)
+        return digest.hexdigest()
+
+    def embed(self, images: Any) -> np.ndarray:
+        return self._embedder(images)
+
+    def stream(self, batches: Iterable[Any]) -> Iterator[np.ndarray]:
+        return self._embedder.stream(batches)
