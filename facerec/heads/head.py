@@ -22,7 +22,7 @@ from facerec.heads.chunked import chunked
 from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines
 from facerec.heads.row_optimizer import RowOptimizer
 from facerec.heads.sampling import drawn_classes
-from facerec.heads.shards import combined, gathered, shard_of
+from facerec.heads.shards import gathered, merged, shard_of
 from facerec.heads.trained_rows import TrainedRows
 from facerec.processes.group import ALONE, this_process
 
@@ -290,7 +290,7 @@ class Head(nn.Module):
             given = self._engine_input(emb_BD, norm_B, labels_B, scale)
             output = self._choose_engine(given)(given)
             if self.is_sharded:
-                output = combined(output, self.processes)
+                output = merged(output, self.processes)
             cos_B, lse_B = output.target_cos_B, output.negatives_lse_B
             target_B = scale * self.target(cos_B, norm_B)
             # softplus as logaddexp: torch's softplus has a threshold that costs 1e-10 in fp64

@@ -33,9 +33,9 @@ def gathered(given: EngineInput, processes: Processes) -> EngineInput:
     return replace(given, emb_BD=emb_BD, labels_B=labels_B, scale=scale, processes=processes)
 
 
-def combined(output: EngineOutput, processes: Processes) -> EngineOutput:
+def merged(output: EngineOutput, processes: Processes) -> EngineOutput:
     """The outputs (N,) of every process's own classes -> (B,) over all classes, for its own samples."""
-    lse_N = _CombinedLogSumExp.apply(output.negatives_lse_B, processes)
+    lse_N = _MergedLogSumExp.apply(output.negatives_lse_B, processes)
     sum_N = output.logit_sum_B
     return EngineOutput(
         target_cos_B=processes.own_part(output.target_cos_B),
@@ -44,17 +44,17 @@ def combined(output: EngineOutput, processes: Processes) -> EngineOutput:
     )
 
 
-class _CombinedLogSumExp(torch.autograd.Function):
+class _MergedLogSumExp(torch.autograd.Function):
     """The log-sum-exp of those of all processes; each gets back its share of the sum of all gradients."""
 
     @staticmethod
     def forward(ctx: Any, lse_N: torch.Tensor, processes: Processes) -> torch.Tensor:
-        combined_N = processes.gather(lse_N[None]).logsumexp(dim=0)
+        merged_N = processes.gather(lse_N[None]).logsumexp(dim=0)
         ctx.processes = processes
-        ctx.save_for_backward(lse_N, combined_N)
-        return combined_N
+        ctx.save_for_backward(lse_N, merged_N)
+        return merged_N
 
     @staticmethod
     def backward(ctx: Any, gradient_N: torch.Tensor) -> Any:
-        lse_N, combined_N = ctx.saved_tensors
-        return ctx.processes.sum_(gradient_N.clone()).mul_((lse_N - combined_N).exp()), None
+        lse_N, merged_N = ctx.saved_tensors
+        return ctx.processes.sum_(gradient_N.clone()).mul_((lse_N - merged_N).exp()), None

@@ -4,6 +4,7 @@ A neck maps (B, C, h, w) to float32 (B, embedding_dim); fp64 stays fp64. Its lin
 autocast: an embedding in bf16 has cosines that are off by 1e-3.
 """
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,10 +16,24 @@ from facerec.core.errors import ConfigError
 VIT_NORM_EPS = 2e-5
 
 
-class _Neck(nn.Module):
-    """What all necks have: the length of the embedding and the dropout."""
+class Neck(nn.Module, ABC):
+    """The base of all necks; a subclass adds the layers.
 
-    def __init__(self, *, embedding_dim: int, dropout: float) -> None:
+    Args:
+        in_channels, in_height, in_width: shape of the feature map; filled in from the backbone.
+        embedding_dim: length of the embedding.
+        dropout: probability of dropping an element of the feature map.
+
+    Raises:
+        ConfigError: embedding_dim or dropout is out of range.
+    """
+
+    name: str
+    """What a model's card calls it."""
+
+    def __init__(
+        self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if embedding_dim < 1:
             raise ConfigError(f"neck.embedding_dim={embedding_dim}; expected a positive number (512 is usual)")
@@ -26,6 +41,11 @@ class _Neck(nn.Module):
             raise ConfigError(f"neck.dropout={dropout}; expected a probability below 1")
         self.embedding_dim = embedding_dim
         self.dropout = nn.Dropout(dropout)
+        self._add_layers(in_channels, in_height, in_width)
+
+    @abstractmethod
+    def _add_layers(self, channels: int, height: int, width: int) -> None:
+        """Makes the layers for a feature map of this shape."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -33,29 +53,19 @@ class _Neck(nn.Module):
         return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
 
 
-class BNDropoutFCBN(_Neck):
+class BNDropoutFCBN(Neck):
     """BN - dropout - flatten - linear - BN (ArcFace paper, section 3.1, "E").
 
     The last BN's weight stays at 1, since the head normalises the embedding anyway.
-
-    Args:
-        in_channels, in_height, in_width: shape of the feature map; filled in from the backbone.
-        embedding_dim: length of the embedding.
-        dropout: probability of dropping an element of the feature map (paper 0.4, arcface_torch 0).
-
-    Raises:
-        ConfigError: embedding_dim or dropout is out of range.
+    The dropout is 0.4 in the paper and 0 in arcface_torch.
     """
 
     name = "bn_dropout_fc_bn"
 
-    def __init__(
-        self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
-    ) -> None:
-        super().__init__(embedding_dim=embedding_dim, dropout=dropout)
-        self.bn2 = nn.BatchNorm2d(in_channels)
-        self.fc = nn.Linear(in_channels * in_height * in_width, embedding_dim)
-        self.features = nn.BatchNorm1d(embedding_dim)
+    def _add_layers(self, channels: int, height: int, width: int) -> None:
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.fc = nn.Linear(channels * height * width, self.embedding_dim)
+        self.features = nn.BatchNorm1d(self.embedding_dim)
         self.features.weight.requires_grad_(False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,67 +74,45 @@ class BNDropoutFCBN(_Neck):
             return self.features(self.fc(_at_least_fp32(x)))
 
 
-class GDC(_Neck):
+class GDC(Neck):
     """Dropout - depthwise convolution over the whole map - BN - linear - BN (MobileFaceNet, arXiv 1804.07573).
 
-    Module names and initialisation are those of InsightFace's mbf.
-
-    Args:
-        in_channels, in_height, in_width: shape of the feature map; filled in from the backbone.
-        embedding_dim: length of the embedding.
-        dropout: probability of dropping an element of the feature map (arcface_torch has none).
-
-    Raises:
-        ConfigError: embedding_dim or dropout is out of range.
+    Module names and initialisation are those of InsightFace's mbf, which has no dropout.
     """
 
     name = "gdc"
 
-    def __init__(
-        self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
-    ) -> None:
-        super().__init__(embedding_dim=embedding_dim, dropout=dropout)
-        conv = nn.Conv2d(in_channels, in_channels, (in_height, in_width), groups=in_channels, bias=False)
-        linear = nn.Linear(in_channels, embedding_dim, bias=False)
+    def _add_layers(self, channels: int, height: int, width: int) -> None:
+        conv = nn.Conv2d(channels, channels, (height, width), groups=channels, bias=False)
+        linear = nn.Linear(channels, self.embedding_dim, bias=False)
         for layer in (conv, linear):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        depthwise = _Layers(conv, nn.BatchNorm2d(in_channels))
-        self.features = _Layers(depthwise, nn.Flatten(), linear, nn.BatchNorm1d(embedding_dim))
+        depthwise = _Layers(conv, nn.BatchNorm2d(channels))
+        self.features = _Layers(depthwise, nn.Flatten(), linear, nn.BatchNorm1d(self.embedding_dim))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with _without_autocast(x):
             return self.features(self.dropout(_at_least_fp32(x)))
 
 
-class FCBNFCBN(_Neck):
+class FCBNFCBN(Neck):
     """Dropout - flatten, place by place - linear - BN - linear - BN, for the tokens of a transformer.
 
-    Module names and initialisation are those of InsightFace's ViT.
-
-    Args:
-        in_channels, in_height, in_width: shape of the feature map; filled in from the backbone.
-        embedding_dim: length of the embedding.
-        dropout: probability of dropping an element of the feature map (arcface_torch 0).
-
-    Raises:
-        ConfigError: embedding_dim or dropout is out of range.
+    Module names and initialisation are those of InsightFace's ViT, whose dropout is 0.
     """
 
     name = "fc_bn_fc_bn"
 
-    def __init__(
-        self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
-    ) -> None:
-        super().__init__(embedding_dim=embedding_dim, dropout=dropout)
-        over_places = nn.Linear(in_height * in_width * in_channels, in_channels, bias=False)
-        to_embedding = nn.Linear(in_channels, embedding_dim, bias=False)
+    def _add_layers(self, channels: int, height: int, width: int) -> None:
+        over_places = nn.Linear(height * width * channels, channels, bias=False)
+        to_embedding = nn.Linear(channels, self.embedding_dim, bias=False)
         for layer in (over_places, to_embedding):
             nn.init.trunc_normal_(layer.weight, std=0.02)
         self.feature = nn.Sequential(
             over_places,
-            nn.BatchNorm1d(in_channels, eps=VIT_NORM_EPS),
+            nn.BatchNorm1d(channels, eps=VIT_NORM_EPS),
             to_embedding,
-            nn.BatchNorm1d(embedding_dim, eps=VIT_NORM_EPS),
+            nn.BatchNorm1d(self.embedding_dim, eps=VIT_NORM_EPS),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ hair style, accessories, background and camera. Faces are aligned and stored as 
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -252,27 +253,22 @@ class SyntheticSource(Source):
         height_px: int | None = None,
         width_px: int | None = None,
     ) -> None:
-        self.root = root
-        self.num_train_identities = num_train_identities
-        self.images_per_identity = images_per_identity
-        self.num_test_identities = num_test_identities
-        self.num_test_pairs = num_test_pairs
-        self.seed = seed
         self._size_px = asked_size(height_px, width_px) or DEFAULT_SIZE_PX
+        self._prepare = partial(
+            prepare_synthetic,
+            root=Path(root) if root else None,
+            num_train_identities=num_train_identities,
+            images_per_identity=images_per_identity,
+            num_test_identities=num_test_identities,
+            num_test_pairs=num_test_pairs,
+            seed=seed,
+            size_px=self._size_px,
+        )
         self._records: RecordSource | None = None
 
     def _prepared(self) -> RecordSource:
         if self._records is None:
-            folder = prepare_synthetic(
-                root=Path(self.root) if self.root else None,
-                num_train_identities=self.num_train_identities,
-                images_per_identity=self.images_per_identity,
-                num_test_identities=self.num_test_identities,
-                num_test_pairs=self.num_test_pairs,
-                seed=self.seed,
-                size_px=self.size_px,
-            )
-            self._records = RecordSource(root=str(folder))
+            self._records = RecordSource(root=str(self._prepare()))
         return self._records
 
     def __len__(self) -> int:
