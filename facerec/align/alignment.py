@@ -4,16 +4,23 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facerec.align.align_reports import LEFT_OVER, write_landmarks, write_report
 from facerec.align.crop_writer import FORMATS, NEEDS_PACKAGE, CropSettings, CropWriter, stamp
-from facerec.align.crops_folder import JOURNAL_FILE, LANDMARKS_FILE, REPORT_FILE, own_folder, write_summary
+from facerec.align.crops_folder import (
+    JOURNAL_FILE,
+    JOURNAL_PARTS,
+    LANDMARKS_FILE,
+    REPORT_FILE,
+    own_folder,
+    write_summary,
+)
 from facerec.align.faces import Detector
 from facerec.align.journal import Entry, Journal
 from facerec.align.landmark_causes import FacesOfAList, common_cause, corner_note
@@ -22,6 +29,10 @@ from facerec.core.errors import ConfigError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.string_table import StringTable
 from facerec.core.threads import in_threads
+from facerec.processes.agreement import failing_together
+
+if TYPE_CHECKING:
+    from facerec.processes.group import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +73,12 @@ def align_photos(
     num_threads: int = 1,
     batch_size: int = 8,
     on_progress: Callable[[int], None] = lambda num_faces: None,
+    processes: "Processes | None" = None,
 ) -> AlignmentCounts:
     """Writes a crop for each wanted face, `landmarks.csv` of their photos, `report.csv` of those rejected and why.
 
     Started again with the same arguments it does what is left: photos not done yet, changed since, or whose crop has
-    gone. What it writes depends neither on interruptions nor on `num_threads`.
+    gone. What it writes depends neither on interruptions, nor on `num_threads`, nor on the processes.
 
     Args:
         wanted: the faces. Those without landmarks need the detector.
@@ -79,11 +91,14 @@ def align_photos(
         batch_size: photos that the detector is given at once. What is done is noted batch by batch; a killed process
             loses the last few of each thread.
         on_progress: told how many more faces are done.
+        processes: those that share the photos, in batches; all must see `out` and bring the same arguments. None: this
+            process does it alone.
 
     Raises:
         ConfigError: `out` is of other arguments or in use by another process; landmarks and a detector, or neither; a
             rule that needs boxes without boxes.
         DataError: `out` holds something else, or cannot be written.
+        OtherProcessError: another process has met one of these.
     """
     crops = crops or CropSettings()
     if (wanted.landmarks is None) == (detector is None):
@@ -91,26 +106,64 @@ def align_photos(
     if detector is not None and crops.choose == "nearest_box" and wanted.boxes is None:
         raise ConfigError("choose=nearest_box needs boxes; give boxes=<a file>, or choose largest or central")
     settings = json.loads(json.dumps({"photos": os.path.abspath(wanted.base), **vars(crops), **(described or {})}))
-    with own_folder(out, settings), _opencv_in_one_thread():
-        journal = Journal(out / JOURNAL_FILE)
-        names = crop_names(wanted, suffix=FORMATS[crops.image_format])
-        todo = _to_do(wanted, names, journal, out)
-        if len(todo):
-            write_summary(out, settings, None)  # until it is done
-        writer = CropWriter(wanted=wanted, names=names, out=out, detector=detector, crops=crops)
-        batches = (todo[start : start + batch_size] for start in range(0, len(todo), batch_size))
-        on_progress(len(wanted) - len(todo))
-        for entries in in_threads(writer.write, batches, num_threads=num_threads):
-            journal.append(entries)
-            on_progress(len(entries))
-        left_over = _left_over(journal, names, out)
-        write_landmarks(out / LANDMARKS_FILE, wanted, journal.read(names))
-        write_report(out / REPORT_FILE, wanted, journal.read(names), left_over)
-        counts = _counts(
-            wanted, journal.read(names), num_done_before=len(wanted) - len(todo), num_left_over=len(left_over)
-        )
-        write_summary(out, settings, {k: v for k, v in vars(counts).items() if k != "num_done_before"})
+    rank, world_size = (0, 1) if processes is None else (processes.rank, processes.world_size)
+    names = crop_names(wanted, suffix=FORMATS[crops.image_format])
+    todo: list[int] = []
+    counts: AlignmentCounts | None = None
+    with ExitStack() as held:
+        held.enter_context(_opencv_in_one_thread())
+        with failing_together(processes):
+            if rank == 0:
+                held.enter_context(own_folder(out, settings))
+                journal = _whole_journal(out)
+                todo = _to_do(wanted, names, journal, out)
+                if len(todo):
+                    write_summary(out, settings, None)  # until it is done
+        if processes is not None:
+            todo = processes.gather_objects(todo)[0]
+        with failing_together(processes):
+            if processes is not None:
+                journal = Journal(out / JOURNAL_PARTS.replace("*", str(rank)))
+            writer = CropWriter(wanted=wanted, names=names, out=out, detector=detector, crops=crops)
+            batches = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
+            on_progress(len(wanted) - len(todo))
+            for entries in in_threads(writer.write, batches[rank::world_size], num_threads=num_threads):
+                journal.append(entries)
+                on_progress(len(entries) * min(world_size, len(batches)))  # the others are as far
+        with failing_together(processes):
+            if rank == 0:
+                journal = journal if processes is None else _whole_journal(out)
+                counts = _finished(wanted, names, journal, out, settings, num_done_before=len(wanted) - len(todo))
+        if processes is not None:
+            counts = processes.gather_objects(counts)[0]
+    assert counts is not None  # it is the first one's
     return counts
+
+
+def _finished(
+    wanted: WantedFaces,
+    names: StringTable,
+    journal: Journal,
+    out: Path,
+    settings: Mapping[str, Any],
+    *,
+    num_done_before: int,
+) -> AlignmentCounts:
+    """Writes the tables and the summary."""
+    left_over = _left_over(journal, names, out)
+    write_landmarks(out / LANDMARKS_FILE, wanted, journal.read(names))
+    write_report(out / REPORT_FILE, wanted, journal.read(names), left_over)
+    counts = _counts(wanted, journal.read(names), num_done_before=num_done_before, num_left_over=len(left_over))
+    write_summary(out, settings, {k: v for k, v in vars(counts).items() if k != "num_done_before"})
+    return counts
+
+
+def _whole_journal(out: Path) -> Journal:
+    """The journal, with what several processes have noted each."""
+    journal = Journal(out / JOURNAL_FILE)
+    for path in sorted(out.glob(JOURNAL_PARTS)):
+        journal.take_over(path)
+    return journal
 
 
 def _to_do(wanted: WantedFaces, names: StringTable, journal: Journal, out: Path) -> list[int]:

@@ -14,6 +14,8 @@ from facerec.core.litter import is_litter
 SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE = "align.json", "landmarks.csv", "report.csv"
 OWN_FOLDER = ".align"
 JOURNAL_FILE = f"{OWN_FOLDER}/journal.jsonl"
+JOURNAL_PARTS = f"{OWN_FOLDER}/journal.of_process_*.jsonl"
+"""Of several processes that align together, until the first of them puts them into the journal."""
 PARTIAL_FOLDER = f"{OWN_FOLDER}/partial"
 """Of crops that are written only in part."""
 

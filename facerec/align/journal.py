@@ -4,9 +4,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from facerec.core.errors import DataError
+
+ENTRIES_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,14 @@ class Journal:
                     yield Entry(**json.loads(file.readline()))
                 else:
                     yield None
+
+    def take_over(self, path: Path) -> None:
+        """Adds the entries of another journal, and removes that."""
+        other = Journal(path)
+        entries = (entry for entry in other.read(other) if entry is not None)
+        while block := list(islice(entries, ENTRIES_AT_ONCE)):
+            self.append(block)
+        path.unlink()
 
     def append(self, entries: Iterable[Entry]) -> None:
         """Adds entries at the end; they are on disk when this returns. Raises DataError where it cannot be written."""

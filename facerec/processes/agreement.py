@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from facerec.core.errors import FacerecError
-from facerec.processes.group import Processes
+
+if TYPE_CHECKING:  # which brings torch
+    from facerec.processes.group import Processes
 
 
 class Agreement:
@@ -17,7 +20,7 @@ class Agreement:
         error: the first that was held, or None.
     """
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: "Processes") -> None:
         self.processes = processes
         self.error: FacerecError | None = None
 
@@ -40,11 +43,15 @@ class Agreement:
 
 
 @contextmanager
-def failing_together(processes: Processes) -> Iterator[None]:
+def failing_together(processes: "Processes | None") -> Iterator[None]:
     """Around work that all processes do: raises at its end, see `Processes.raise_together`, what one of them raised.
 
-    The work itself calls no collective. An error that is no `FacerecError` passes through: it ends its process.
+    The work itself calls no collective. An error that is no `FacerecError` passes through: it ends its process. None is
+    this process alone.
     """
+    if processes is None:
+        yield
+        return
     error: FacerecError | None = None
     try:
         yield

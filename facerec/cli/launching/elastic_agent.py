@@ -28,11 +28,13 @@ class Agent(LocalElasticAgent):
         spec: what to start, and how often.
         folder: for torch's own files.
         is_stopping: whether a stop was asked for.
+        goes_on: where the work goes on after a restart, for a message.
     """
 
-    def __init__(self, *, spec: WorkerSpec, folder: Path, is_stopping: Callable[[], bool]) -> None:
+    def __init__(self, *, spec: WorkerSpec, folder: Path, is_stopping: Callable[[], bool], goes_on: str) -> None:
         super().__init__(spec, DefaultLogsSpecs(log_dir=str(folder)))
         self._is_stopping = is_stopping
+        self._goes_on = goes_on
 
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result = super()._monitor_workers(worker_group)
@@ -42,7 +44,7 @@ class Agent(LocalElasticAgent):
             elif self._remaining_restarts > 0:
                 most = worker_group.spec.max_restarts
                 number = most - self._remaining_restarts + 1
-                again = f"restart {number} of {most} (launch.max_restarts), from the last checkpoint"
+                again = f"restart {number} of {most} (launch.max_restarts), {self._goes_on}"
                 print(f"{how_it_died(result)}; {again}", file=sys.stderr, flush=True)
         return result
 
@@ -53,7 +55,13 @@ class Agent(LocalElasticAgent):
 
 
 def make_agent(
-    command: Sequence[str], *, num_processes: int, max_restarts: int, folder: Path, is_stopping: Callable[[], bool]
+    command: Sequence[str],
+    *,
+    num_processes: int,
+    max_restarts: int,
+    folder: Path,
+    is_stopping: Callable[[], bool],
+    goes_on: str,
 ) -> Agent:
     """An agent whose `run` runs the command in so many processes to their end.
 
@@ -61,7 +69,7 @@ def make_agent(
         command: program and arguments.
         num_processes: how many, all on this machine.
         max_restarts: how often all are started again.
-        folder, is_stopping: see `Agent`.
+        folder, is_stopping, goes_on: see `Agent`.
     """
     logging.getLogger("torch.distributed.elastic").addHandler(logging.NullHandler())
     logging.getLogger("torch.distributed.elastic").propagate = False
@@ -78,7 +86,7 @@ def make_agent(
         monitor_interval=POLL_S,
         local_addr=_HERE,
     )
-    return Agent(spec=spec, folder=folder, is_stopping=is_stopping)
+    return Agent(spec=spec, folder=folder, is_stopping=is_stopping, goes_on=goes_on)
 
 
 def is_user_error(result: RunResult) -> bool:

@@ -1,30 +1,34 @@
-"""Joins the processes that a launcher has started for one training."""
+"""Joins the processes that a launcher has started for one piece of work."""
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import timedelta
 from typing import Any
 
 from facerec.cli.launching.exit_codes import started_with_others
+from facerec.cli.launching.launch_settings import LaunchSettings
+from facerec.core.log import LOGGER
 from facerec.processes.group import ALONE, Processes, this_process
 from facerec.processes.lost_process import raise_if_lost
 from facerec.processes.own_device import own_device
 
 
 @contextmanager
-def process_group(*, device: str, timeout_s: float) -> Iterator[Processes]:
-    """The processes that share this training, as torchrun's variables of the environment tell; without them, this one.
+def process_group(*, device: str, timeout_s: float, key: str = "trainer.device") -> Iterator[Processes]:
+    """The processes that share this work, as torchrun's variables of the environment tell; without them, this one.
 
     Args:
-        device: trainer.device, see `own_device`.
+        device: see `own_device`.
         timeout_s: how long a process waits in a collective for the others.
+        key: which says what the device is.
 
     Raises:
         ConfigError: the device cannot be used. All processes of a machine find that: they do not wait for each other.
         LostProcessError: one of the others has gone, or does not answer.
     """
-    on_gpus = own_device(device).type == "cuda"
+    on_gpus = own_device(device, key=key).type == "cuda"
     if not started_with_others():
         yield ALONE
         return
@@ -49,6 +53,18 @@ def process_group(*, device: str, timeout_s: float) -> Iterator[Processes]:
     except RuntimeError as error:
         raise_if_lost(error, processes, when="at the start or the end")
         raise
+
+
+@contextmanager
+def sharing(settings: LaunchSettings, *, device: str) -> Iterator[Processes]:
+    """`process_group` for a verb with a key `device`, of whose processes only the first prints what is no error."""
+    with process_group(device=device, timeout_s=60 * settings.timeout_minutes, key="device") as processes:
+        if processes.is_first:
+            yield processes
+            return
+        LOGGER.setLevel(logging.ERROR)
+        with redirect_stdout(None):
+            yield processes
 
 
 def _store(timeout: timedelta) -> Any:

@@ -1,5 +1,6 @@
-"""`python -m facerec.cli.launching.worker FOLDER`: one process of a training that `launch` has started."""
+"""`python -m facerec.cli.launching.worker FOLDER`: one process of those that `launch` has started."""
 
+import importlib
 import json
 import os
 import signal
@@ -10,34 +11,36 @@ from typing import Any
 from facerec.cli.commands import called_with
 from facerec.cli.launching.developer_warnings import hide_developer_warnings
 from facerec.cli.launching.exit_codes import exit_code, quiet_torch
+from facerec.cli.verb_list import VERBS
 from facerec.core.errors import OtherProcessError
 from facerec.processes.parent_process import end_with_parent
 
 
 def main(folder: Path) -> None:
-    """Trains as the files in the folder say, which `launch` has written; raises SystemExit unless all went well."""
+    """Works as the files in the folder say, which `launch` has written; raises SystemExit unless all went well."""
     hide_developer_warnings()
     task = json.loads((folder / "task.json").read_text())
     end_with_parent(task["launcher"])
     called_with(config_dir=task["config_dir"])
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # which some send to all processes: the launcher passes it on
+    # Which some send to all processes, as a terminal does with Ctrl-C: the launcher passes them on, or ends this one.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name, value in task["environment"].items():
         os.environ.setdefault(name, value)
     quiet_torch()
-    if code := exit_code(lambda: _train(folder, task["overrides"], Path(task["run_dir"]))):
+    if code := exit_code(lambda: _work(folder, task["verb"], task["overrides"])):
         raise SystemExit(code)
 
 
-def _train(folder: Path, overrides: list[str], run_dir: Path) -> int:
+def _work(folder: Path, verb: str, overrides: list[str]) -> int:
     from omegaconf import OmegaConf
 
     from facerec.cli.launching.launch import CONFIG_FILE
-    from facerec.cli.verbs.train import train
 
     config: Any = OmegaConf.load(folder / CONFIG_FILE)
     OmegaConf.set_struct(config, True)
     try:
-        return train(config, overrides, run_dir)
+        return int(importlib.import_module(VERBS[verb].module).work(config, overrides))
     except OtherProcessError:  # the one that has the error prints it: were this one first to fail, torch would end that
         return 0
 

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.align.alignment import AlignmentCounts, align_photos
 from facerec.align.crop_writer import NEEDS_PACKAGE, CropSettings
 from facerec.align.crops_folder import LANDMARKS_FILE, REPORT_FILE
-from facerec.align.detectors import open_detector
+from facerec.align.detectors import OnnxDetector, open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
 from facerec.align.wanted_faces import (
@@ -22,12 +22,18 @@ from facerec.align.wanted_faces import (
 )
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_arguments, check_keys
+from facerec.cli.launching.exit_codes import started_with_others
+from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.verbs.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.file_hash import sha256_of
 from facerec.core.progress_bar import progress_bar
-from facerec.core.threads import num_cores
+from facerec.core.threads import num_own_cores
 from facerec.core.typed_text import override_of
+from facerec.processes.agreement import failing_together
+
+if TYPE_CHECKING:
+    from facerec.processes.group import Processes
 
 NUM_NAMED = 3
 """Empty folders that the summary names."""
@@ -52,17 +58,63 @@ class AlignSettings:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Aligns, and prints what lies where and what was rejected. Returns the exit code."""
-    settings, detector_arguments = _settings(config, overrides)
-    crops = CropSettings(
-        choose=settings.choose,
-        size_px=settings.size,
-        image_format=settings.format,
-        jpeg_quality=settings.jpeg_quality,
-    )
+    _settings(config, overrides)
+    settings = launch_settings(config)
+    if settings.gpus is not None:
+        raise ConfigError(f"launch.gpus={settings.gpus}: align works on the CPU; give launch.processes={settings.gpus}")
+    if settings.num_processes is not None:
+        from facerec.cli.launching.launch import launch
+
+        settings.check_machine(device="cpu")
+        return launch("align", config, overrides, settings, goes_on="from what is aligned")
+    return work(config, overrides)
+
+
+def work(config: DictConfig, overrides: list[str]) -> int:
+    """Aligns in this process, which a launcher may have started with others; see `run`."""
+    if not started_with_others():
+        return _align(config, overrides, None)
+    from facerec.cli.launching.process_group import sharing
+
+    with sharing(launch_settings(config), device="cpu") as processes:
+        return _align(config, overrides, processes)
+
+
+def _align(config: DictConfig, overrides: list[str], processes: "Processes | None") -> int:
     _quiet_opencv()
-    detector = None if settings.landmarks is not None else open_detector(**detector_arguments)
-    wanted = _wanted(settings)
-    check_photos_are_there(wanted)
+    with failing_together(processes):
+        settings, detector_arguments = _settings(config, overrides)
+        crops = CropSettings(
+            choose=settings.choose,
+            size_px=settings.size,
+            image_format=settings.format,
+            jpeg_quality=settings.jpeg_quality,
+        )
+        detector = None if settings.landmarks is not None else open_detector(**detector_arguments)
+        wanted = _wanted(settings)
+        check_photos_are_there(wanted)
+        described = _described(settings, detector)
+    with progress_bar(what="aligning", unit="photos", total=len(wanted)) as bar:
+        counts = align_photos(
+            wanted,
+            out=settings.out,
+            detector=detector,
+            crops=crops,
+            described=described,
+            num_threads=settings.num_threads or num_own_cores(),
+            batch_size=settings.batch_size,
+            on_progress=bar.update,
+            processes=processes,
+        )
+    if processes is not None and not processes.is_first:
+        return 0
+    _tell(settings, wanted, counts)
+    _refuse_rejected(settings, counts)
+    return 0
+
+
+def _described(settings: AlignSettings, detector: OnnxDetector | None) -> dict[str, Any]:
+    """What the crops depend on beside the photos and their own settings."""
     described: dict[str, Any] = {
         key: sha256_of(path)
         for key in ("landmarks", "identities", "boxes")
@@ -78,20 +130,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             **vars(detector.search),
             "refine": detector.refine,
         }
-    with progress_bar(what="aligning", unit="photos", total=len(wanted)) as bar:
-        counts = align_photos(
-            wanted,
-            out=settings.out,
-            detector=detector,
-            crops=crops,
-            described=described,
-            num_threads=settings.num_threads or num_cores(),
-            batch_size=settings.batch_size,
-            on_progress=bar.update,
-        )
-    _tell(settings, wanted, counts)
-    _refuse_rejected(settings, counts)
-    return 0
+    return described
 
 
 def _refuse_rejected(settings: AlignSettings, counts: AlignmentCounts) -> None:
@@ -112,9 +151,9 @@ def _is_refused(settings: AlignSettings, counts: AlignmentCounts) -> bool:
 
 def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, dict[str, Any]]:
     """The keys, and the arguments of the detector."""
-    check_keys(config, {"detector", *AlignSettings.__dataclass_fields__})
+    check_keys(config, {"detector", "launch", *AlignSettings.__dataclass_fields__})
     values: Any = OmegaConf.to_container(config)
-    detector = values.pop("detector")
+    detector = values["detector"]
     settings = read_settings(AlignSettings, values, lowest={"num_threads": 1, "batch_size": 1})
     has_weights = detector["weights"] is not None
     if (settings.landmarks is not None) == has_weights:

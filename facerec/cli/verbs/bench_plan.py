@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.bench.plan import KINDS, MESSAGES, MOMENTS, Job, Plan, make_plan
 from facerec.cli.config.arguments import build, check_arguments
-from facerec.cli.launching.launch import LaunchSettings
+from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.summary import text_table
 from facerec.cli.verbs.parts import build_network
 from facerec.cli.verbs.train_settings import DataSettings
@@ -47,7 +47,7 @@ def _job(config: DictConfig) -> Job:
     if num_classes is None:
         raise ConfigError("head.num_classes is not set; a plan opens no data: give the number of identities")
     values: Any = OmegaConf.to_container(config)
-    launch = LaunchSettings(**check_arguments(LaunchSettings, values["launch"], section="launch"))
+    launch = launch_settings(config)
     check_arguments(DataSettings, values["data"], section="data")
     settings: TrainerSettings = build(config.trainer)
     world_size = config.machines * (launch.num_processes or 1)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +14,7 @@ from facerec.analysis.cleaning import Cleaner
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
+from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.verbs.clean_pictures import write_pictures
 from facerec.cli.verbs.set_verbs import (
     check_model_size,
@@ -36,6 +37,10 @@ from facerec.data.pair_images import PairImages
 from facerec.data.sources import AnySource, open_source
 from facerec.data.sources.relabelled import RelabelledSource
 from facerec.data.verification_file import read_pairs
+
+if TYPE_CHECKING:
+    from facerec.embedding.loop import Embeddings
+    from facerec.processes.group import Processes
 
 PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
 MUCH = 0.1
@@ -70,19 +75,44 @@ class CleanSettings:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Looks, or applies, and prints what came of it. Returns the exit code."""
     settings = _settings(config, overrides)
-    source = open_set(config)
-    out = Path(settings.out).expanduser()
-    check_not_inside(out, config.data.root)
     if settings.apply:
+        source, out = _opened(config, settings)
         _apply(source, out, settings)
-    else:
+        return 0
+    from facerec.cli.launching.launch import launch
+
+    launching = launch_settings(config)
+    launching.check_machine(device=settings.device)
+    if launching.num_processes is not None:
+        return launch("clean", config, overrides, launching, goes_on="from what is embedded")
+    return work(config, overrides)
+
+
+def work(config: DictConfig, overrides: list[str]) -> int:
+    """Looks in this process, which a launcher may have started with others; see `run`."""
+    from facerec.cli.launching.process_group import sharing
+    from facerec.processes.agreement import failing_together
+
+    settings = _settings(config, overrides)
+    with sharing(launch_settings(config), device=settings.device) as processes:
+        with failing_together(processes):
+            source, out = _opened(config, settings)
         with made_folder(out):
-            _look(source, out, settings, overrides)
+            found = _embedded(source, out, settings, processes)
+            if processes.is_first:
+                _look(source, out, settings, overrides, found)
     return 0
 
 
+def _opened(config: DictConfig, settings: CleanSettings) -> tuple[AnySource, Path]:
+    source = open_set(config)
+    out = Path(settings.out).expanduser()
+    check_not_inside(out, config.data.root)
+    return source, out
+
+
 def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
-    check_keys(config, {"data", "input", *CleanSettings.__dataclass_fields__})
+    check_keys(config, {"data", "input", "launch", *CleanSettings.__dataclass_fields__})
     check_keys(config.data, {"root", "merge"}, section="data")
     values: Any = OmegaConf.to_container(config)
     lowest = {"batch_size": 1, "num_threads": 1, "pictures": 0, "seed": 0}
@@ -91,7 +121,7 @@ def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
         if not 0 < getattr(settings, key) <= 1:
             raise ConfigError(f"{key}={getattr(settings, key)}; expected a number above 0, up to 1")
     if settings.apply:
-        unread = CleanSettings.__dataclass_fields__.keys() - {"out", "apply", "num_threads"}
+        unread = {"launch", *CleanSettings.__dataclass_fields__} - {"out", "apply", "num_threads"}
         why = f"apply=true writes what {Path(settings.out) / PROPOSALS_FILE} says; that was for looking"
         refuse_unread(overrides, unread, why=why)
     elif settings.model is None:
@@ -99,19 +129,31 @@ def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
     return settings
 
 
-def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """The embeddings of the set, and what its benchmarks show: their images and embeddings, by the paths given."""
+
+    embedded: "Embeddings"
+    benchmarks: dict[str, Images]
+    of_benchmarks: dict[str, np.ndarray]
+
+
+def _embedded(source: Source, out: Path, settings: CleanSettings, processes: "Processes") -> _Found:
     from facerec.analysis.duplicates import thumbnail
     from facerec.embedding.embed_set import embed_set
     from facerec.embedding.loop import Loop, embed_for_now
     from facerec.embedding.model import open_model
+    from facerec.processes.agreement import failing_together
+    from facerec.processes.own_device import own_device
 
-    labels = source.labels
-    if len(np.unique(labels)) < 2:
-        raise DataError("the set has one identity; there is nothing to compare it with")
-    _check_not_edited(out)
-    benchmarks = {path: _benchmark(path, source.size_px) for path in settings.against}
-    model = open_model(str(settings.model), device=settings.device, batch_size=settings.batch_size, flip=True)
-    check_model_size(model.input_spec.size_px, source.size_px, key=f"model={settings.model}")
+    with failing_together(processes):
+        if len(np.unique(source.labels)) < 2:
+            raise DataError("the set has one identity; there is nothing to compare it with")
+        _check_not_edited(out)
+        benchmarks = {path: _benchmark(path, source.size_px) for path in settings.against}
+        device = str(own_device(settings.device, key="device"))
+        model = open_model(str(settings.model), device=device, batch_size=settings.batch_size, flip=True)
+        check_model_size(model.input_spec.size_px, source.size_px, key=f"model={settings.model}")
     loop = Loop(
         batch_size=settings.batch_size,
         num_threads=settings.num_threads,
@@ -123,8 +165,13 @@ def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequenc
     for path, benchmark in benchmarks.items():
         loop = replace(loop, beside={}, stops_at_unreadable=True, what=f"embedding {path}")
         of_benchmarks[path] = embed_for_now(benchmark, model, loop).emb_ND
+    return _Found(embedded=embedded, benchmarks=benchmarks, of_benchmarks=of_benchmarks)
+
+
+def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequence[str], found: _Found) -> None:
+    labels = source.labels
     cleaner = Cleaner(
-        emb_ND=embedded.emb_ND,
+        emb_ND=found.embedded.emb_ND,
         labels=labels,
         identities=source.identities,
         name=source.name,
@@ -134,13 +181,13 @@ def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequenc
     proposals = [
         Proposal(kind="unreadable", action="drop", image=image, identity=source.identities[labels[image]], to="",
                  score=1.0, path=source.name(image), like=None, why=reason)
-        for image, reason in sorted(embedded.unreadable.items())
+        for image, reason in sorted(found.embedded.unreadable.items())
     ]  # fmt: skip
     proposals += cleaner.mislabelled()
     proposals += cleaner.two_people()
     proposals += cleaner.one_person()
-    proposals += cleaner.duplicates(embedded.beside["thumbnails"], min_correlation=settings.min_correlation)
-    for path, emb_MD in of_benchmarks.items():
+    proposals += cleaner.duplicates(found.embedded.beside["thumbnails"], min_correlation=settings.min_correlation)
+    for path, emb_MD in found.of_benchmarks.items():
         proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
     _write(out, proposals, source)
     for kind in KINDS:  # of an earlier look
@@ -149,7 +196,7 @@ def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequenc
     _tell(proposals)
     print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
     pictures = write_pictures(
-        source, proposals, out, cleaner=cleaner, num_examples=settings.pictures, benchmarks=benchmarks
+        source, proposals, out, cleaner=cleaner, num_examples=settings.pictures, benchmarks=found.benchmarks
     )
     for picture in pictures:
         print(f"picture      {picture.resolve()}")

@@ -9,10 +9,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.commands import command
-from facerec.cli.config.arguments import check_arguments, check_keys
+from facerec.cli.config.arguments import check_keys
+from facerec.cli.launching.launch import launch
+from facerec.cli.launching.launch_settings import launch_settings
+from facerec.cli.launching.process_group import sharing
 from facerec.cli.summary import metric_table, where_it_lies
 from facerec.cli.verbs.parts import checked_benchmarks, configured_benchmarks
-from facerec.core.device import choose_device
+from facerec.cli.verbs.set_verbs import read_settings
 from facerec.core.errors import ConfigError
 from facerec.core.metric import Metric, values_of
 from facerec.core.protocols import Embedder, Evaluator
@@ -22,6 +25,9 @@ from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.evaluation.baselines import ColourHistogram, PixelPCA
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.networks.embedding_net import build_network
+from facerec.processes.agreement import failing_together
+from facerec.processes.group import Processes
+from facerec.processes.own_device import own_device
 from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory, write_evaluation
 
@@ -45,36 +51,61 @@ class EvaluateSettings:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Prints a table and writes the figures as JSON. Returns the exit code."""
+    settings = _settings(config)
+    launching = launch_settings(config)
+    launching.check_machine(device=settings.device)
+    if launching.num_processes is not None:
+        return launch("evaluate", config, overrides, launching, goes_on="from the beginning")
+    return work(config, overrides)
+
+
+def work(config: DictConfig, overrides: list[str]) -> int:
+    """Evaluates in this process, which a launcher may have started with others; see `run`."""
+    with sharing(launch_settings(config), device=config.device) as processes:
+        return _evaluate(config, _settings(config), processes)
+
+
+def _settings(config: DictConfig) -> EvaluateSettings:
+    check_keys(config, {"eval", "launch", *EvaluateSettings.__dataclass_fields__})
+    check_keys(config.eval, {"benchmarks"}, section="eval")
     values: Any = OmegaConf.to_container(config)
-    section = values.pop("eval")
-    check_keys(section, {"benchmarks"}, section="eval")
-    settings = EvaluateSettings(**check_arguments(EvaluateSettings, values, section=""))
-    configured = configured_benchmarks(section["benchmarks"])
-    model = open_model(settings.model, device=settings.device, batch_size=settings.batch_size)
-    for warning in model.warnings:
-        print(warning)
-    out = _out_path(settings, model)
-    out.parent.mkdir(parents=True, exist_ok=True)  # before the work
-    paths = _paths(settings.sets, model, is_needed=not configured)
-    verifications = [
-        VerificationBenchmark(
-            path=str(path),
-            num_folds=settings.num_folds,
-            target_fars=settings.target_fars,
-            size_px=model.input_spec.size_px,
-        )
-        for path in paths
-    ]
+    return read_settings(EvaluateSettings, values)
+
+
+def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Processes) -> int:
+    sections: Any = OmegaConf.to_container(config.eval.benchmarks)
+    with failing_together(processes):
+        configured = configured_benchmarks(sections)
+        device = str(own_device(settings.device, key="device"))
+        model = open_model(settings.model, device=device, batch_size=settings.batch_size)
+        for warning in model.warnings:
+            print(warning)
+        out = _out_path(settings, model)
+        if processes.is_first:
+            out.parent.mkdir(parents=True, exist_ok=True)  # before the work
+        paths = _paths(settings.sets, model, is_needed=not configured)
+        verifications = [
+            VerificationBenchmark(
+                path=str(path),
+                num_folds=settings.num_folds,
+                target_fars=settings.target_fars,
+                size_px=model.input_spec.size_px,
+            )
+            for path in paths
+        ]
+        benchmarks = checked_benchmarks([*configured, *verifications])
     results: dict[str, dict[str, dict[str, float]]] = {}
     columns: dict[str, list[Metric]] = {}
     of_model: list[Metric] = []
-    for benchmark in checked_benchmarks([*configured, *verifications]):
-        for name, embedder in _embedders(model, benchmark, settings).items():
+    for benchmark in benchmarks:
+        for name, embedder in _embedders(model, benchmark, settings, device=device).items():
             metrics = list(benchmark.evaluate(embedder))
             columns[f"{benchmark.name}: {name}"] = metrics
             results.setdefault(_key(benchmark), {})[name] = values_of(metrics)
             if name == MODEL:
                 of_model += [metric.within(f"eval/{benchmark.name}") for metric in metrics]
+    if not processes.is_first:
+        return 0
     print(metric_table(columns))
     _write(out, model, results, of_model, num_folds=settings.num_folds)
     print(f"\nmetrics      {out.resolve()}")
@@ -112,11 +143,11 @@ def _write(
     write_evaluation(out, step=model.card.get("step"), metrics=metrics, more=more)
 
 
-def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings) -> dict[str, Embedder]:
+def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings, *, device: str) -> dict[str, Embedder]:
     embedders: dict[str, Embedder] = {MODEL: model}
     if settings.baselines:
         torch.manual_seed(0)
-        untrained = build_network(model.card).to(choose_device(settings.device))
+        untrained = build_network(model.card).to(device)
         embedders["untrained network"] = NetworkEmbedder(
             network=untrained, input_spec=untrained.input_spec, batch_size=settings.batch_size
         )

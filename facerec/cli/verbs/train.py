@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import build
 from facerec.cli.launching.launch import launch
+from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import process_group
 from facerec.cli.run_directory import run_directory
 from facerec.cli.summary import below_start, benchmark_table, where_it_lies
@@ -18,7 +19,7 @@ from facerec.cli.verbs.parts import build_network, build_objective, log_sizes, o
 from facerec.cli.verbs.profile import profiled
 from facerec.cli.verbs.run_files import checkpoint_to_resume, outcome_of, versions, write_run
 from facerec.cli.verbs.run_length import command_for_more_steps, log_length, timetable_of
-from facerec.cli.verbs.train_settings import check, launch_settings, sample_order, training_settings
+from facerec.cli.verbs.train_settings import check, sample_order, training_settings
 from facerec.core.errors import DataError
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
@@ -40,18 +41,18 @@ from facerec.training.trainer import Trainer, TrainResult
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Trains to the end or to a signal, writes the results, prints them. Returns the exit code."""
     check(config)
-    run_dir = run_directory(config, overrides)
     settings = launch_settings(config)
     if settings.num_processes is not None:
-        return launch(config, overrides, run_dir, settings)
-    return train(config, overrides, run_dir)
+        return launch("train", config, overrides, settings, goes_on="from the last checkpoint", finishes_step=True)
+    return work(config, overrides)
 
 
-def train(config: DictConfig, overrides: list[str], run_dir: Path) -> int:
+def work(config: DictConfig, overrides: list[str]) -> int:
     """Trains in this process, which a launcher may have started with others; see `run`.
 
     Those train together; the first of them writes and prints.
     """
+    run_dir = run_directory(config, overrides)
     timeout_s = 60 * launch_settings(config).timeout_minutes
     with process_group(device=config.trainer.device, timeout_s=timeout_s) as processes, ExitStack() as held:
         return _train(config, overrides, run_dir, held, processes)

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.config.arguments import build, check_arguments, check_config, check_keys
-from facerec.cli.launching.launch import LaunchSettings
+from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.verbs.parts import expectation
 from facerec.cli.verbs.set_verbs import read_settings
 from facerec.core.errors import ConfigError
@@ -91,7 +91,7 @@ def check(config: DictConfig) -> None:
     check_arguments(DataSettings, OmegaConf.to_container(config.data), section="data")  # type: ignore[arg-type]
     expectation(config)
     sample_order(config)
-    launch_settings(config).check_machine(device=config.trainer.device)
+    launch_settings(config).check_machine(device=config.trainer.device, key="trainer.device")
     top, evaluation, *_ = training_settings(config)
     if not 0 <= top.seed <= MAX_SEED:
         raise ConfigError(f"seed={top.seed}; expected 0 .. {MAX_SEED}")
@@ -111,12 +111,6 @@ def check(config: DictConfig) -> None:
 def sample_order(config: DictConfig) -> SampleOrder:
     """Of section `data`."""
     return SampleOrder(**{name: config.data[name] for name in SampleOrder.__dataclass_fields__})
-
-
-def launch_settings(config: DictConfig) -> LaunchSettings:
-    """Section `launch`."""
-    values: Any = OmegaConf.to_container(config.launch)
-    return LaunchSettings(**check_arguments(LaunchSettings, values, section="launch"))
 
 
 def training_settings(config: DictConfig) -> tuple[TopLevel, EvalSettings, LoaderSettings, LoggingSettings]:
