@@ -5,8 +5,9 @@ from typing import Unpack
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.heads.head import Head, UnscaledOptions
+from facerec.heads.head import Head
 from facerec.heads.margins import CombinedMargin, Gradient
+from facerec.heads.options import UnscaledOptions
 
 
 class ASoftmaxHead(Head):
@@ -19,7 +20,7 @@ class ASoftmaxHead(Head):
         m: factor on the angle, a whole number in the paper (4).
         lambda_start, lambda_decay, lambda_min: lambda = max(lambda_min, lambda_start / (1 + lambda_decay * step)).
         gradient: see `CombinedMargin`.
-        options: see `Head`; without a scale.
+        options: see `UnscaledOptions`.
 
     Raises:
         ConfigError: an argument is out of range.

@@ -5,7 +5,8 @@ from typing import Unpack
 
 import torch
 
-from facerec.heads.head import Head, UnscaledOptions
+from facerec.heads.head import Head
+from facerec.heads.options import UnscaledOptions
 
 
 class AdaCosHead(Head):
@@ -16,7 +17,7 @@ class AdaCosHead(Head):
     once at the step's end. It starts at sqrt(2) ln(C - 1).
 
     Args:
-        options: see `Head`; without a scale.
+        options: see `UnscaledOptions`.
     """
 
     adaptive_scale: torch.Tensor

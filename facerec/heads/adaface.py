@@ -5,8 +5,9 @@ from typing import Unpack
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.heads.head import Head, HeadOptions
+from facerec.heads.head import Head
 from facerec.heads.margins import BeyondPi, CombinedMargin, Gradient
+from facerec.heads.options import HeadOptions
 
 
 class AdaFaceHead(Head):
@@ -20,7 +21,7 @@ class AdaFaceHead(Head):
         h: width of the range of lengths over which the margin moves, in standard deviations.
         momentum: of the mean and the standard deviation, moved after every step.
         beyond_pi, gradient: see `CombinedMargin`; the paper clips the angle to [1e-3, pi - 1e-3].
-        options: see `Head`.
+        options: see `HeadOptions`.
 
     Raises:
         ConfigError: an argument is out of range.

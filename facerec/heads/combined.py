@@ -6,8 +6,9 @@ from typing import Unpack
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.heads.head import Head, HeadOptions
+from facerec.heads.head import Head
 from facerec.heads.margins import BeyondPi, CombinedMargin, Gradient
+from facerec.heads.options import HeadOptions
 
 
 class MarginHead(Head):
@@ -15,7 +16,7 @@ class MarginHead(Head):
 
     Args:
         m1, m2, m3, beyond_pi, gradient: see `CombinedMargin`.
-        options: see `Head`.
+        options: see `HeadOptions`.
 
     Raises:
         ConfigError: an argument is out of range; or beyond_pi="linear" with margins for which the fallback lies

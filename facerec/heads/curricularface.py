@@ -5,8 +5,9 @@ from typing import Unpack
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.heads.head import Head, HeadOptions
+from facerec.heads.head import Head
 from facerec.heads.margins import BeyondPi, CombinedMargin, Gradient
+from facerec.heads.options import HeadOptions
 
 
 class CurricularFaceHead(Head):
@@ -18,7 +19,7 @@ class CurricularFaceHead(Head):
         m: margin in radians.
         momentum: of t: t <- momentum t + (1 - momentum) mean cos theta_y of the global batch, after every step.
         beyond_pi, gradient: of the target, see `CombinedMargin`.
-        options: see `Head`.
+        options: see `HeadOptions`.
 
     Raises:
         ConfigError: an argument is out of range.

@@ -5,8 +5,9 @@ from typing import Literal, Unpack
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.heads.head import Head, HeadOptions
+from facerec.heads.head import Head
 from facerec.heads.margins import BeyondPi, CombinedMargin, Gradient
+from facerec.heads.options import HeadOptions
 
 
 class ElasticFaceHead(Head):
@@ -20,7 +21,7 @@ class ElasticFaceHead(Head):
         std: its standard deviation: 0.05 in the released configurations; 0.0175 (arc) and 0.02 (cos) with plus.
         plus: give the larger margins of the micro-batch to the smaller angles (ElasticFace+).
         beyond_pi, gradient: see `CombinedMargin`.
-        options: see `Head`.
+        options: see `HeadOptions`.
 
     Raises:
         ConfigError: an argument is out of range.

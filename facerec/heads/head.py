@@ -6,11 +6,10 @@ else is in `Head`. Every head has a file of its own.
 Letters: B samples, C classes, D embedding dimensions.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Required, TypedDict
+from typing import Unpack
 
 import torch
 from torch import nn
@@ -20,6 +19,7 @@ from facerec.core.log import LOGGER
 from facerec.heads.centres import ClassCentres
 from facerec.heads.chunked import chunked
 from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines
+from facerec.heads.options import HeadOptions, with_defaults
 from facerec.heads.row_optimizer import RowOptimizer
 from facerec.heads.sampling import drawn_classes
 from facerec.heads.shards import gathered, merged, shard_of
@@ -46,31 +46,6 @@ class HeadOutput:
     sample_losses_B: torch.Tensor
 
 
-class UnscaledOptions(TypedDict, total=False):
-    """The arguments that all heads share, see `Head`."""
-
-    num_classes: Required[int | None]
-    embedding_dim: int
-    num_sub_centres: int
-    label_smoothing: float
-    inter_class_filter: Literal["none", "drop", "zero"]
-    filter_threshold: float
-    engine: Literal["auto", "dense", "chunked"]
-    classes_per_chunk: int | None
-    sample_rate: float
-    sharding: Literal["sharded", "replicated"]
-    init: Literal["random", "class_mean"]
-    seed: int
-    init_std: float
-
-
-class HeadOptions(UnscaledOptions, total=False):
-    """The arguments of the heads whose scale is a number, see `Head`."""
-
-    scale: float
-    learn_scale: bool
-
-
 class Head(nn.Module):
     """Softmax over scaled cosines: t = s psi(c_y), z_j = s g(c_j, c_y), L = softplus(logsumexp_{j != y} z_j - t).
 
@@ -79,22 +54,7 @@ class Head(nn.Module):
     once at the end of every step.
 
     Args:
-        num_classes: C; None stands in the configuration until the data set is known, and is refused here.
-        embedding_dim: D.
-        scale: s, the length that logits are given, > 0.
-        learn_scale: train s by gradient, from `scale` on; the optimizer's rate applies to s itself.
-        num_sub_centres: centres per class, the nearest counts (sub-centre ArcFace, ECCV 2020).
-        label_smoothing: the part of the target's probability that is spread evenly over all classes, in [0, 1).
-        inter_class_filter: what is done with negatives whose cosine is above filter_threshold, see `InterClassFilter`.
-        filter_threshold: a cosine.
-        engine: dense, chunked, or auto: dense where the (B, C) matrix is small.
-        classes_per_chunk: of the chunked engine; None takes what suits the device.
-        sample_rate: the part of the other classes that takes part in a step (Partial FC), in (0, 1]; below 1 a row
-            optimizer must be given with `train_rows`.
-        sharding: of the class centres over several processes: sharded, a part for each, or replicated, all on each.
-        init: random, see `ClassCentres`; or class_mean: the trainer puts each class centre where the embeddings of its
-            class lie before the first step, for fine-tuning.
-        seed, init_std: of the initial class centres, see `ClassCentres`.
+        options: see `HeadOptions`.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -102,60 +62,29 @@ class Head(nn.Module):
 
     normalises = True
 
-    def __init__(
-        self,
-        *,
-        num_classes: int | None,
-        embedding_dim: int = 512,
-        scale: float = 64.0,
-        learn_scale: bool = False,
-        num_sub_centres: int = 1,
-        label_smoothing: float = 0.0,
-        inter_class_filter: Literal["none", "drop", "zero"] = "none",
-        filter_threshold: float = 0.4,
-        engine: Literal["auto", "dense", "chunked"] = "auto",
-        classes_per_chunk: int | None = None,
-        sample_rate: float = 1.0,
-        sharding: Literal["sharded", "replicated"] = "sharded",
-        init: Literal["random", "class_mean"] = "random",
-        seed: int = 0,
-        init_std: float = 0.01,
-    ) -> None:
+    def __init__(self, **options: Unpack[HeadOptions]) -> None:
         super().__init__()
-        if not 0 < scale < math.inf:
-            raise ConfigError(f"head.scale is {scale}; expected a positive number, for example 64")
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"head.label_smoothing is {label_smoothing}; expected 0 (none) or a part below 1")
-        if label_smoothing and inter_class_filter == "drop":
-            raise ConfigError(
-                "head.label_smoothing with head.inter_class_filter=drop: a dropped class has no logit to be smoothed; "
-                "use inter_class_filter=zero, or label_smoothing=0"
-            )
-        if not -1 <= filter_threshold <= 1:
-            raise ConfigError(f"head.filter_threshold is {filter_threshold}; expected a cosine, for example 0.4")
-        if classes_per_chunk is not None and classes_per_chunk < 1:
-            raise ConfigError(f"head.classes_per_chunk is {classes_per_chunk}; expected 1 or more, or null")
-        if not 0 < sample_rate <= 1:
-            raise ConfigError(f"head.sample_rate is {sample_rate}; expected a part of the classes above 0, 1 for all")
-        self.scale = scale
-        self.learned_scale = nn.Parameter(torch.tensor(float(scale))) if learn_scale else None
-        self.label_smoothing = label_smoothing
+        given = with_defaults(options)
+        self.scale = given["scale"]
+        self.learned_scale = nn.Parameter(torch.tensor(float(self.scale))) if given["learn_scale"] else None
+        self.label_smoothing = given["label_smoothing"]
         self.filter = None
-        if inter_class_filter != "none":
-            self.filter = InterClassFilter(mode=inter_class_filter, threshold=filter_threshold)
-        self.init = init
-        self.engine = engine
-        self.classes_per_chunk = classes_per_chunk
-        self.sample_rate = sample_rate
+        if given["inter_class_filter"] != "none":
+            self.filter = InterClassFilter(mode=given["inter_class_filter"], threshold=given["filter_threshold"])
+        self.init = given["init"]
+        self.engine = given["engine"]
+        self.classes_per_chunk = given["classes_per_chunk"]
+        self.sample_rate = given["sample_rate"]
         self.margin_fraction = 1.0
         self.processes = this_process()
-        self.is_sharded = sharding == "sharded" and self.processes.world_size > 1
+        self.is_sharded = given["sharding"] == "sharded" and self.processes.world_size > 1
+        num_classes = given["num_classes"]
         self.centres = ClassCentres(
             num_classes=num_classes,
-            embedding_dim=embedding_dim,
-            num_sub_centres=num_sub_centres,
-            init_std=init_std,
-            seed=seed,
+            embedding_dim=given["embedding_dim"],
+            num_sub_centres=given["num_sub_centres"],
+            init_std=given["init_std"],
+            seed=given["seed"],
             bias=not self.normalises,
             shard=shard_of(num_classes, self.processes) if self.is_sharded and num_classes is not None else None,
         )

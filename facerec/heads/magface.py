@@ -5,8 +5,9 @@ from typing import Unpack
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.heads.head import Head, HeadOptions
+from facerec.heads.head import Head
 from facerec.heads.margins import BeyondPi, CombinedMargin, Gradient
+from facerec.heads.options import HeadOptions
 
 
 class MagFaceHead(Head):
@@ -19,7 +20,7 @@ class MagFaceHead(Head):
         l_m, u_m: range of the margin in radians.
         lambda_g: weight of the penalty that makes embeddings long.
         beyond_pi, gradient: see `CombinedMargin`; gradient="straight_through" concerns the cosine, not m(a).
-        options: see `Head`.
+        options: see `HeadOptions`.
 
     Raises:
         ConfigError: an argument is out of range.

@@ -5,8 +5,9 @@ from typing import Literal, Unpack
 import torch
 
 from facerec.core.errors import ConfigError
-from facerec.heads.head import Head, HeadOptions
+from facerec.heads.head import Head
 from facerec.heads.margins import CombinedMargin, Gradient
+from facerec.heads.options import HeadOptions
 
 
 class MVSoftmaxHead(Head):
@@ -20,7 +21,7 @@ class MVSoftmaxHead(Head):
         m: the margin, radians for arc.
         t: how much misclassified negatives are raised, at least 1.
         gradient: of the target, see `CombinedMargin`.
-        options: see `Head`.
+        options: see `HeadOptions`.
 
     Raises:
         ConfigError: an argument is out of range.

@@ -2,14 +2,15 @@
 
 from typing import Unpack
 
-from facerec.heads.head import Head, UnscaledOptions
+from facerec.heads.head import Head
+from facerec.heads.options import UnscaledOptions
 
 
 class SoftmaxHead(Head):
     """Plain softmax over W x + b: no normalisation, no margin, no scale.
 
     Args:
-        options: see `Head`; without a scale.
+        options: see `UnscaledOptions`.
 
     Raises:
         ConfigError: an argument is out of range.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from facerec.heads.head import UnscaledOptions
+from facerec.heads.options import UnscaledOptions
 from facerec.losses.objective import Objective
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.optimizer import SGD, AdamW

@@ -52,7 +52,7 @@ DATA_OPTION = {
 ON_DISK = [name for name, options in DATA_OPTION.items() if options and options != ["synthetic"]]
 SET_OF = {name: DATA_OPTION[name][0] for name in ON_DISK if DATA_OPTION[name] != ["on_disk"]}
 DEBUGS = group_options("debug", [CONFIGS], nested=True)
-OPTIONS = [name for name in FILES if "/" in name and not name.startswith("experiment/")]
+OPTIONS = [name for name in FILES if "/" in name and "/_" not in name and not name.startswith("experiment/")]
 EXTRAS = {"backbone/timm": "timm"}  # options that need a package which a plain installation does not have
 
 SMALL = ["input.height_px=32", "input.width_px=32", "backbone=iresnet18", "backbone.width_multiplier=0.25"]

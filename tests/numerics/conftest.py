@@ -9,13 +9,17 @@ import pytest
 from omegaconf import OmegaConf
 from torch import nn
 
-HEAD_CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "head").glob("*.yaml"))
+from facerec.cli.config.config_files import config_directories, group_options
+
+HEAD_FOLDER = Path(__file__).parents[2] / "configs" / "head"
+HEAD_CONFIGS = [HEAD_FOLDER / f"{name}.yaml" for name in group_options("head", config_directories())]
 
 
 def read_head_config(path: Path) -> dict[str, Any]:
-    """The plain dictionary of a head's YAML, as it resolves with seed = 0 and 512-d embeddings."""
-    config = OmegaConf.create({"seed": 0, "neck": {"embedding_dim": 512}, "head": OmegaConf.load(path)})
-    return OmegaConf.to_container(config, resolve=True)["head"]
+    """The plain dictionary of a head's YAML, with what the files of its defaults list bring in."""
+    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.load(path))
+    shared = [HEAD_FOLDER / f"{name}.yaml" for name in config.pop("defaults", []) if name != "_self_"]
+    return {key: value for file in shared for key, value in read_head_config(file).items()} | config
 
 
 def build(config: dict[str, Any], **overrides: Any) -> nn.Module:

@@ -42,11 +42,15 @@ def is_group(name: str, directories: Sequence[Path]) -> bool:
 
 
 def group_options(name: str, directories: Sequence[Path], *, nested: bool = False) -> list[str]:
-    """The options of a group, sorted; with `nested`, also those in its subfolders, as "table2/row"."""
+    """Returns the options of a group, sorted; with `nested`, also those in its subfolders, as "table2/row".
+
+    A file whose name begins with `_` holds what several options share, and is no option itself.
+    """
     options = set()
     for directory in directories:
         folder = directory / name
-        for file in folder.rglob("*.yaml") if nested else folder.glob("*.yaml"):
+        pattern = "[!_]*.yaml"
+        for file in folder.rglob(pattern) if nested else folder.glob(pattern):
             options.add(file.relative_to(folder).with_suffix("").as_posix())
     return sorted(options)
 

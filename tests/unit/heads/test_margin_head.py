@@ -1,12 +1,11 @@
 """The heads as modules: configs, errors, the margin ramp, state and dtypes."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
+from facerec.cli.config.compose import compose
 from facerec.core.errors import ConfigError, DataError
 from facerec.heads.combined import MarginHead
 from facerec.heads.initial_loss import initial_loss
@@ -24,7 +23,7 @@ PAPER = {
 
 @pytest.mark.parametrize("name", PAPER)
 def test_presets_have_the_margins_of_the_paper(name):
-    config = OmegaConf.load(Path(__file__).parents[3] / "configs" / "head" / f"{name}.yaml")
+    config = compose("train", [f"head={name}"]).head
     assert (config.m1, config.m2, config.m3) == PAPER[name]
     assert (config.scale, config.beyond_pi) == (64.0, "monotone")
 

@@ -148,6 +148,18 @@ def test_own_options_stand_beside_those_of_facerec(tmp_path):
         compose("train", ["experiment=typo"], own)
 
 
+def test_file_that_options_share_is_no_option(configs, tmp_path):
+    (configs / "head" / "_scaled.yaml").write_text("scale: 32.0\n")
+    (tmp_path / "own" / "head").mkdir(parents=True)
+    (tmp_path / "own" / "head" / "mine.yaml").write_text(
+        "defaults: [_scaled, _self_]\n_target_: mylab.Head\nm2: 0.45\n"
+    )
+    head = compose("train", ["head=mine"], tmp_path / "own").head
+    assert (head.scale, head.m2, head._target_) == (32.0, 0.45, "mylab.Head")
+    with pytest.raises(ConfigError, match=r"head=_scaled: no such option.*head takes: [^_]*$"):
+        compose("train", ["head=_scaled"], tmp_path / "own")
+
+
 def test_own_file_that_facerec_has_too_is_refused(tmp_path):
     (tmp_path / "own" / "head").mkdir(parents=True)
     (tmp_path / "own" / "head" / "arcface.yaml").write_text("m2: 0.45\n")
