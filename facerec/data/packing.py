@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from facerec.align.photo_reader import encode_png
 from facerec.core.atomic_file import atomic_file
 from facerec.core.csv_lines import csv_row
 from facerec.core.errors import DataError
 from facerec.core.progress_bar import progress_bar
 from facerec.core.source import Source
 from facerec.core.threads import in_threads
+from facerec.data.pair_folds import spread_kinds
 from facerec.data.records.recordio import write_record_set
 from facerec.data.sources.identity_names import NAMES_COLUMNS, NAMES_FILE
-from facerec.data.verification_file import dump_pairs, write_pairs
+from facerec.data.verification_file import dump_pairs, read_pairs, write_pairs
 
 VAL_FILE = "val.bin"
 
@@ -97,6 +99,30 @@ def pack_pairs(source: Source, path: Path, *, pairs: np.ndarray, is_same: np.nda
     if path.exists():
         raise DataError(f"{path} is there already; delete it, or write to another file")
     write_pairs(path, _crops_of_pairs(source, pairs, num_threads=num_threads), is_same.tolist())
+
+
+def deal_pairs(path: Path, out: Path) -> np.ndarray:
+    """Writes the pairs of a verification file in another order, in which every stretch has both kinds.
+
+    Args:
+        path: the `.bin` that is read.
+        out: the `.bin` that is written.
+
+    Returns:
+        bool (P,): the kinds, in the new order.
+
+    Raises:
+        DataError: `out` is there already, or `path` is no verification file.
+    """
+    if out.exists():
+        raise DataError(f"{out} is there already; delete it, or write to another file")
+    found = read_pairs(path)
+    order = spread_kinds(found.is_same)
+    images = [found.images[2 * pair + side] for pair in order.tolist() for side in (0, 1)]
+    encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
+    is_same = found.is_same[order]
+    write_pairs(out, encoded, is_same.tolist())
+    return is_same
 
 
 def _crops_of_pairs(source: Source, pairs: np.ndarray, *, num_threads: int) -> list[bytes]:

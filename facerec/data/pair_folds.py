@@ -87,3 +87,15 @@ def spread_kinds(is_same: np.ndarray) -> np.ndarray:
     order = np.empty(len(is_same), dtype=np.int64)
     order[is_positive], order[~is_positive] = np.flatnonzero(is_same), np.flatnonzero(~is_same)
     return order
+
+
+def order_for_folds(is_same: np.ndarray) -> np.ndarray | None:
+    """Returns an order, int64 (P,), in which each of ten folds has both kinds; None where pairs stay as they are.
+
+    They stay where their own order does so already, and where no order would.
+
+    Args:
+        is_same: bool (P,), the kinds.
+    """
+    order = spread_kinds(is_same)
+    return None if not fold_trouble(is_same) or fold_trouble(is_same[order]) else order

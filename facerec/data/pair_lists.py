@@ -1,13 +1,18 @@
-"""Lists of pairs that others have chosen: LFW's pairs.txt, and CSV files."""
+"""Lists of pairs that others have chosen, LFW's pairs.txt and CSV files, and the samples that they name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+
+import numpy as np
 
 from facerec.core.csv_lines import TABLE_SUFFIXES, csv_lines
 from facerec.core.errors import DataError
 from facerec.core.text_files import open_text
+from facerec.data.sources import FolderSource, ListSource
 
 COLUMNS = ("path1", "path2", "is_same")
+_MOST_NAMED = 10
 _TRUTHS = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -41,6 +46,41 @@ def read_pair_list(path: Path) -> list[ListedPair]:
     if not pairs:
         raise DataError(f"{path}: no pair in it")
     return pairs
+
+
+def find_pairs(listed: Sequence[ListedPair], source: FolderSource | ListSource, *, path: Path) -> np.ndarray:
+    """Returns int64 (P, 2): the samples of a set that the pairs of a list name, with their suffix or without it.
+
+    Args:
+        listed: the pairs.
+        source: the set.
+        path: where the list lies, for messages.
+
+    Raises:
+        DataError: a name is that of no sample, or may be that of two.
+    """
+    wanted = {name for pair in listed for name in (pair.first, pair.second)}
+    by_name: dict[str, list[int]] = {}
+    by_stem: dict[str, list[int]] = {}
+    for index in range(len(source)):
+        relative = PurePath(source.relative_path(index))
+        for named, known in ((relative, by_name), (relative.with_suffix(""), by_stem)):
+            if (name := named.as_posix()) in wanted:
+                known.setdefault(name, []).append(index)
+    candidates = by_stem | by_name  # a whole name is that of one file, whatever others are called
+    for name, indices in candidates.items():
+        if len(indices) > 1:
+            first, second = (source.relative_path(index) for index in indices[:2])
+            if first == second:
+                raise DataError(f"{path}: {name} has two lines in {source.root}; expected one, as it may be either")
+            mend = "rename one of them, or give a CSV (path1, path2, is_same) that has the suffixes"
+            raise DataError(f"{path}: {name} may be {first} or {second}; {mend}")
+    if missing := sorted(wanted - candidates.keys()):
+        raise DataError(
+            f"{path}: {len(missing)} of its {len(wanted)} images are not below {source.root}: "
+            f"{', '.join(missing[:_MOST_NAMED])}{', ...' if len(missing) > _MOST_NAMED else ''}"
+        )
+    return np.array([[candidates[pair.first][0], candidates[pair.second][0]] for pair in listed], dtype=np.int64)
 
 
 def _from_csv(path: Path) -> list[ListedPair]:

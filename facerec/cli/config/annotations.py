@@ -1,8 +1,8 @@
 """Checks whether a value from a YAML file or the command line fits the annotation of an argument.
 
-pydantic's TypeAdapter was compared and is not used: in strict mode it refuses lists for tuples, text for paths and every
-section with a `_target_`, so the walk over the annotation would remain; its messages name no alternatives, such as null;
-it takes true for Literal[1]; and its import slows every command down.
+pydantic's TypeAdapter was compared and is not used: in strict mode it refuses lists for tuples, text for paths and
+every section with a `_target_`, so the walk over the annotation would remain; its messages leave out alternatives such
+as null; it takes true for Literal[1]; and its import makes every command slower.
 """
 
 import inspect

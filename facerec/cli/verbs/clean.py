@@ -11,11 +11,11 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.analysis.cleaning import Cleaner
+from facerec.analysis.proposal_pictures import write_pictures
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
 from facerec.cli.launching.launch_settings import launch_settings
-from facerec.cli.verbs.clean_pictures import write_pictures
 from facerec.cli.verbs.set_verbs import (
     check_model_size,
     check_not_inside,

@@ -1,16 +1,13 @@
 """`facerec inspect`: checks all of a data set, prints what it is and what is wrong with it, and draws it."""
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-import facerec
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
 from facerec.cli.verbs.set_verbs import (
@@ -21,24 +18,20 @@ from facerec.cli.verbs.set_verbs import (
     refuse_unread,
     size_overrides,
 )
-from facerec.core.atomic_file import atomic_file
 from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
 from facerec.core.litter import is_litter
 from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
 from facerec.inspection.findings import Findings
-from facerec.inspection.survey import num_images_bins, sampled_rows
-from facerec.inspection.verification_set import PairItems
-from facerec.inspection.whole_set import Inspection, inspect_set
+from facerec.inspection.report import describe, is_report, sheet_rows, write_report
+from facerec.inspection.whole_set import inspect_set
 
-JSON_FILE, FAULTS_FILE, NOTES_FILE = "dataset.json", "faults.csv", "notes.csv"
-SHEET_FILE, HISTOGRAM_FILE = "contact_sheet.png", "images_per_identity.png"
+FAULTS_FILE, NOTES_FILE = "faults.csv", "notes.csv"
 FAULTS_FOUND = 1
 BAR_WIDTH = 40
 MOST = 0.9
 """The share of the images from which on their size is taken for that of the set."""
-WHITE = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +73,13 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             num_folds=settings.num_folds,
             **vars(input_settings(config)),
         )
-    about = _described(root, inspection, faults, notes)
+    about = describe(root, inspection, faults, notes)
     _tell(about, faults, notes)
     if out is not None:
-        rows, images = _sheet(inspection, sheet)
-        _write(out, about | {"contact_sheet": rows}, images)
+        rows = sheet_rows(inspection, **vars(sheet))
+        description, *pictures = write_report(out, about, rows)
+        files = [description, FAULTS_FILE, NOTES_FILE, *pictures]
+        print(f"written      {out.resolve()}: {', '.join(files)}")
     return FAULTS_FOUND if len(faults) else 0
 
 
@@ -106,50 +101,8 @@ def _check_place(out: Path, root: Path) -> None:
     """A report goes into a folder of its own, over an earlier one, or beside a train.rec."""
     check_not_inside(out, root)
     has_files = out.is_dir() and not all(is_litter(path.name) for path in out.iterdir())
-    if has_files and out.resolve() != root.resolve() and not _is_report(out):
+    if has_files and out.resolve() != root.resolve() and not is_report(out):
         raise ConfigError(f"out={out} has files in it that are not of facerec inspect; give a new or an empty folder")
-
-
-def _is_report(out: Path) -> bool:
-    try:
-        return "fingerprint_of_images" in json.loads((out / JSON_FILE).read_text())
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _described(root: str, inspection: Inspection, faults: Findings, notes: Findings) -> dict[str, Any]:
-    """The content of dataset.json."""
-    items, found = inspection.items, inspection.found
-    about: dict[str, Any] = {
-        "root": str(Path(root).expanduser().resolve()),
-        "kind": items.kind,
-        "num_images": len(items),
-        "num_usable": int(found.is_sound_N.sum()),
-        "num_greyscale": int(found.is_grey_N.sum()),
-        "size_px": list(items.size_px),
-        "other_sizes_px": [[*size, number] for size, number in found.other_sizes(items.size_px)],
-    }
-    if isinstance(items, PairItems):
-        about |= {"num_positive": int((items.is_same == 1).sum()), "num_negative": int((items.is_same == 0).sum())}
-    else:
-        _, counts = found.identities()
-        about["num_identities"] = len(counts)
-        if len(counts):
-            about["images_per_identity"] = {
-                "min": int(counts.min()),
-                "median": float(np.median(counts)),
-                "mean": float(counts.mean()),
-                "max": int(counts.max()),
-                "histogram": num_images_bins(counts),
-            }
-    return about | {
-        "fingerprint": inspection.fingerprint,
-        "fingerprint_of_images": found.fingerprint(),
-        "num_faults": len(faults),
-        "faults": dict(faults.counts),
-        "notes": dict(notes.counts),
-        "facerec": facerec.__version__,
-    }
 
 
 def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
@@ -224,47 +177,3 @@ def _bars(bins: Sequence[tuple[int, int, int]]) -> str:
         f"  {name:>{width}}: {number:>{digits}} {'#' * -(-BAR_WIDTH * number // largest)}".rstrip()
         for name, (*_, number) in zip(names, bins, strict=True)
     )
-
-
-def _sheet(inspection: Inspection, sheet: SheetSettings) -> tuple[list[str], list[list[np.ndarray]]]:
-    """What each row shows, and its images."""
-    items, found = inspection.items, inspection.found
-    names, images = [], []
-    if isinstance(items, PairItems):
-        per_row = max(1, sheet.images_per_identity // 2)
-        for is_same, kind in ((True, "positive"), (False, "negative")):
-            num_pairs = max(1, sheet.num_identities // 2) * per_row
-            pairs = items.sampled_pairs(found, is_same=is_same, num_pairs=num_pairs, seed=sheet.seed)
-            for start in range(0, len(pairs), per_row):
-                row = pairs[start : start + per_row].tolist()
-                names.append(f"{kind} pairs {', '.join(map(str, row))}")
-                images.append([items.crop(2 * pair + side) for pair in row for side in (0, 1)])
-        return names, images
-    for label, samples in sampled_rows(
-        found, num_identities=sheet.num_identities, images_per_identity=sheet.images_per_identity, seed=sheet.seed
-    ):
-        names.append(items.identity(label))
-        images.append([items.crop(index) for index in samples.tolist()])
-    return names, images
-
-
-def _write(out: Path, about: dict[str, Any], images: list[list[np.ndarray]]) -> None:
-    files = [JSON_FILE, FAULTS_FILE, NOTES_FILE]
-    for name in (SHEET_FILE, HISTOGRAM_FILE):  # of an earlier inspection
-        (out / name).unlink(missing_ok=True)
-    if images:
-        from facerec.plots.contact_sheet import contact_sheet
-
-        columns = max(map(len, images))
-        blank = np.full_like(images[0][0], WHITE)
-        cells = [row[i] if i < len(row) else blank for row in images for i in range(columns)]
-        contact_sheet(np.stack(cells), columns=columns, path=out / SHEET_FILE, row_titles=about["contact_sheet"])
-        files.append(SHEET_FILE)
-    if "images_per_identity" in about:
-        from facerec.plots.histogram import images_per_identity
-
-        images_per_identity(about["images_per_identity"]["histogram"], out / HISTOGRAM_FILE)
-        files.append(HISTOGRAM_FILE)
-    with atomic_file(out / JSON_FILE) as file:
-        file.write(json.dumps(about, indent=1).encode("utf-8", "surrogateescape"))
-    print(f"written      {out.resolve()}: {', '.join(files)}")

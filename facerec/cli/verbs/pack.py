@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.align.photo_reader import encode_png
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
 from facerec.cli.verbs.set_verbs import (
@@ -26,17 +25,17 @@ from facerec.core.threads import num_cores
 from facerec.core.typed_text import override_of
 from facerec.data.packing import (
     VAL_FILE,
+    deal_pairs,
     pack_pairs,
     pack_training_set,
     readable_samples,
     write_rejected,
 )
 from facerec.data.pair_choice import choose_identities, choose_pairs
-from facerec.data.pair_folds import fold_trouble, spread_kinds
-from facerec.data.pair_lists import read_pair_list
+from facerec.data.pair_folds import fold_trouble, order_for_folds
+from facerec.data.pair_lists import find_pairs, read_pair_list
 from facerec.data.sources import AnySource, RecordSource, Subset
 from facerec.data.sources.joined_source import JoinedSource
-from facerec.data.verification_file import read_pairs, write_pairs
 from facerec.embedding.nearest import nearest_others
 
 REJECTED_FILE = "rejected.csv"
@@ -178,38 +177,22 @@ def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: 
 
 
 def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Of a list; see `_in_folds` for their order."""
+    """Returns the pairs of a list, in its order, or dealt anew where only that gives each of ten folds both kinds."""
     _check_pair_file(out, f"pairs={path} makes a verification set")
     if isinstance(source, JoinedSource):
         raise ConfigError(f"pairs={path} names the files of one set; data.root has {len(source.parts)}")
     if isinstance(source, RecordSource):
         raise ConfigError(f"pairs={path} names files, but data.root={source.root} is a packed set, which has none")
     listed = read_pair_list(path)
-    names = [(pair.first, pair.second) for pair in listed]
-    wanted = {name for pair in names for name in pair}
-    by_name: dict[str, list[int]] = {}
-    by_stem: dict[str, list[int]] = {}
-    for index in range(len(source)):
-        relative = PurePath(source.relative_path(index))
-        for named, known in ((relative, by_name), (relative.with_suffix(""), by_stem)):
-            if (name := named.as_posix()) in wanted:
-                known.setdefault(name, []).append(index)
-    candidates = by_stem | by_name  # a whole name is that of one file, whatever others are called
-    for name, indices in candidates.items():
-        if len(indices) > 1:
-            first, second = (source.relative_path(index) for index in indices[:2])
-            mend = "rename one of them, or give a CSV (path1, path2, is_same) that has the suffixes"
-            if first == second:
-                raise DataError(f"{path}: {name} has two lines in {source.root}; expected one, as it may be either")
-            raise DataError(f"{path}: {name} may be {first} or {second}; {mend}")
-    found = {name: indices[0] for name, indices in candidates.items()}
-    if missing := sorted(wanted - found.keys()):
-        raise DataError(
-            f"{path}: {len(missing)} of its {len(wanted)} images are not below {source.root}: "
-            f"{', '.join(missing[:MOST_NAMED])}{', ...' if len(missing) > MOST_NAMED else ''}"
-        )
-    pairs = np.array([[found[first], found[second]] for first, second in names], dtype=np.int64)
-    return _in_folds(pairs, np.array([pair.is_same for pair in listed]))
+    pairs, is_same = find_pairs(listed, source, path=path), np.array([pair.is_same for pair in listed])
+    order = order_for_folds(is_same)
+    if order is None:
+        return pairs, is_same
+    print(
+        "note         in the order of the list a fold of ten would have pairs of one kind only; the pairs were dealt "
+        "anew, so that each fold has both kinds"
+    )
+    return pairs[order], is_same[order]
 
 
 def _is_pair_file(root: Any) -> bool:
@@ -222,33 +205,15 @@ def _deal_anew(path: Path, out: Path, overrides: Sequence[str]) -> int:
     why = f"data.root={path} is a verification file, whose pairs are written in another order"
     refuse_unread(overrides, ["split", "auto_pairs", "input", *unread], why=why)
     _check_pair_file(out, why)
-    if out.exists():
-        raise DataError(f"{out} is there already; delete it, or write to another file")
-    found = read_pairs(path)
-    order = spread_kinds(found.is_same)
-    images = [found.images[2 * pair + side] for pair in order.tolist() for side in (0, 1)]
-    encoded = [image if isinstance(image, bytes) else encode_png(image) for image in images]
     with made_folder(out.parent):
-        write_pairs(out, encoded, found.is_same[order].tolist())
-    _tell_pairs(out, found.is_same[order], of="in an order in which each stretch has both kinds")
+        is_same = deal_pairs(path, out)
+    _tell_pairs(out, is_same, of="in an order in which each stretch has both kinds")
     return 0
 
 
 def _check_pair_file(out: Path, why: str) -> None:
     if out.suffix != ".bin":
         raise ConfigError(f"out={out}: {why}; give it a name such as lfw.bin")
-
-
-def _in_folds(pairs: np.ndarray, is_same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs in their order; but where only another gives each of ten folds both kinds, in that one."""
-    order = spread_kinds(is_same)
-    if not fold_trouble(is_same) or fold_trouble(is_same[order]):
-        return pairs, is_same
-    print(
-        "note         in the order of the list a fold of ten would have pairs of one kind only; the pairs were dealt "
-        "anew, so that each fold has both kinds"
-    )
-    return pairs[order], is_same[order]
 
 
 def _tell_pairs(path: Path, is_same: np.ndarray, *, of: str) -> None:
