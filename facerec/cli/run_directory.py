@@ -1,8 +1,6 @@
-"""The name of a run directory: readable, and made from the overrides that change the result."""
+"""The run directory of a command: the one that it names, or one named after its overrides."""
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,7 @@ from omegaconf import DictConfig
 
 from facerec.cli.config.overrides import key_of, parse_overrides
 from facerec.runs.comparison import changes_result
-
-RUNS = Path("runs")
-MAX_NAME_LENGTH = 100
+from facerec.runs.naming import directory_of
 
 
 def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
@@ -20,8 +16,7 @@ def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
 
     The name depends on nothing but the overrides that change the result, in any order and spelling (0.50 is 0.5), so
     that the same command finds the same directory. `experiment=table2/row` and `+experiment/table2=row` both give
-    `runs/table2/row/...`. The name holds letters, digits, `.`, `_` and `-` only, because a path with = or , would
-    have to be quoted in every later command; it ends with a hash where that, or its length, has cost something.
+    `runs/table2/row/...`. See `directory_of`.
 
     Args:
         config: the composed configuration; only `run_dir` is read.
@@ -42,26 +37,7 @@ def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
             experiments.append(f"{key.removeprefix('experiment/')}/{value}")
         elif changes_result(key):
             setting[f"no-{key}" if override.is_delete() else key] = value
-    parts = "+".join(experiments).split("/") if experiments else ["train"]
-    return RUNS.joinpath(*map(_safe, parts), _name(setting))
-
-
-def _name(setting: Mapping[str, str]) -> str:
-    if not setting:
-        return "default"
-    pairs = sorted(setting.items())
-    readable = "__".join(f"{key}-{value}" if value else key for key, value in pairs)
-    return _safe(readable, whole="\n".join(f"{key}={value}" for key, value in pairs))
-
-
-def _safe(readable: str, whole: str = "") -> str:
-    """A file name for a readable text; ends with a hash of the whole one where the name alone could stand for two."""
-    whole = whole or readable
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", readable)
-    ambiguous = name.count("__") > whole.count("\n")
-    if name == readable and not ambiguous and len(name) <= MAX_NAME_LENGTH:
-        return name
-    return f"{name[: MAX_NAME_LENGTH - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return directory_of(experiments, setting)
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,7 @@ from facerec.cli.run_directory import run_directory
 from facerec.cli.summary import below_start, benchmark_table, where_it_lies
 from facerec.cli.verbs.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
 from facerec.cli.verbs.profile import profiled
-from facerec.cli.verbs.run_files import checkpoint_to_resume, outcome_of, versions, write_run
+from facerec.cli.verbs.run_files import checkpoint_to_resume, write_run
 from facerec.cli.verbs.run_length import command_for_more_steps, log_length, timetable_of
 from facerec.cli.verbs.train_settings import check, sample_order, training_settings
 from facerec.core.errors import DataError
@@ -32,6 +32,8 @@ from facerec.networks.weights import load_initial, read_initial
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
 from facerec.runs.checkpoints import step_of
+from facerec.runs.environment import versions
+from facerec.runs.resumption import outcome_of
 from facerec.runs.run_directory import RunDirectory
 from facerec.runs.run_log import RunLog, read_metrics
 from facerec.training.settings import EvaluationPlan, TrainerSettings

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from facerec.cli.run_directory import MAX_NAME_LENGTH, run_directory
+from facerec.cli.run_directory import run_directory
 from facerec.runs.comparison import differences
+from facerec.runs.naming import MAX_NAME_LENGTH
 
 CONFIG = OmegaConf.create({"run_dir": None})
 
