@@ -1,9 +1,10 @@
-"""Lists of pairs: LFW's, and CSV."""
+"""Lists of pairs, LFW's and CSV, and the samples that they name."""
 
 import pytest
 
 from facerec.core.errors import DataError
-from facerec.data.pair_lists import ListedPair, read_pair_list
+from facerec.data.pair_lists import ListedPair, find_pairs, read_pair_list
+from facerec.data.sources import FolderSource
 
 EXPECTED = [
     ListedPair(first="Abel_Pacheco/Abel_Pacheco_0001", second="Abel_Pacheco/Abel_Pacheco_0004", is_same=True),
@@ -69,3 +70,18 @@ def test_what_is_no_text_or_not_there_is_named(tmp_path):
         read_pair_list(tmp_path / "pairs.txt")
     with pytest.raises(DataError, match=r"nowhere\.txt: cannot be read"):
         read_pair_list(tmp_path / "nowhere.txt")
+
+
+def test_names_are_found_with_their_suffix_or_without_it(tmp_path):
+    for name in ("ann/1.jpg", "ann/2.jpg", "bob/1.jpg"):
+        (tmp_path / "crops" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "crops" / name).write_bytes(b"")
+    source = FolderSource(root=tmp_path / "crops")
+    listed = [
+        ListedPair(first="ann/1", second="ann/2.jpg", is_same=True),
+        ListedPair(first="ann/2", second="bob/1", is_same=False),
+    ]
+    assert find_pairs(listed, source, path=tmp_path / "own.csv").tolist() == [[0, 1], [1, 2]]
+    with pytest.raises(DataError, match=r"own\.csv: 1 of its 2 images are not below .*crops: cat/1$"):
+        absent = [ListedPair(first="ann/1", second="cat/1", is_same=False)]
+        find_pairs(absent, source, path=tmp_path / "own.csv")
