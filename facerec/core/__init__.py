@@ -1,1 +1,1 @@
-"""What every room shares: errors, the batch, protocols, the input specification, seeding, the run log."""
+"""What all rooms share: errors, the batch, protocols, the input specification, seeding, the run log."""

@@ -1,4 +1,4 @@
-"""A file that is whole or absent: written under another name, flushed to disk, then renamed."""
+"""Writes a file under another name, flushes it to disk and renames it, so that the file is complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from typing import BinaryIO
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Opens `<path>.partial-<process id>` for writing; renames it to `path` when the block ends without an error.
 
-    An error inside the block removes the partial file and leaves `path` as it was; an OSError that names no file, as of
-    a disk that is full, then names `path`.
+    An error inside the block removes the partial file and leaves `path` unchanged. An OSError that names no file, such
+    as that of a full disk, then names `path`.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""The batch contract: what the loader hands to the trainer, for one micro-batch."""
+"""The batch that the loader gives to the trainer for one micro-batch."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ class Batch:
     """One micro-batch. Letters: B samples, H x W pixels.
 
     Attributes:
-        images: uint8 (B, H, W, 3), RGB, on the CPU (pinned where a GPU is used). Not normalised.
+        images: uint8 (B, H, W, 3), RGB, on the CPU (pinned if a GPU is used). Not normalised.
         labels: int64 (B,), identity numbers in 0 .. num_classes - 1.
-        indices: int64 (B,), the samples' numbers in the data source; errors name samples with them.
-        step: the optimizer step this micro-batch belongs to, counted from 0.
-        micro_index: its number within the step, counted from 0.
+        indices: int64 (B,), the samples' numbers in the data source; errors name samples by them.
+        step: the optimizer step that this micro-batch belongs to, counted from 0.
+        micro_index: number of the micro-batch within the step, counted from 0.
     """
 
     images: torch.Tensor

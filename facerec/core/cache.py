@@ -1,4 +1,4 @@
-"""Where facerec keeps what it can make again; arrays that were made of files, and are mapped from there."""
+"""The cache folder for files that facerec can make again, and arrays in it that are made from files and mapped."""
 
 import hashlib
 import os
@@ -12,21 +12,21 @@ import numpy as np
 from facerec.core.atomic_file import atomic_file
 
 UNUSED_DAYS = 90
-"""An array that nobody has mapped for so long is removed when another one is kept."""
+"""Storing an array removes arrays that nobody has mapped for this long."""
 _KINDS = ("index", "labels")
 
 
 def cache_folder() -> Path:
-    """$FACEREC_CACHE, else ~/.cache/facerec; it may not be there yet."""
+    """Returns $FACEREC_CACHE, else ~/.cache/facerec; the folder may not exist yet."""
     return Path(os.environ.get("FACEREC_CACHE") or "~/.cache/facerec").expanduser()
 
 
 def array_path(kind: str, files: Sequence[tuple[Path, os.stat_result]], *, also: str = "") -> Path:
-    """Where the array is kept that was made of files as they are: of this place, size and time of change.
+    """Returns the path of an array that was made from files with their current place, size and modification time.
 
     Args:
         kind: index or labels.
-        files: each with its status.
+        files: each file with its status.
         also: what else the array depends on.
     """
     assert kind in _KINDS
@@ -35,7 +35,7 @@ def array_path(kind: str, files: Sequence[tuple[Path, os.stat_result]], *, also:
 
 
 def mapped_array(path: Path) -> np.ndarray | None:
-    """The int64 (N,) that `kept_array` has written, read-only; None where there is nothing, or not that."""
+    """Returns the int64 (N,) that `kept_array` has written, read-only; None if there is no such array."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
@@ -43,12 +43,12 @@ def mapped_array(path: Path) -> np.ndarray | None:
     if array.dtype != np.int64 or array.ndim != 1:
         return None
     with suppress(OSError):
-        os.utime(path)  # in use; not every disk keeps the time of reading
+        os.utime(path)  # marks it as used; not every disk keeps the time of reading
     return array
 
 
 def kept_array(path: Path, array: np.ndarray) -> np.ndarray | None:
-    """The same int64 (N,), mapped from the file that it now is in; None where none can be written."""
+    """Writes an int64 (N,), and returns it mapped from its new file; None if the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_unused(path.parent)
@@ -60,11 +60,11 @@ def kept_array(path: Path, array: np.ndarray) -> np.ndarray | None:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Arrays, and what is left of those whose writing was cut off. What has them mapped keeps them until it ends."""
+    """Removes old arrays and partly written ones. Processes that have an array mapped keep it until they end."""
     oldest_s = time.time() - UNUSED_DAYS * 24 * 3600
     for kind in _KINDS:
         for path in folder.glob(f"{kind}-*.npy*"):
-            with suppress(OSError):  # another process was faster, or owns it
+            with suppress(OSError):  # another process was faster, or owns the file
                 status = path.stat()
                 if max(status.st_mtime, status.st_atime) < oldest_s:
                     path.unlink()

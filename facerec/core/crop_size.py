@@ -1,20 +1,20 @@
-"""The size of aligned face crops: the default, the keys that set another, and its checks."""
+"""The size of aligned face crops: the default, the keys that set another size, and checks."""
 
 import numpy as np
 
 from facerec.core.errors import ConfigError, DataError
 
 DEFAULT_SIZE_PX = (112, 112)
-"""Height and width of a crop where nobody says otherwise."""
+"""Height and width of a crop if no size is given."""
 
 
 def size_keys(size_px: tuple[int, int]) -> str:
-    """The overrides that set a height and a width, such as "input.height_px=112 input.width_px=96"."""
+    """Returns the overrides that set a height and a width, such as "input.height_px=112 input.width_px=96"."""
     return f"input.height_px={size_px[0]} input.width_px={size_px[1]}"
 
 
 def asked_size(height_px: int | None, width_px: int | None) -> tuple[int, int] | None:
-    """Returns the height and width that `input.height_px` and `input.width_px` ask for; None where both are null.
+    """Returns the height and width that `input.height_px` and `input.width_px` set; None if both are null.
 
     Raises:
         ConfigError: one of them is not positive.
@@ -31,7 +31,7 @@ def asked_size(height_px: int | None, width_px: int | None) -> tuple[int, int] |
 
 
 def check_size(image: np.ndarray, *, where: str, size_px: tuple[int, int]) -> np.ndarray:
-    """Returns the image. Raises DataError, with the keys to set, where its height and width are others."""
+    """Returns the image. Raises DataError, which names the keys to set, if the image has another height or width."""
     height, width = image.shape[:2]
     if (height, width) != size_px:
         raise DataError(

@@ -12,7 +12,7 @@ from facerec.core.text_files import open_text
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 MOST_SHOWN = 200
-"""Characters of a header that is not what it should be."""
+"""How many characters of a wrong header a message shows."""
 _SEPARATORS = (",", ";", "\t", "|")
 _POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
 OTHER_NAMES = {
@@ -38,13 +38,13 @@ OTHER_NAMES = {
     "box_width": ("width", "bbox_width"),
     "box_height": ("height", "bbox_height"),
 }
-"""What others call the columns, for the message about a header that lacks one."""
+"""Other common names of the columns, for the message about a header that lacks one."""
 
 
 def csv_row(*cells: object) -> bytes:
-    """The cells in UTF-8, with commas, quoted where they must be; names of files that are no UTF-8 stay as they are."""
+    """Returns the cells in UTF-8, with commas and the necessary quotes; non-UTF-8 file names keep their bytes."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(cells)  # what it ends lines with it quotes in cells
+    csv.writer(line, lineterminator="\r\n").writerow(cells)  # the writer quotes cells that contain the line ending
     return (line.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "surrogateescape")
 
 
@@ -57,25 +57,25 @@ def csv_lines(
     expected: str = "",
     on_fault: Callable[[int, str], None] | None = None,
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Reads the cells of some columns, line by line; other columns and empty lines are passed over.
+    """Reads the cells of some columns, line by line; skips other columns and empty lines.
 
-    The text may be UTF-8 or UTF-16. The separator is the one of comma, semicolon, tab and | that makes most sense of
-    the header, or what a first line such as `sep=;` says. Case and spaces around the names of columns do not count.
+    The text may be UTF-8 or UTF-16. The separator is the one of comma, semicolon, tab and | that fits the header best,
+    or the one in a first line such as `sep=;`. Case and spaces around column names are ignored.
 
     Args:
         path: the file.
-        columns: that the header must have.
-        groups: of each, the header must have all columns or none.
-        numbers: columns in which a comma stands for a decimal point where the separator is no comma.
-        expected: what the header should be, for the message; by default the names of the columns.
-        on_fault: told the number of a line that cannot be taken apart, and why, in place of raising.
+        columns: columns that the header must have.
+        groups: groups of columns; the header must have all columns of a group, or none.
+        numbers: columns in which a comma is a decimal point, unless the separator is a comma.
+        expected: describes the right header, for the message; by default the names of the columns.
+        on_fault: called with the number of a malformed line and the reason, instead of raising an error.
 
     Yields:
-        The number of the line, 1 for the first of the file, and column -> cell, "" where a line is too short.
+        The number of the line, 1 for the first line of the file, and column -> cell, "" if a line is too short.
 
     Raises:
-        DataError: the file cannot be read; a column is missing, or comes twice; a quotation mark is never closed, or
-            a cell has more characters than the csv module reads. Names the file and the line where that begins.
+        DataError: the file cannot be read; a column is missing or occurs twice; a quotation mark is never closed; or a
+            cell is longer than the csv module reads. Names the file and the line where the fault begins.
     """
     known = [*columns, *(name for group in groups for name in group)]
     with open_text(path, newline="") as text:
@@ -85,7 +85,7 @@ def csv_lines(
             raise DataError(f"{path}, line 1: {error}") from None
         places = _places(header, columns, groups, path=path, expected=expected or ", ".join(columns))
         has_decimal_commas = set() if separator == "," else set(numbers)
-        # strict: else all lines after an open quotation mark are one cell
+        # Without strict, all lines after an open quotation mark would be one cell.
         reader = csv.reader(text, delimiter=separator, strict=True)
         while True:
             line = num_above + reader.line_num + 1
@@ -107,10 +107,10 @@ def csv_lines(
 
 
 def _header(text: TextIO, known: Collection[str]) -> tuple[str, list[str], int]:
-    """The separator, the cells of the header, and how many lines there are up to it."""
+    """Returns the separator, the cells of the header, and the number of lines up to the header."""
     first, num_lines = text.readline(), 1
     said = re.fullmatch(r'"?sep=(.)"?\s*', first, flags=re.IGNORECASE)
-    if said is not None:  # Excel's own
+    if said is not None:  # Excel writes this line
         first, num_lines = text.readline(), 2
     found: dict[str, list[str]] = {}
     refusal: csv.Error | None = None
@@ -133,7 +133,7 @@ def _plain(name: str) -> str:
 def _places(
     header: Sequence[str], columns: Sequence[str], groups: Sequence[Sequence[str]], *, path: Path, expected: str
 ) -> dict[str, int]:
-    """Column -> its place in a line. Raises DataError where one is missing or comes twice."""
+    """Returns column -> its position in a line. Raises DataError if a column is missing or occurs twice."""
     names = [_plain(name) for name in header]
     wanted = [*columns, *(name for group in groups if set(group).intersection(names) for name in group)]
     if missing := [name for name in wanted if name not in names]:
@@ -149,7 +149,7 @@ def _places(
 def _cause(header: Iterable[str], missing: Iterable[str]) -> str:
     names = [name.strip() for name in header]
     if any(re.fullmatch(r"-?\d+([.,]\d+)?", name) for name in names):
-        return ". The first line has numbers in it: write a line with the names of the columns above it"
+        return ". The first line contains numbers: write a line with the names of the columns above it"
     if len(names) == 1 and len(names[0].split()) > 1:
         return ". Separate the columns by commas, not by spaces"
     by_plain = {_plain(name): name for name in names}

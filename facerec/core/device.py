@@ -1,4 +1,4 @@
-"""Chooses the device to compute on, and how the CPU's memory is treated."""
+"""Chooses the device, and sets how the CPU's memory is managed."""
 
 import ctypes
 
@@ -8,10 +8,10 @@ from facerec.core.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for `auto` (CUDA if there is one, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
+    """Returns the device for `auto` (CUDA if it is available, else the CPU), `cpu`, `cuda`, `cuda:1` or `mps`.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -25,10 +25,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc's allocator keep what tensors free, for training on the CPU. Elsewhere it does nothing.
+    """Makes glibc's allocator keep freed tensors, for training on the CPU. On other systems it does nothing.
 
-    By default every large tensor is mapped afresh and given back, and its pages are faulted in again at each use: on a
-    virtual machine that took a third of the time of a step.
+    By default every large tensor is mapped and unmapped, and each use faults its pages in again: on a virtual machine
+    that took a third of the time of a step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Says what a file really is, from its first bytes: what users bring is often not what its name says."""
+"""Detects what a file really is from its first bytes, because a user's file often differs from its name."""
 
 import json
 import re
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 _START_BYTES = 1024
-_LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number that torch wrote first till 1.5
-_MOST_HEADER_BYTES = 100_000_000  # of safetensors' own reader
-_MOST_FIELDS = 10_000  # of an ONNX file at its top: it has about ten, and an entry per operator set and function
+_LEGACY_TORCH = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # the magic number of torch's format before 1.6
+_MOST_HEADER_BYTES = 100_000_000  # the limit of safetensors' own reader
+_MOST_FIELDS = 10_000  # at the top level of an ONNX file: it has about ten, and one per operator set and function
 
 
 class FileKind(Enum):
-    """The kinds of files that are told apart; the value names one in a message."""
+    """The kinds of files that are distinguished; the value names a kind in messages."""
 
     LFS_POINTER = "a Git LFS pointer"
     HTML = "an HTML page"
@@ -65,15 +65,15 @@ _PAGE = re.compile(rb"<!doctype html|<html|<head|<body|<script|<title", re.IGNOR
 
 @dataclass(frozen=True, kw_only=True)
 class FileLook:
-    """What a look into a file has shown.
+    """What the first look into a file has found.
 
     Attributes:
         path: the file.
         kind: what it is.
         size_bytes: its size.
-        needed_bytes: the size that it must have at least, by what is written in it; larger than `size_bytes` where the
-            file ends early. None where the format does not say so.
-        ends_early: True where the file certainly lacks its end.
+        needed_bytes: the minimal size according to the file's content; larger than `size_bytes` if the file ends
+            early. None if the format does not store it.
+        ends_early: True if the file certainly lacks its end.
     """
 
     path: Path
@@ -83,7 +83,7 @@ class FileLook:
     ends_early: bool = False
 
     def stand_in(self) -> str | None:
-        """One line where a Git LFS pointer or a web page lies in the file's place; else None."""
+        """Returns one line if a Git LFS pointer or a web page is in the place of the file; else None."""
         if self.kind is FileKind.LFS_POINTER:
             return (
                 f"{self.path} is a Git LFS pointer, not the file itself: install git-lfs and run git lfs pull in the "
@@ -91,15 +91,15 @@ class FileLook:
             )
         if self.kind in (FileKind.HTML, FileKind.XML):
             return (
-                f"{self.path} is {self.kind.value}, not the file that its name promises: a sign-in, a confirmation or "
-                "an error was saved in its place. Open the link in a browser, and download the file itself"
+                f"{self.path} is {self.kind.value}, not the file that its name promises: the download saved a sign-in, "
+                "a confirmation or an error page. Open the link in a browser, and download the file itself"
             )
         return None
 
     def not_itself(self) -> str | None:
-        """One line for a file that no reader can use, whatever it should be; else None.
+        """Returns one line for a file that no reader can use, whatever it should be; else None.
 
-        These are a Git LFS pointer, a web page, an empty file, and a download that was cut.
+        Such files are a Git LFS pointer, a web page, an empty file, and an incomplete download.
         """
         if (fault := self.stand_in()) is not None:
             return fault
@@ -108,14 +108,14 @@ class FileLook:
         if self.ends_early:
             of = "" if self.needed_bytes is None else f" of at least {self.needed_bytes:,}"
             return (
-                f"{self.path} ends early: {self.kind.value} of which {self.size_bytes:,} bytes{of} are there. A "
-                "download or copy was cut: get it again"
+                f"{self.path} ends early: it is {self.kind.value}, and has only {self.size_bytes:,} bytes{of}. A "
+                "download or copy was interrupted: get the file again"
             )
         return None
 
 
 def look_at(path: Path) -> FileLook:
-    """Looks into a file, without reading all of it. Raises OSError where it cannot be read."""
+    """Looks into a file without reading all of it. Raises OSError if it cannot be read."""
     size_bytes = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(_START_BYTES)
@@ -133,7 +133,7 @@ def look_at(path: Path) -> FileLook:
 
 
 def not_itself(path: Path) -> str | None:
-    """`FileLook.not_itself` of a file; None too where it cannot be read."""
+    """Returns `FileLook.not_itself` of a file; None also if the file cannot be read."""
     try:
         return look_at(path).not_itself() if path.is_file() else None
     except OSError:
@@ -141,7 +141,7 @@ def not_itself(path: Path) -> str | None:
 
 
 def stand_in(path: Path) -> str | None:
-    """`FileLook.stand_in` of a file; None too where it cannot be read."""
+    """Returns `FileLook.stand_in` of a file; None also if the file cannot be read."""
     try:
         return look_at(path).stand_in() if path.is_file() else None
     except OSError:
@@ -149,7 +149,7 @@ def stand_in(path: Path) -> str | None:
 
 
 def kind_of_bytes(start: bytes) -> FileKind:
-    """The kind of a file by its first bytes, or by all of them. Of a zip archive, more is said by `look_at`."""
+    """Returns the kind of a file by its first bytes, or by all of them. `look_at` refines the kind of a zip archive."""
     if not start:
         return FileKind.EMPTY
     for magic, kind in _MAGIC:
@@ -180,18 +180,18 @@ def _kind_of_text(start: bytes) -> FileKind:
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(text) - 4:  # else the last character is cut
+        if error.start < len(text) - 4:  # nearer to the end, the last character is only cut
             return FileKind.UNKNOWN
     return FileKind.JSON if text[:1] in (b"{", b"[") else FileKind.TEXT
 
 
 def _begins_as_onnx(start: bytes) -> bool:
-    """A ModelProto starts with its ir_version (field 1), then the producer, the graph or the operator set."""
+    """True for a ModelProto: it starts with ir_version (field 1), then the producer, the graph or the operator set."""
     return len(start) >= 3 and start[0] == 0x08 and 0 < start[1] < 0x80 and start[2] in (0x12, 0x3A, 0x42)
 
 
 def _end_of_safetensors(file: BinaryIO, size_bytes: int) -> int | None:
-    """The format: u64 length of the header, the header as JSON, the tensors."""
+    """Returns the minimal size of the file, by its format: u64 length of the header, JSON header, tensors."""
     file.seek(0)
     length = struct.unpack("<Q", file.read(8))[0]
     if 8 + length > size_bytes:
@@ -204,7 +204,7 @@ def _end_of_safetensors(file: BinaryIO, size_bytes: int) -> int | None:
 
 
 def _end_of_onnx(file: BinaryIO, size_bytes: int) -> int | None:
-    """The end of the last field at the top of the message, by protobuf's wire format."""
+    """Returns the end of the last top-level field of the message, by protobuf's wire format."""
     end = 0
     for _ in range(_MOST_FIELDS):
         if end >= size_bytes:
@@ -229,7 +229,7 @@ def _varint(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def _zip(file: BinaryIO, kind: FileKind) -> tuple[FileKind, bool]:
-    """The kind of an archive, and whether it lacks the list of its members, which stands at its end."""
+    """Returns the kind of an archive, and whether it lacks the list of its members, which is stored at its end."""
     file.seek(0)
     try:
         if not zipfile.is_zipfile(file):

@@ -1,4 +1,4 @@
-"""What a network expects at its input: size, channel order and normalisation. Travels with every model."""
+"""The input that a network expects: size, channel order and normalisation. It is stored with every model."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,11 +11,11 @@ from facerec.core.errors import ModelError
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """The preprocessing of one network (FACTS: InsightFace uses RGB and (x - 127.5) / 127.5).
+    """The preprocessing of one network (InsightFace uses RGB and (x - 127.5) / 127.5).
 
     Args:
         height_px, width_px: size of the aligned crop in pixels.
-        channels: "RGB" or "BGR", the order the network was trained on. Images in facerec are always RGB.
+        channels: "RGB" or "BGR", the order that the network was trained with. Images in facerec are always RGB.
         mean, std: the network sees (pixel - mean) / std, with pixels in 0..255.
     """
 
@@ -51,23 +51,23 @@ class InputSpec:
         return images_BHWC.permute(0, 3, 1, 2).to(dtype).sub_(self.mean).div_(self.std)
 
     def denormalise(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-        """Inverse of `normalise`: (B, 3, H, W) of any float type and device -> uint8 (B, H, W, 3) RGB on the CPU."""
+        """Inverts `normalise`: (B, 3, H, W) of any float type and device -> uint8 (B, H, W, 3) RGB on the CPU."""
         pixels = (images_BCHW.detach().cpu().double() * self.std + self.mean).round().clamp(0, 255)
         pixels = pixels.to(torch.uint8).permute(0, 2, 3, 1)
         return (pixels.flip(-1) if self.channels == "BGR" else pixels).contiguous()
 
     def to_json(self) -> dict[str, Any]:
-        """The plain dictionary that is stored in model.json."""
+        """Returns the plain dictionary that is stored in model.json."""
         return asdict(self)
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width."""
+        """Returns height and width."""
         return self.height_px, self.width_px
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "InputSpec":
-        """Inverse of `to_json`. Raises ModelError for unknown keys."""
+        """Inverts `to_json`. Raises ModelError for unknown keys."""
         try:
             return cls(**stored)
         except TypeError as error:

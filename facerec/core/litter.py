@@ -1,10 +1,10 @@
-"""Which files and folders operating systems leave beside photos: they are passed over wherever folders are listed."""
+"""Recognises files and folders that operating systems add to photos, so that listings of folders can skip them."""
 
 from pathlib import Path
 
 _NAMES = frozenset(
     {
-        "__macosx",  # macOS, in ZIP archives: a folder with a `._` file for each real one
+        "__macosx",  # macOS, in ZIP archives: a folder with a `._` file for each file
         "icon\r",
         "thumbs.db",
         "ehthumbs.db",
@@ -19,7 +19,7 @@ _NAMES = frozenset(
 
 
 def is_litter(name: str) -> bool:
-    """True for the name of a file or folder that a system has made, and for hidden ones, which begin with a dot."""
+    """True for names of files and folders that a system has made, and for hidden ones, which begin with a dot."""
     return name.startswith(".") or name.casefold() in _NAMES
 
 

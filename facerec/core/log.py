@@ -1,4 +1,4 @@
-"""facerec's logger, and where its messages go."""
+"""facerec's logger, and the destinations of its messages."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ LOGGER = logging.getLogger("facerec")
 
 
 def log_to(path: Path | None, *, level: int = logging.INFO) -> None:
-    """Sends facerec's log messages to standard error, and to a file when one is given."""
+    """Sends facerec's log messages to standard error, and to a file if one is given."""
     for handler in LOGGER.handlers[:]:
         LOGGER.removeHandler(handler)
         handler.close()
@@ -25,7 +25,7 @@ def log_to(path: Path | None, *, level: int = logging.INFO) -> None:
 
 
 class _AboveTheBar(logging.StreamHandler):
-    """Writes through tqdm, so that a message does not tear the progress bar."""
+    """Writes through tqdm, so that a message does not break the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm

@@ -1,4 +1,4 @@
-"""A metric: a number about a model, with all that is needed to print it, draw it and compare it."""
+"""A metric: a number about a model, with everything needed to print it, plot it and compare it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,12 +15,12 @@ class Metric:
     """One number about a model.
 
     Attributes:
-        name: a word, such as accuracy; or a path such as eval/lfw/accuracy, see `within`.
+        name: a word, such as accuracy; or a path such as eval/lfw/accuracy (see `within`).
         value: the number.
         unit: share (0 to 1, printed in per cent), cosine, or number.
-        higher_is_better: None where neither direction is better, as for a threshold.
-        interval: its lower and upper end; of a mean over folds, one standard deviation to each side.
-        is_leading: True for the one metric by which the benchmark is judged.
+        higher_is_better: None if neither direction is better, as for a threshold.
+        interval: its lower and upper end; for a mean over folds, one standard deviation to each side.
+        is_leading: True for the one metric that judges the benchmark.
 
     Raises:
         DataError: the unit is not one of `UNITS`.
@@ -34,18 +34,18 @@ class Metric:
     is_leading: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", float(self.value))  # numpy's numbers are no JSON
+        object.__setattr__(self, "value", float(self.value))  # JSON has no numpy numbers
         if self.unit not in UNITS:
             raise DataError(f"metric {self.name}: its unit is {self.unit!r}; expected one of {', '.join(UNITS)}")
 
     @property
     def benchmark(self) -> str:
-        """The name without its last part and without eval/; empty for a bare word."""
+        """Returns the name without its last part and without eval/; empty for a bare word."""
         return self.name.rpartition("/")[0].removeprefix("eval/")
 
     @property
     def short_name(self) -> str:
-        """The last part of the name."""
+        """Returns the last part of the name."""
         return self.name.rpartition("/")[2]
 
     def within(self, path: str) -> "Metric":
@@ -53,7 +53,7 @@ class Metric:
         return replace(self, name=f"{path}/{self.name}")
 
     def text(self) -> str:
-        """Returns the value as people read it, with its interval: 99.53 ± 0.30 %, 0.253, 0.9991."""
+        """Returns the value in readable form, with its interval: 99.53 ± 0.30 %, 0.253, 0.9991."""
         if self.unit != SHARE:
             return f"{self.value:.3f}" if self.unit == COSINE else f"{self.value:.4f}"
         if self.interval is None:
@@ -65,12 +65,12 @@ class Metric:
 
 
 def values_of(metrics: Iterable[Metric]) -> dict[str, float]:
-    """Returns the values by name, as files and TensorBoard hold them."""
+    """Returns the values by name, as files and TensorBoard store them."""
     return {metric.name: metric.value for metric in metrics}
 
 
 def details_of(metrics: Iterable[Metric]) -> dict[str, dict[str, Any]]:
-    """Returns all but name and value, by name, in plain values; files hold it beside `values_of`."""
+    """Returns all attributes but name and value, by name, as plain values; files store them next to `values_of`."""
     return {
         metric.name: {key: value for key, value in asdict(metric).items() if key not in ("name", "value")}
         for metric in metrics
@@ -78,10 +78,10 @@ def details_of(metrics: Iterable[Metric]) -> dict[str, dict[str, Any]]:
 
 
 def metrics_from(values: Mapping[str, float], details: Mapping[str, Mapping[str, Any]] | None = None) -> list[Metric]:
-    """Returns the metrics that a file holds as `values_of` and `details_of`.
+    """Returns the metrics that a file holds in the forms of `values_of` and `details_of`.
 
-    Files written before metrics had details have values alone; the details are then those of the one benchmark that
-    there was, verification on pairs.
+    Files that were written before metrics had details hold values only. Their details are then those of the only
+    benchmark that existed, verification on pairs.
     """
     found = []
     for name, value in values.items():
@@ -93,20 +93,20 @@ def metrics_from(values: Mapping[str, float], details: Mapping[str, Mapping[str,
 
 
 def leading(metrics: Iterable[Metric]) -> list[Metric]:
-    """Returns the metrics by which benchmarks are judged."""
+    """Returns the metrics that judge benchmarks."""
     return [metric for metric in metrics if metric.is_leading]
 
 
 def quality(metrics: Iterable[Metric], *, best_metric: str | None = None) -> float | None:
-    """Returns one number that grows with the quality of the model; None where there are no metrics to judge it by.
+    """Returns one number that grows with the quality of the model; None if no metric can judge it.
 
     Args:
-        metrics: of all benchmarks.
-        best_metric: the name of the one that counts. None: the mean of the leading metrics if all share name and unit,
+        metrics: the metrics of all benchmarks.
+        best_metric: the name of the metric to use. None: the mean of the leading metrics if all share name and unit,
             else the leading metric of the first benchmark.
 
     Raises:
-        ConfigError: no metric has that name, or it is one that cannot be better or worse.
+        ConfigError: no metric has that name, or neither direction of the metric is better.
     """
     metrics = list(metrics)
     if best_metric is not None and metrics:
@@ -132,10 +132,10 @@ _VERIFICATION: dict[str, dict[str, Any]] = {
     "threshold_cosine": {"unit": COSINE, "higher_is_better": None},
     "threshold_at_far": {"unit": COSINE, "higher_is_better": None},
 }
-"""Details of the metrics in files that hold none, by `_kind`."""
+"""Details of the metrics in files without details, by `_kind`."""
 
 
 def _kind(name: str) -> str:
-    """Returns the last part of a name, without the rate behind at_far_."""
+    """Returns the last part of a name, without the rate after at_far_."""
     word = name.rpartition("/")[2]
     return word.rpartition("_")[0] if "_at_far_" in word else word

@@ -1,4 +1,4 @@
-"""Shows how far long work has come: a bar on a terminal, and elsewhere (a log file, a cluster) a line now and then."""
+"""Shows the progress of long work: a bar on a terminal, and a line now and then elsewhere (a log file, a cluster)."""
 
 import os
 import sys
@@ -8,15 +8,15 @@ from datetime import timedelta
 from typing import Any, Self
 
 DELAY_S = 2.0
-"""Work that is done sooner shows nothing."""
+"""Work that takes less time shows nothing."""
 FIRST_LINE_S, LONGEST_GAP_S = 10.0, 60.0
 
 
 class Pace:
-    """Says when the next line is due: after 10 s, then with gaps that double up to a minute.
+    """Decides when the next line is due: after 10 s, then with gaps that double up to a minute.
 
     Args:
-        clock: seconds that never go back.
+        clock: returns seconds that never decrease.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class Pace:
         self._due_s = clock() + FIRST_LINE_S
 
     def is_due(self) -> bool:
-        """True if the time has come; the next line is then due one gap later."""
+        """True if a line is due; the next line is then due one gap later."""
         now = self._clock()
         if now < self._due_s:
             return False
@@ -44,18 +44,18 @@ def progress_bar(
     delay_s: float | None = None,
     shown: bool = True,
 ) -> Any:
-    """Returns a tqdm bar where standard error is a terminal, elsewhere `ProgressLines`; both are used alike.
+    """Returns a tqdm bar if standard error is a terminal, else `ProgressLines`; both are used in the same way.
 
-    Of several processes that torchrun or facerec has started, only the first shows anything.
+    If torchrun or facerec has started several processes, only the first shows anything.
 
     Args:
-        items: what the work goes through; None: call `update` in a with block.
-        what: what is being done.
-        unit: what is counted, in the plural.
-        total: how many there are, where `items` do not say.
-        done: how many of them are done already.
-        delay_s: shows nothing for work that is done sooner; None: `DELAY_S`.
-        shown: False where another process shows the same work.
+        items: the items of the work; None: call `update` in a with block.
+        what: names the work.
+        unit: names the items, in the plural.
+        total: the number of items, if `items` has no length.
+        done: the number of items that are done already.
+        delay_s: shows nothing for work that takes less time; None: `DELAY_S`.
+        shown: False if another process shows the same work.
     """
     delay_s = DELAY_S if delay_s is None else delay_s
     shown = shown and (int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0")
@@ -70,20 +70,20 @@ def progress_bar(
             unit=f" {unit}",
             dynamic_ncols=True,
             delay=delay_s,
-            leave=None,  # a bar inside another one goes when it is done
+            leave=None,  # a bar inside another one disappears when it is done
         )
     return ProgressLines(items, what=what, unit=unit, total=total, done=done, delay_s=delay_s, shown=shown)
 
 
 class ProgressLines:
-    """Writes lines to standard error: count, total, rate and time left, when one is due; and one at the end.
+    """Writes lines to standard error with count, total, rate and time left, and a last line at the end.
 
     Args:
         items, what, unit, total, done, delay_s, shown: see `progress_bar`.
-        clock: seconds that never go back.
+        clock: returns seconds that never decrease.
 
     Attributes:
-        n: how many are done.
+        n: the number of items that are done.
     """
 
     def __init__(
@@ -105,21 +105,21 @@ class ProgressLines:
         self._delay_s, self._shown, self._clock = delay_s, shown, clock
         self._pace = Pace(clock=clock)
         self._started_s = clock()
-        self._n_before, self._before_s = done, self._started_s  # at the last line
+        self._n_before, self._before_s = done, self._started_s  # at the previous line
         self._figures = ""
 
     def update(self, number: int = 1) -> None:
-        """Counts so many more as done."""
+        """Counts this many more items as done."""
         self.n += number
         if self._shown and self._pace.is_due():
             self._write(self._rate_and_time_left())
 
     def set_postfix_str(self, figures: str, *, refresh: bool = True) -> None:
-        """Puts further figures at the end of the next lines."""
+        """Adds these figures to the end of the next lines."""
         self._figures = figures
 
     def close(self) -> None:
-        """Writes the last line, where the work has taken long enough."""
+        """Writes the last line, if the work has taken long enough."""
         seconds = self._clock() - self._started_s
         if self._shown and seconds >= self._delay_s:
             self._write(f" in {_duration(seconds)}")
@@ -139,7 +139,7 @@ class ProgressLines:
         self.close()
 
     def _rate_and_time_left(self) -> str:
-        """Of the time since the last line."""
+        """Returns rate and time left, from the time since the previous line."""
         now = self._clock()
         rate = (self.n - self._n_before) / max(now - self._before_s, 1e-9)
         self._n_before, self._before_s = self.n, now

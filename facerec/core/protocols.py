@@ -25,10 +25,10 @@ class Images(Protocol):
 
 
 class Embedder(Protocol):
-    """Anything that turns face crops into vectors: a network, an ONNX session, a baseline."""
+    """Anything that embeds face crops as vectors: a network, an ONNX session, a baseline."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (B, H, W, 3) RGB -> float32 (B, D), not normalised."""
+        """Embeds uint8 (B, H, W, 3) RGB as float32 (B, D), not normalised."""
         ...
 
 
@@ -46,9 +46,9 @@ class Evaluator(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name, used in metric paths: eval/<name>/<metric>."""
+        """Returns the short name that metric paths use: eval/<name>/<metric>."""
         ...
 
     def evaluate(self, embed: Embedder) -> Iterator[Metric]:
-        """Yields metrics, the same on all processes; `is_leading` marks the one that judges the model."""
+        """Yields metrics, the same on all processes; `is_leading` marks the metric that judges the model."""
         ...

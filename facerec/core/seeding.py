@@ -1,4 +1,4 @@
-"""Random numbers as pure functions of names and numbers: nothing depends on what was drawn before."""
+"""Random numbers as pure functions of names and numbers: nothing depends on earlier draws."""
 
 import hashlib
 import struct
@@ -13,10 +13,10 @@ Words = TypeVar("Words", np.ndarray, "torch.Tensor")
 
 
 def key_of(purpose: str, *numbers: int) -> int:
-    """A 128-bit key that is a function of the purpose and the numbers alone, on every machine.
+    """Returns a 128-bit key that depends on the purpose and the numbers only, on every machine.
 
     Args:
-        purpose: what the random numbers are for, in at most 16 bytes, so that two uses of one seed never coincide.
+        purpose: the use of the random numbers, in at most 16 bytes, so that two uses of one seed never coincide.
         numbers: for example seed, step and micro-batch; each must fit in 64 bits.
     """
     packed = struct.pack(f"<{len(numbers)}q", *numbers)
@@ -24,12 +24,12 @@ def key_of(purpose: str, *numbers: int) -> int:
 
 
 def generator_of(purpose: str, *numbers: int) -> np.random.Generator:
-    """A numpy generator on a Philox stream of its own, see `key_of`."""
+    """Returns a numpy generator on its own Philox stream, see `key_of`."""
     return np.random.Generator(np.random.Philox(key=key_of(purpose, *numbers)))
 
 
 class Streams:
-    """The generators of `generator_of`, one at a time and at a tenth of the cost: one object is set to each stream."""
+    """Gives the generators of `generator_of`, one at a time and at a tenth of the cost, by moving one object."""
 
     def __init__(self) -> None:
         self._bits = np.random.Philox(key=0)
@@ -37,7 +37,7 @@ class Streams:
         self._generator = np.random.Generator(self._bits)
 
     def at(self, purpose: str, *numbers: int) -> np.random.Generator:
-        """The generator at the beginning of a stream, see `key_of`; the next call takes it to another one."""
+        """Returns the generator at the beginning of a stream, see `key_of`; the next call moves it."""
         key = key_of(purpose, *numbers)
         self._start["state"]["key"][:] = (key & _LOW_64, key >> 64)
         self._bits.state = self._start
@@ -45,17 +45,17 @@ class Streams:
 
 
 def torch_seed_of(purpose: str, *numbers: int) -> int:
-    """A seed in 0 .. 2^63 - 1 for torch.manual_seed, see `key_of`."""
+    """Returns a seed in 0 .. 2^63 - 1 for torch.manual_seed, see `key_of`."""
     return key_of(purpose, *numbers) >> 65
 
 
 def uniforms_of(purpose: str, *numbers: int, positions: np.ndarray, num_draws: int) -> np.ndarray:
-    """Independent uniform numbers for each of many positions, without a generator for each.
+    """Returns independent uniform numbers for each of many positions, without a generator for each.
 
     Args:
         purpose, numbers: see `key_of`.
-        positions: int64 (N,), for example places in the stream of samples. A row depends on its own alone.
-        num_draws: D, the numbers for each position.
+        positions: int64 (N,), for example positions in the stream of samples. A row depends only on its own position.
+        num_draws: D, the count of numbers for each position.
 
     Returns:
         float64 (N, D) in [0, 1), multiples of 2^-53, the same on every machine.
@@ -68,7 +68,7 @@ def uniforms_of(purpose: str, *numbers: int, positions: np.ndarray, num_draws: i
 
 
 def mixed(words: np.ndarray) -> np.ndarray:
-    """uint64 (...) -> uint64 (...): one step of SplitMix64, see `finalised`."""
+    """Does one step of SplitMix64 on each uint64 word, see `finalised`."""
     return finalised(words.view(np.int64) + GAMMA).view(np.uint64)
 
 

@@ -1,4 +1,4 @@
-"""What a set of labelled face crops is to everything that uses one."""
+"""The interface of a set of labelled face crops."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -11,64 +11,64 @@ from facerec.core.crop_size import DEFAULT_SIZE_PX
 class Source(ABC):
     """A set of labelled face crops. Constructors open nothing; files are opened on first use.
 
-    A source of one's own defines what is abstract here; the rest has answers that fit any set.
+    A custom source defines the abstract methods; the defaults of the others fit any set.
     """
 
     @property
     @abstractmethod
     def num_classes(self) -> int:
-        """Number of identities."""
+        """Returns the number of identities."""
 
     @property
     @abstractmethod
     def labels(self) -> np.ndarray:
-        """int64 (N,): the identity of every sample, in 0 .. num_classes - 1."""
+        """Returns the identity of every sample, in 0 .. num_classes - 1: int64 (N,)."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of samples, N."""
+        """Returns the number of samples, N."""
 
     @abstractmethod
     def image(self, index: int) -> np.ndarray:
-        """Returns the decoded sample: uint8 (H, W, 3), RGB. Raises DataError, naming file and record."""
+        """Returns the decoded sample: uint8 (H, W, 3), RGB. Raises DataError, which names file and record."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Returns where the sample lies, for messages: file and record, or path."""
+        """Returns the place of the sample, for messages: file and record, or path."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Returns a hexadecimal digest that changes when the set changes; does not depend on where it lies."""
+        """Returns a hexadecimal digest that changes when the set changes, but not when the set is moved."""
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
+        """Returns height and width of every crop."""
         return DEFAULT_SIZE_PX
 
     @property
     def identities(self) -> list[str]:
-        """The names of the identities, in the order of the labels; their numbers where there are no names."""
+        """Returns the names of the identities, in the order of the labels; their numbers if they have no names."""
         return [str(label) for label in range(self.num_classes)]
 
     @property
     def has_names(self) -> bool:
-        """True where `identities` are names of people, and not numbers."""
+        """True if `identities` are names of people, and not numbers."""
         return False
 
     def encoded(self, index: int) -> bytes:
-        """Returns the sample as an image file, as it lies on disk; PNG where it lies on none. Raises as `image`."""
+        """Returns the sample as the bytes of its image file; PNG if it has no file. Raises as `image`."""
         import cv2
 
         return cv2.imencode(".png", self.image(index)[:, :, ::-1])[1].tobytes()
 
     def will_read(self, indices: np.ndarray) -> None:
-        """Learns which samples, int64 (n,), are asked for soon; a source on a slow disk reads them ahead."""
+        """Announces the samples, int64 (n,), that are needed soon; a source on a slow disk reads them ahead."""
         return None
 
     def benchmarks(self) -> list[Path]:
-        """Returns the verification files that lie beside the set."""
+        """Returns the verification files in the folder of the set."""
         return []
 
     def notes(self) -> list[str]:
-        """Returns what a user should know about the set."""
+        """Returns notes about the set for the user."""
         return []

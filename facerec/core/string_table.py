@@ -1,4 +1,4 @@
-"""Many strings in two arrays: a Python list of millions of paths takes ten times the memory, and no fork shares it."""
+"""Many strings in two arrays: a list of millions of paths takes ten times the memory, and forks do not share it."""
 
 from array import array
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class StringTable:
-    """An append-only sequence of strings; names of files that are no UTF-8 come back as the system gave them."""
+    """An append-only sequence of strings; file names that are not UTF-8 keep their bytes."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -17,7 +17,7 @@ class StringTable:
         return len(self._ends)
 
     def append(self, text: str) -> None:
-        """Adds one at the end."""
+        """Adds a string at the end."""
         self._bytes += text.encode("utf-8", "surrogateescape")
         self._ends.append(len(self._bytes))
 
@@ -31,5 +31,5 @@ class StringTable:
 
 
 def as_int64(numbers: "array[int]") -> np.ndarray:
-    """The numbers of an array("q") as int64 (N,), without a copy."""
+    """Returns the numbers of an array("q") as int64 (N,), without a copy."""
     return np.frombuffer(numbers, dtype=np.int64)

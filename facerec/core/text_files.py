@@ -1,4 +1,4 @@
-"""Opens text files as editors and spreadsheets of any system have saved them."""
+"""Opens text files that editors and spreadsheets of any system have saved."""
 
 import codecs
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import TextIO
 from facerec.core.errors import DataError
 
 _HEAD_BYTES = 4096
-_MARKS = (  # that of UTF-32 begins as that of UTF-16 does
+_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -19,16 +19,17 @@ _MARKS = (  # that of UTF-32 begins as that of UTF-16 does
 
 @contextmanager
 def open_text(path: Path, *, newline: str | None = None) -> Iterator[TextIO]:
-    """Opens a text file in UTF-8, or in UTF-16 or UTF-32, which is told by its byte-order mark or its zeros.
+    """Opens a text file in UTF-8, UTF-16 or UTF-32, recognised by its byte-order mark or its zeros.
 
-    Bytes that are no UTF-8 become surrogates, as in names of files. The byte-order mark is left out.
+    Bytes that are not UTF-8 become surrogates, as in file names. The byte-order mark is removed.
 
     Args:
         path: the file.
+        newline: see `open`; "" for the csv module.
         newline: as `open` takes it; "" for the csv module.
 
     Raises:
-        DataError: the file cannot be read, or is no text.
+        DataError: the file cannot be read, or is not text.
     """
     try:
         with path.open("rb") as file:
@@ -51,7 +52,7 @@ def _encoding(head: bytes) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
-    # UTF-16 without its mark: every second byte of most letters, digits and commas is zero
+    # UTF-16 without a mark: every second byte of most letters, digits and commas is zero.
     even, odd = head[0::2].count(0), head[1::2].count(0)
     if max(even, odd) > len(head) / 4 and min(even, odd) == 0:
         return "utf-16-be" if even else "utf-16-le"

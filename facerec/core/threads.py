@@ -1,4 +1,4 @@
-"""Work that several threads share, with the results in order."""
+"""Runs work in several threads, with the results in order."""
 
 import os
 from collections import deque
@@ -11,7 +11,7 @@ Made = TypeVar("Made")
 
 
 def num_cores() -> int:
-    """That this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -23,13 +23,13 @@ def num_own_cores() -> int:
 def in_threads(
     function: Callable[[Item], Made], items: Iterable[Item], *, num_threads: int, num_ahead: int | None = None
 ) -> Iterator[Made]:
-    """`map`, by several threads that are some items ahead; results come in the order of the items.
+    """Works like `map`, in several threads that run ahead of the caller; results come in the order of the items.
 
     Args:
-        function: of one item; what it raises is raised where its result would come.
+        function: takes one item; its error is raised in the place of its result.
         items: taken as they are needed.
-        num_threads: from 1.
-        num_ahead: items that may wait for being asked for; None: 4 for each thread.
+        num_threads: 1 or more.
+        num_ahead: the number of items that may wait for the caller; None: 4 for each thread.
     """
     num_ahead = 4 * num_threads if num_ahead is None else num_ahead
     with ThreadPoolExecutor(num_threads) as pool:

@@ -1,4 +1,4 @@
-"""Text that a user types in a shell: words of a command, and overrides (`key=value`) that Hydra's grammar reads."""
+"""Quotes text for a shell: words of a command, and overrides (`key=value`) in Hydra's grammar."""
 
 import os
 import re
@@ -12,9 +12,9 @@ _NOT_TEXT = {"null", "true", "false", "inf", "nan", "infinity"}
 
 
 def shell_word(text: str) -> str:
-    """Quotes one word for a shell, where it has to be.
+    """Quotes one word for a shell, if that is necessary.
 
-    Of bytes that are no text, control characters and letters that this terminal cannot show, the numbers are given.
+    Bytes that are not text, control characters and letters that this terminal cannot show are written as numbers.
     """
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
@@ -56,7 +56,7 @@ def _in_grammar(value: object) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT and not _is_number(text):
         return text
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf would put the value of another key there
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # else OmegaConf would insert the value of another key
     return '"' + re.sub(r'(\\*)("|\Z)', lambda found: 2 * found[1] + (found[2] and '\\"'), text) + '"'
 
 

@@ -97,7 +97,7 @@ def test_comma_in_a_name_is_no_decimal_point(lines_of):
         ("path,identity,lefteye_x,lefteye_y,x1\n", "lacks y1; .*Rename lefteye_y to y1$"),
         (
             "a/1.jpg,Ann,104,111\n",
-            "lacks identity, path; .*The first line has numbers in it: write a line with the names",
+            "lacks identity, path; .*The first line contains numbers: write a line with the names",
         ),
         ("path identity x1 y1\n", "lacks identity, path; .*Separate the columns by commas, not by spaces"),
         ("path,identity,x1,y1,x1\n", "the header has the column x1 2 times; expected one"),
