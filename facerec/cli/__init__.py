@@ -1,1 +1,1 @@
-"""The command line: one file per verb, composing, building, launching. The only room that sees Hydra."""
+"""The command line: composes, builds and launches, with one file per verb. The only room that sees Hydra."""

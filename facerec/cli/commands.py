@@ -1,4 +1,4 @@
-"""The commands that facerec prints. Each of them can be pasted into a shell, whatever files and folders are called."""
+"""Builds the commands that facerec prints; each can be pasted into a shell, with any names of files and folders."""
 
 import shutil
 import sys
@@ -11,24 +11,24 @@ _config_dir: str | None = None
 
 
 def called_with(*, config_dir: str | None) -> None:
-    """Notes the `--config-dir` of this process, which the commands that it prints need as well."""
+    """Stores the `--config-dir` of this process, because the commands that it prints need it too."""
     global _config_dir
     _config_dir = config_dir
 
 
 def given_config_dir() -> str | None:
-    """The `--config-dir` that this process was called with, or None."""
+    """Returns the `--config-dir` that this process was called with, or None."""
     return _config_dir
 
 
 def command(verb: str, *overrides: str, config_dir: str | None = None, options: Sequence[str] = ()) -> str:
-    """Returns a command line of facerec that can be pasted.
+    """Returns a facerec command line that can be pasted into a shell.
 
     Args:
-        verb: what it runs.
+        verb: the verb to run.
         overrides: in Hydra's grammar, as they come from a command line or from `override_of`.
-        config_dir: the user's own groups and options; None: those that this process was called with.
-        options: such as -m.
+        config_dir: the folder with the user's groups and options; None: that of this process.
+        options: further options, such as -m.
     """
     config_dir = config_dir or _config_dir
     own = [] if config_dir is None else ["--config-dir", config_dir]
@@ -36,7 +36,7 @@ def command(verb: str, *overrides: str, config_dir: str | None = None, options: 
 
 
 def _own_command() -> list[str]:
-    """How the user can call facerec again: `facerec` where the PATH finds it, else with its whole path."""
+    """Returns how the user can call facerec again: `facerec` if the PATH finds it, else its full path."""
     script = Path(sys.argv[0])
     if script.name != "facerec":
         return [sys.executable, "-m", "facerec"]

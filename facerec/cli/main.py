@@ -1,6 +1,6 @@
 """The console script: reads the verb, its options and its overrides, composes, checks and runs.
 
-This file and what it imports at its head see neither Hydra nor torch, so that help and mistakes answer at once.
+This file and its top-level imports see neither Hydra nor torch, so that help and messages about mistakes come fast.
 """
 
 import argparse
@@ -19,18 +19,18 @@ from facerec.core.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs `facerec <verb> [overrides] [options]`; raises SystemExit unless all went well.
+    """Runs `facerec <verb> [overrides] [options]`; raises SystemExit unless it succeeds.
 
     Args:
-        argv: what stands after `facerec`; None takes it from the command line, and hides the warnings for developers.
+        argv: the words after `facerec`; None takes them from the command line, and hides warnings for developers.
 
-    Exit codes: 0, what the verb says, and those of `exit_code`.
+    Exit codes: 0, the verb's own, and those of `exit_code`.
     """
     if argv is None:
         hide_developer_warnings()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no UTF-8
+            stream.reconfigure(errors="backslashreplace")  # file names may not be UTF-8
     if "FACEREC_GRID_PROCESS" in os.environ:
         from facerec.sweeping.trial_process import end_with_grid
 
@@ -95,19 +95,19 @@ def _options(name: str, argv: list[str]) -> argparse.Namespace:
     options = parser.parse_intermixed_args(argv)
     if options.multirun and not VERBS[name].multirun:
         raise ConfigError(
-            f"facerec {name} takes no -m; grids are for {', '.join(v for v in VERBS if VERBS[v].multirun)}"
+            f"facerec {name} does not take -m; grids are for {', '.join(v for v in VERBS if VERBS[v].multirun)}"
         )
     if options.jobs < 1 or (options.jobs > 1 and not options.multirun):
         raise ConfigError(f"--jobs {options.jobs}; expected a positive number, together with -m")
     if options.multirun and started_with_others():
         raise ConfigError("-m under torchrun: each of its processes would run the grid; give launch.gpus=... instead")
     if options.multirun and options.cfg:
-        raise ConfigError("--cfg job shows one configuration; leave -m out, or give the overrides of one trial")
+        raise ConfigError("--cfg job shows one configuration; remove -m, or give the overrides of one trial")
     return options
 
 
 class _Parser(argparse.ArgumentParser):
-    """Its errors are ours."""
+    """Raises ConfigError instead of exiting, so that all mistakes are reported in the same way."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")

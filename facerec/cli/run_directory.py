@@ -12,7 +12,7 @@ from facerec.runs.naming import directory_of
 
 
 def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
-    """`run_dir` where it is set, else `runs/<experiment>/<overrides>`; without an experiment `runs/train/<overrides>`.
+    """Returns `run_dir` if set, else `runs/<experiment>/<overrides>`; without an experiment `runs/train/<overrides>`.
 
     The name depends on nothing but the overrides that change the result, in any order and spelling (0.50 is 0.5), so
     that the same command finds the same directory. `experiment=table2/row` and `+experiment/table2=row` both give
@@ -20,7 +20,7 @@ def run_directory(config: DictConfig, overrides: Sequence[str]) -> Path:
 
     Args:
         config: the composed configuration; only `run_dir` is read.
-        overrides: as given on the command line, without sweeps.
+        overrides: the overrides of the command line, without sweeps.
 
     Raises:
         ConfigError: an override does not parse.

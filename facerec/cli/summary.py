@@ -1,4 +1,4 @@
-"""What is printed at the end of a verb: tables of benchmark figures, where files lie, what to run next."""
+"""The text at the end of a verb: tables of metrics, the places of files, the next command."""
 
 import shutil
 import sys
@@ -12,7 +12,7 @@ from facerec.runs.run_log import read_metrics
 
 
 def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
-    """Returns the places of a run's checkpoint, and of its curves and TensorBoard logs where it has them."""
+    """Returns the places of a run's checkpoint, and of its curves and TensorBoard logs if it has them."""
     run = RunDirectory(run_dir.resolve())
     lines = [f"checkpoint   {checkpoint.resolve()}"]
     if run.curves.exists():
@@ -32,12 +32,12 @@ def benchmark_table(metrics: Sequence[Metric]) -> str:
 
 
 def below_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | None) -> str | None:
-    """Returns a line with the figures of step 0 and of the end, where the end is below; None where it is not, or where
-    step 0 was not measured.
+    """Returns a line with the metrics of step 0 and of the end, if the end is worse; else None, also without step 0.
 
     Args:
-        run_dir: whose metrics.jsonl has step 0.
-        metrics: of the end.
+        run_dir: the run, whose metrics.jsonl has step 0.
+        metrics: those of the end.
+        best_metric: see `quality`.
         best_metric: see `quality`.
     """
     run = RunDirectory(run_dir)
@@ -46,7 +46,7 @@ def below_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | 
     if first is None:
         return None
     values = {name: first[name] for name in first["metric_details"] if first.get(name) is not None}
-    names = {metric.name for metric in metrics} & values.keys()  # benchmarks of both
+    names = {metric.name for metric in metrics} & values.keys()  # metrics of both
     at_start = [metric for metric in metrics_from(values, first["metric_details"]) if metric.name in names]
     at_end = {metric.name: metric for metric in metrics if metric.name in names}
     best = best_metric if best_metric in names else None
@@ -56,20 +56,20 @@ def below_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | 
     judged = [metric for metric in at_start if metric.name == best] if best else leading(at_start)
     figures = ", ".join(f"{metric.name} {metric.text()} -> {at_end[metric.name].text()}" for metric in judged)
     return (
-        f"The model is below where it started (step 0 -> the end): {figures}. Try a smaller optimizer.lr, a backbone "
-        "that stands still (freeze.epochs.backbone=null), more steps or more images of each identity; else keep the "
+        f"The model is below where it started (step 0 -> the end): {figures}. Try a smaller optimizer.lr, a frozen "
+        "backbone (freeze.epochs.backbone=null), more steps, or more images of each identity; otherwise keep the "
         "model that you started from."
     )
 
 
-MAX_TABLE_WIDTH = 110  # characters; benchmarks that do not fit follow in another table below
+MAX_TABLE_WIDTH = 110  # characters; benchmarks that do not fit go into another table below
 
 
 def metric_table(columns: Mapping[str, Sequence[Metric]]) -> str:
-    """Returns a table with a row per metric; empty without any.
+    """Returns a table with a row per metric; empty if there are no metrics.
 
     Args:
-        columns: the metrics of each column, by its title. Metrics of one short name share a row.
+        columns: the metrics of each column, by its title. Metrics with the same short name share a row.
     """
     words = list(dict.fromkeys(metric.short_name for metrics in columns.values() for metric in metrics))
     cells = {title: {metric.short_name: metric.text() for metric in metrics} for title, metrics in columns.items()}
@@ -93,7 +93,7 @@ def _metric_table(words: Sequence[str], titles: Sequence[str], cells: Mapping[st
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, left-aligned, under a ruled header."""
+    """Returns columns of text, left-aligned, under a header with a rule."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     header = "  ".join(name.ljust(width) for name, width in zip(columns, widths, strict=True)).rstrip()

@@ -1,9 +1,9 @@
-"""Checks configuration values against the constructors they are meant for, and builds the parts.
+"""Checks configuration values against the constructors that take them, and builds the parts.
 
 A section of the configuration that names a constructor (`_target_`, a dotted path; with `_partial_: true`, some
-arguments come later) must hold only arguments that the constructor takes, with values that fit its annotations.
-Only what was composed from configuration files and the command line may come here, never what a stored file says:
-whoever chooses a `_target_` chooses what runs.
+arguments come later) may hold only arguments that the constructor takes, with values that fit its annotations.
+Only a configuration from configuration files and the command line may come here, never the content of a stored file:
+whoever chooses a `_target_` chooses the code that runs.
 """
 
 import functools
@@ -26,7 +26,7 @@ PARTIAL = "_partial_"
 def check_config(config: DictConfig | Mapping[str, Any]) -> None:
     """Checks every section with a `_target_`, at any depth, for names and values.
 
-    Arguments that are absent are left to `build`, which knows what the code provides.
+    `build` checks for absent arguments, because it knows which ones the code provides.
 
     Raises:
         ConfigError: see `check_arguments`; or a `_target_` does not exist.
@@ -37,28 +37,28 @@ def check_config(config: DictConfig | Mapping[str, Any]) -> None:
 def check_arguments(
     constructor: Callable[..., Any], values: Mapping[str, Any], *, section: str, provided: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Checks the arguments of one constructor; returns them as its annotations want them (a list as a tuple, ...).
+    """Checks the arguments of one constructor; returns them in the types of its annotations (a list as a tuple, ...).
 
     Args:
         constructor: a class or function; its signature and annotations say what it takes.
-        values: the arguments by name; `_target_` and `_partial_` are passed over.
-        section: where the values stand in the configuration, for messages.
-        provided: names of arguments that the code fills in later, so that they may be absent.
+        values: the arguments by name; `_target_` and `_partial_` are ignored.
+        section: the path of the values in the configuration, for messages.
+        provided: names of arguments that the code adds later, so that they may be absent.
 
     Raises:
-        ConfigError: an argument that the constructor does not take, a value that does not fit, or one that is absent.
+        ConfigError: the constructor does not take an argument, a value does not fit, or an argument is absent.
     """
     takes, open_ended = _parameters(constructor)
     annotations = _annotations(constructor)
     fitted = {}
     for key, value in values.items():
-        # null takes back what an experiment beneath has set for another constructor
+        # null removes what an experiment has set for another constructor.
         if key in (TARGET, PARTIAL) or (value is None and key not in takes):
             continue
         if key not in takes and not open_ended:
             raise ConfigError(
                 f"{_join(section, key)}: {_name(constructor)} takes no such argument{did_you_mean(key, takes)} "
-                f"It takes: {', '.join(takes) or 'nothing'}. null takes back what an experiment has set"
+                f"It takes: {', '.join(takes) or 'nothing'}. Set it to null to remove what an experiment has set"
             )
         try:
             fitted[key] = fit(value, annotations.get(key, Any))
@@ -87,8 +87,8 @@ def check_keys(config: DictConfig | Mapping[str, Any], allowed: Collection[str],
 def build(section_config: DictConfig | Mapping[str, Any], **provided: Any) -> Any:
     """Checks a section and calls its `_target_` with its values and the `provided` ones.
 
-    Sections with a `_target_` inside it are built first. With `_partial_: true` the result is a `functools.partial`.
-    A value may stand both in the section and in `provided` only when the section says null, or the same.
+    Builds sections with a `_target_` inside the section first. With `_partial_: true`, the result is a
+    `functools.partial`. A value may be both in the section and in `provided` only if the section says null or the same.
 
     Raises:
         ConfigError: see `check_arguments`; the section has no `_target_`; or a value contradicts a provided one.
@@ -98,10 +98,10 @@ def build(section_config: DictConfig | Mapping[str, Any], **provided: Any) -> An
 
 
 def import_target(path: str, *, section: str) -> Callable[..., Any]:
-    """The class or function with the dotted path `path`.
+    """Returns the class or function with the dotted path `path`.
 
     Raises:
-        ConfigError: there is none, or importing it needs a package that is not installed.
+        ConfigError: it does not exist, or importing it needs a package that is not installed.
     """
     module_path, _, name = path.rpartition(".")
     key = _join(section, TARGET)
@@ -112,7 +112,7 @@ def import_target(path: str, *, section: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name and not f"{module_path}.".startswith(f"{error.name}."):
             raise ConfigError(f"{key}={path} needs the package {error.name!r}, which is not installed") from None
-        raise ConfigError(f"{key}={path}: there is no module {error.name!r}") from None
+        raise ConfigError(f"{key}={path}: the module {error.name!r} does not exist") from None
     if not callable(target):
         raise ConfigError(f"{key}={path}: the module {module_path} has no class or function {name!r}")
     return target
@@ -162,7 +162,7 @@ def _check_partial(values: Mapping[str, Any], section: str) -> None:
 
 
 def _parameters(constructor: Callable[..., Any]) -> tuple[dict[str, bool], bool]:
-    """The parameters that can be given by name, each with whether it is required; and whether any other name is taken.
+    """Returns the parameters that can be given by name, with True if required; and True if any other name is taken.
 
     `**options: Unpack[SomeTypedDict]` takes the names of the dictionary (PEP 692), a plain `**kwargs` any name.
     """
@@ -193,12 +193,12 @@ def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
     function = getattr(constructor, "__init__") if inspect.isclass(constructor) else constructor  # noqa: B009
     try:
         return typing.get_type_hints(function)
-    except (NameError, TypeError):  # a foreign class whose annotations cannot be read: names are checked all the same
+    except (NameError, TypeError):  # a foreign class with unreadable annotations: its names are still checked
         return {}
 
 
 def _unpacked(hint: Any) -> Any:
-    """The TypedDict of Unpack[...], or None."""
+    """Returns the TypedDict inside Unpack[...], or None."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Unpack else None
 
 

@@ -1,6 +1,6 @@
-"""Composes the configuration of a verb with Hydra, and turns every mistake in it into a message with the mend.
+"""Composes the configuration of a verb with Hydra, and turns every mistake in it into a message with a fix.
 
-Hydra composes; it does not run anything here: it changes no directory, writes no logs, and its own keys are refused.
+Here Hydra only composes: it runs nothing, changes no directory and writes no logs, and its own keys are refused.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,20 +27,20 @@ __all__ = ["compose", "config_directory"]
 def compose(
     verb: str, overrides: Sequence[str], config_dir: str | Path | None = None, *, allow_missing: bool = False
 ) -> DictConfig:
-    """`configs/<verb>.yaml` with the overrides, resolved; text that starts with `~/` is a path in the home directory.
+    """Returns `configs/<verb>.yaml` with the overrides, resolved; text that starts with `~/` becomes a path.
 
-    An option of a group that the overrides choose stands with its own values; those that an experiment sets for
-    another option of the group are left out.
+    If the overrides choose an option of a group, the option keeps its own values: values that an experiment sets for
+    another option of the group are dropped.
 
     Args:
         verb: name of a primary configuration, for example "train".
         overrides: in Hydra's grammar, without sweeps.
-        config_dir: a directory with more groups and options, the user's own.
-        allow_missing: leave mandatory values (`???`) as they are, for showing the configuration.
+        config_dir: a directory with the user's own groups and options.
+        allow_missing: keep mandatory values (`???`), for showing the configuration.
 
     Raises:
-        ConfigError: an override does not parse; a key, a group or an option does not exist; an added key that nothing
-            reads; a mandatory value is absent; a reference or a file that does not resolve.
+        ConfigError: an override does not parse; a key, a group or an option does not exist; nothing reads an added
+            key; a mandatory value is absent; a reference or a file does not resolve.
     """
     directories = config_directories(config_dir)
     find_config(verb, directories)
@@ -61,14 +61,14 @@ def compose(
     return _resolved(config, allow_missing=allow_missing)
 
 
-# What Hydra, OmegaConf and PyYAML raise for a mistake in a file or an override. Hydra uses ValueError for some.
+# Errors that Hydra, OmegaConf and PyYAML raise for a mistake in a file or an override. Hydra uses ValueError for some.
 _USER_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 _Load = Callable[..., DictConfig]
 
 
 @contextmanager
 def _hydra(directories: Sequence[Path]) -> Iterator[_Load]:
-    """A function that composes from all directories; leaves no global state of Hydra behind."""
+    """Returns a function that composes from all directories and leaves no global state of Hydra."""
     others = ",".join(f'"file://{path}"' for path in directories[1:])
 
     def load(verb: str, overrides: Sequence[str], *, return_hydra_config: bool = False) -> DictConfig:
@@ -84,10 +84,10 @@ def _hydra(directories: Sequence[Path]) -> Iterator[_Load]:
 
 
 def _composed(load: _Load, verb: str, overrides: Sequence[Override], choices: Sequence[Override]) -> DictConfig:
-    """The configuration, in which an option chosen on the command line stands with its own values.
+    """Returns the configuration, in which an option chosen on the command line keeps its own values.
 
-    What an experiment sets for a head belongs to the head that it chose: with head=cosface on the command line, the m2
-    of an ArcFace experiment would make another loss of it, without a word. So do backbone, optimizer and the rest.
+    An experiment's values for a head are meant for the head that it chose: with head=cosface on the command line, the
+    m2 of an ArcFace experiment would silently change the loss. The same holds for backbone, optimizer and the rest.
     """
     config = load(verb, [str(override.input_line) for override in overrides])
     if not any(_is_experiment(override) for override in choices):
@@ -98,7 +98,7 @@ def _composed(load: _Load, verb: str, overrides: Sequence[Override], choices: Se
             continue
         others = [str(override.input_line) for override in choices if override is not choice]
         if load(verb, others, return_hydra_config=True).hydra.runtime.choices.get(group) == choice.value():
-            continue  # what the experiment has chosen itself
+            continue  # the experiment has chosen it
         own = [o for o in overrides if not _is_experiment(o) and (o in choices or key_of(o).startswith(f"{group}."))]
         OmegaConf.update(config, group, load(verb, [str(override.input_line) for override in own])[group], merge=False)
     return config
@@ -117,7 +117,7 @@ def _explained(error: Exception, verb: str, parsed: Sequence[Override], director
             mend = f"write {parent}={folder}/{override.value()}" if parent else f"see facerec {verb} --help"
             return ConfigError(f"{override.input_line}: {verb} does not choose from the group {group}; {mend}")
         if override.is_add() and text.startswith((f"Multiple values for {key}", f"{key} appears more than once")):
-            return ConfigError(f"{override.input_line}: {verb} chooses from {group} already; leave the + out")
+            return ConfigError(f"{override.input_line}: {verb} already chooses from {group}; remove the +")
     return ConfigError(text)
 
 
@@ -153,7 +153,7 @@ def _with_home(value: Any) -> Any:
 
 
 def _plain(error: BaseException) -> str:
-    """An error of Hydra, OmegaConf or PyYAML in one line, with its causes, without search paths and links."""
+    """Returns an error of Hydra, OmegaConf or PyYAML in one line, with its causes, without search paths and links."""
     lines: list[str] = []
     current: BaseException | None = error
     while current is not None:

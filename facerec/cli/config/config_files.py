@@ -1,4 +1,4 @@
-"""Where the YAML files of the configuration lie, and which groups and options they make. Sees files only, not Hydra."""
+"""Finds the YAML files of the configuration, and lists their groups and options. Sees files only, not Hydra."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,36 +8,36 @@ from facerec.core.errors import ConfigError
 
 
 def config_directory() -> Path:
-    """The configuration that comes with facerec: inside the installed package, or `configs/` of the repository."""
+    """Returns the configuration that comes with facerec: in the installed package, or `configs/` of the repository."""
     package = Path(facerec.__file__).resolve().parent
     for directory in (package / "configs", package.parent / "configs"):
         if directory.is_dir():
             return directory
-    raise ConfigError(f"no configs/ in {package} or beside it: facerec is not installed whole; install it again")
+    raise ConfigError(f"no configs/ in {package} or beside it: facerec is not completely installed; install it again")
 
 
 def config_directories(config_dir: str | Path | None = None) -> list[Path]:
-    """`config_directory()`, and the user's own directory after it.
+    """Returns `config_directory()`, and after it the user's own directory.
 
     Raises:
-        ConfigError: `config_dir` is not a directory, or holds a file that facerec has as well: one of them would be
-            ignored without a word.
+        ConfigError: `config_dir` is not a directory, or holds a file that facerec has too: one of the two would be
+            silently ignored.
     """
     shipped = config_directory()
     if config_dir is None:
         return [shipped]
     own = Path(config_dir).expanduser().resolve()
     if not own.is_dir():
-        raise ConfigError(f"--config-dir {config_dir}: no such directory; give the folder that holds your YAML groups")
+        raise ConfigError(f"--config-dir {config_dir}: no such directory; give the folder with your YAML groups")
     for file in sorted(own.rglob("*.yaml")) if own != shipped else ():
         name = file.relative_to(own)
         if (shipped / name).is_file():
-            raise ConfigError(f"--config-dir {config_dir}: facerec has a {name} of its own; give yours another name")
+            raise ConfigError(f"--config-dir {config_dir}: facerec has its own {name}; rename yours")
     return [shipped, own]
 
 
 def is_group(name: str, directories: Sequence[Path]) -> bool:
-    """Whether `name`, for example "head" or "experiment/table2", is a folder of options."""
+    """True if `name`, for example "head" or "experiment/table2", is a folder of options."""
     return bool(name) and any((directory / name).is_dir() for directory in directories)
 
 
@@ -56,7 +56,7 @@ def group_options(name: str, directories: Sequence[Path], *, nested: bool = Fals
 
 
 def group_names(directories: Sequence[Path]) -> list[str]:
-    """All groups, subfolders too, sorted."""
+    """Returns all groups, including subfolders, sorted."""
     names = set()
     for directory in directories:
         for folder in directory.rglob("*"):
@@ -66,7 +66,7 @@ def group_names(directories: Sequence[Path]) -> list[str]:
 
 
 def find_config(name: str, directories: Sequence[Path]) -> Path:
-    """The file of a primary configuration such as "train".
+    """Returns the file of a primary configuration such as "train".
 
     Raises:
         ConfigError: no directory has it.

@@ -1,4 +1,4 @@
-"""The texts of `facerec --help` and `facerec <verb> --help`, read from the YAML files. Sees neither Hydra nor torch."""
+"""Builds the texts of `facerec --help` and of each verb's help from the YAML files. Sees neither Hydra nor torch."""
 
 import re
 import textwrap
@@ -11,16 +11,16 @@ from facerec.cli.config.config_files import config_directories, find_config, gro
 from facerec.cli.verb_list import VERBS
 
 OPTIONS = """\
-  -h, --help         this text
+  -h, --help         print this text
   --cfg job          print the configuration that would run, and stop
-  --config-dir DIR   a directory with groups and options of your own"""
+  --config-dir DIR   a directory with your own groups and options"""
 GRID_OPTIONS = """
-  -m, --multirun     run a grid: key=a,b,c, range(1,4) or glob(*) for a value, every combination a trial of its own
-  --jobs N           with -m: N trials at a time, on the same machine and the same GPU; default 1"""
+  -m, --multirun     run a grid: key=a,b,c, range(1,4) or glob(*) as a value; each combination is a trial
+  --jobs N           with -m: run N trials at a time, on the same machine and the same GPU; default 1"""
 
 
 def overview() -> str:
-    """What `facerec --help` prints."""
+    """Returns the text of `facerec --help`."""
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:{width}}  {verb.summary}" for name, verb in VERBS.items())
     return (
@@ -33,10 +33,10 @@ def overview() -> str:
 
 
 def verb_help(name: str, *, config_dir: str | None = None) -> str:
-    """What `facerec <verb> --help` prints: purpose, options, groups with their options, keys with their comments.
+    """Returns the text of `facerec <verb> --help`: purpose, options, groups, and keys with their comments.
 
     Raises:
-        ConfigError: `config_dir` is no directory.
+        ConfigError: `config_dir` is not a directory.
     """
     verb, directories = VERBS[name], config_directories(config_dir)
     text = find_config(name, directories).read_text()
@@ -47,14 +47,14 @@ def verb_help(name: str, *, config_dir: str | None = None) -> str:
         f"Options:\n{OPTIONS}{GRID_OPTIONS if verb.multirun else ''}",
     ]
     if groups := _groups(text, directories):
-        parts.append("Groups (choose with GROUP=OPTION; what an option holds are keys GROUP.KEY=VALUE):\n" + groups)
+        parts.append("Groups (choose with GROUP=OPTION; set an option's keys with GROUP.KEY=VALUE):\n" + groups)
     parts.append("Keys:\n" + textwrap.indent(keys, "  "))
     parts.append("Examples:\n" + textwrap.indent("\n".join(verb.examples), "  "))
     return "\n\n".join(parts)
 
 
 def _split(text: str) -> tuple[str, str]:
-    """The comment at the head of a primary configuration, and its keys without the defaults list."""
+    """Returns the comment at the head of a primary configuration, and its keys without the defaults list."""
     header = re.match(r"(?:#.*\n)*", text)
     comment = header.group() if header else ""
     keys = re.sub(r"^defaults:.*\n(?:(?:[ \t]*-|[ \t]+\S|[ \t]*#).*\n)*", "", text[len(comment) :], flags=re.MULTILINE)
@@ -62,7 +62,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _groups(text: str, directories: Sequence[Path]) -> str:
-    """One paragraph for each group in the defaults list."""
+    """Returns one paragraph for each group in the defaults list."""
     names = []
     for entry in (yaml.safe_load(text) or {}).get("defaults", []):
         if isinstance(entry, dict):

@@ -1,7 +1,7 @@
 """Checks overrides against the files and the configuration that they change, before Hydra applies them.
 
-Hydra's own refusals do not say what was meant, and it lets three mistakes pass: an option of a group that is called
-optional, a key added where nothing reads it, and a section overwritten by a plain value.
+Hydra's own messages do not say what was meant, and it accepts three mistakes: an option of a group marked optional, a
+key added where nothing reads it, and a plain value in place of a section.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from facerec.core.typed_text import shell_word
 
 
 def is_choice(override: Override, directories: Sequence[Path]) -> bool:
-    """Whether an override chooses an option of a group, as Hydra sees it: a mapping is a value even there."""
+    """True if an override chooses an option of a group, by Hydra's rules: a mapping is a value even there."""
     return is_group(override.key_or_group, directories) and not isinstance(override.value(), dict)
 
 
 def check_choice(override: Override, directories: Sequence[Path]) -> None:
-    """Refuses Hydra's own keys, sweeps, and options of groups that are no file.
+    """Refuses Hydra's own keys, sweeps, and options without a file.
 
     Raises:
-        ConfigError: as said; lists the options of the group.
+        ConfigError: there is one of these; lists the options of the group.
     """
     if override.is_hydra_override() or override.key_or_group == "hydra":
         raise ConfigError(
@@ -51,17 +51,17 @@ def check_value(override: Override, base: Mapping[str, Any], verb: str, director
     """Checks an override of a value against `base`, the configuration with all choices made and no value changed.
 
     Raises:
-        ConfigError: the key does not exist; it is added where it exists, or where no constructor is asked about it;
-            a section is overwritten or removed.
+        ConfigError: the key does not exist; it is added although it exists, or although no constructor reads it; a
+            section is overwritten or removed.
     """
     key, added = key_of(override), override.is_add() or override.is_force_add()
     value = None if override.is_delete() else override.value()
     for path, leaf in _leaves({key: value}):
         exists, found = _lookup(base, path)
         if override.is_add() and exists and not isinstance(value, dict):
-            raise ConfigError(f"{override.input_line}: {path} is there already; leave the + out")
+            raise ConfigError(f"{override.input_line}: {path} already exists; remove the +")
         if not exists and override.is_delete() and is_group(path, directories):
-            continue  # a choice that holds nothing, as ~experiment where none was made
+            continue  # a choice without content, such as ~experiment when none was made
         if not exists and not (added and _has_target(base, path)):
             known = [*_names(base), *group_names(directories)]
             wrong = "nothing reads this key" if added else "no such key"
@@ -83,7 +83,7 @@ def _refuse_sweep(override: Override) -> None:
 
 
 def _lookup(base: Any, path: str) -> tuple[bool, Any]:
-    """Whether `path` exists, and its value. What lies inside a list is left to Hydra."""
+    """Returns whether `path` exists, and its value. Hydra checks the content of lists."""
     for part in path.split("."):
         if isinstance(base, list):
             return True, None
@@ -94,7 +94,7 @@ def _lookup(base: Any, path: str) -> tuple[bool, Any]:
 
 
 def _has_target(base: Any, path: str) -> bool:
-    """Whether a section around the key names a constructor, which is then asked whether it takes the argument."""
+    """True if a section around the key names a constructor, which then decides whether it takes the argument."""
     for part in path.split(".")[:-1]:
         base = base.get(part) if isinstance(base, dict) else None
         if isinstance(base, dict) and TARGET in base:
@@ -111,7 +111,7 @@ def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _names(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """All keys, those of sections too."""
+    """Returns all keys, including those of sections."""
     for key, value in config.items():
         yield f"{prefix}{key}"
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The overrides of a command line: read by Hydra's grammar, refused with the text that would have worked."""
+"""Reads the overrides of a command line with Hydra's grammar; an error shows the text that works."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from facerec.core.errors import ConfigError
 from facerec.core.typed_text import typed
 
 _KEY = re.compile(r"(\+\+|\+|~)?[\w$][\w$./:@-]*")
-# quoted text; or a tilde that starts a path, where a value or an element of a list starts
+# Matches quoted text, or a tilde that starts a path at the start of a value or of an element of a list.
 _HOME = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|(?<=[=,\[\s])~(?=[/,\]]|$)""")
 
 
@@ -20,27 +20,27 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """Parses `key=value`, `+key=value` and `~key`; `~` at the start of a path becomes the home directory.
 
     Raises:
-        ConfigError: one does not parse; the message quotes it in the way that does.
+        ConfigError: an override does not parse; the message shows how to quote it.
     """
     parser = OverridesParser.create()
     return [_parse(parser, override) for override in overrides]
 
 
 def expand_home(override: str) -> str:
-    """Replaces the `~` of unquoted paths, which Hydra's grammar does not take. Quoted ones are left as they are."""
+    """Replaces the `~` of unquoted paths, which Hydra's grammar does not take, and keeps quoted ones."""
     key, equals, value = override.partition("=")
     return key + _HOME.sub(lambda found: found[1] or os.path.expanduser("~"), equals + value)
 
 
 def shell_form(key: str, value: str) -> str:
-    """What to type in a shell so that `key` gets exactly the text `value`; of a list, each element as text."""
+    """Returns what to type in a shell so that `key` gets exactly the text `value`; for a list, each element as text."""
     if value.startswith("[") and value.endswith("]"):
         return typed(key, [_without_quotes(element) for element in value[1:-1].split(",")])
     return typed(key, _without_quotes(value))
 
 
 def key_of(override: Override) -> str:
-    """The key or group that an override changes: without `+` or `~`, with the package of a group."""
+    """Returns the key or group that an override changes: without `+` or `~`, with the package of a group."""
     return override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
 
 
@@ -49,15 +49,15 @@ def _parse(parser: OverridesParser, override: str) -> Override:
     if not equals and not key.startswith("~"):
         raise ConfigError(f"{override}: expected key=value, for example seed=1")
     if not _KEY.fullmatch(key):
-        raise ConfigError(f"{override}: {key!r} is no key; expected names joined by dots, as in head.m2=0.5")
+        raise ConfigError(f"{override}: {key!r} is not a key; expected names joined by dots, as in head.m2=0.5")
     try:
         return parser.parse_overrides([expand_home(override)])[0]
     except HydraException as error:
         text = str(error)
         reason = "".join(f" ({line})" for line in text.splitlines() if "while evaluating" in line)
         raise ConfigError(
-            f"{override}: the value does not parse{reason}. Text with = ( ) [ ] {{ }} , # & ; ' or letters beyond "
-            f"ASCII needs double quotes, and single quotes around them for the shell: {shell_form(key, value)}"
+            f"{override}: the value does not parse{reason}. Text with = ( ) [ ] {{ }} , # & ; ' or non-ASCII letters "
+            f"needs double quotes, and single quotes around them for the shell: {shell_form(key, value)}"
         ) from None
 
 

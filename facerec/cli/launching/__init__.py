@@ -1,1 +1,1 @@
-"""Starts and joins the processes of a training; exit codes and signals."""
+"""Starts and joins the processes of a training; handles exit codes and signals."""

@@ -1,15 +1,15 @@
-"""Hides the warnings that are for developers from the users of a verb."""
+"""Hides warnings for developers from the users of a verb."""
 
 import os
 import sys
 import warnings
 
 CATEGORIES: tuple[type[Warning], ...] = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-"""What a library warns its developers with: an API of it will change or go."""
+"""Warnings with which a library tells developers that an API will change or disappear."""
 
 
 def hide_developer_warnings() -> None:
-    """Hides deprecations, in this process and in those that it starts; a user can do nothing about them.
+    """Hides deprecation warnings, in this process and in those that it starts, because users cannot fix them.
 
     Python's own switch shows them: `python -W default -m facerec ...`, or PYTHONWARNINGS=default.
     """

@@ -1,4 +1,4 @@
-"""torch's elastic agent for the processes of one machine: it starts them, and all of them again when one has died."""
+"""torch's elastic agent for the processes of one machine: it starts them, and restarts all after one has died."""
 
 import logging
 import signal
@@ -22,7 +22,7 @@ _HERE = "localhost"
 
 
 class Agent(LocalElasticAgent):
-    """Says which process died, and restarts none after a user's error, or after a request to stop.
+    """Prints which process died, and does not restart after a user's error or after a request to stop.
 
     Args:
         spec: what to start, and how often.
@@ -49,7 +49,7 @@ class Agent(LocalElasticAgent):
         return result
 
     def kill(self) -> None:
-        """Ends the processes, and those that they started, at once."""
+        """Kills the processes, and those that they started, without waiting for them."""
         if self._pcontext is not None:
             self._pcontext.close(signal.SIGKILL)
 
@@ -63,7 +63,7 @@ def make_agent(
     is_stopping: Callable[[], bool],
     goes_on: str,
 ) -> Agent:
-    """An agent whose `run` runs the command in so many processes to their end.
+    """Returns an agent whose `run` runs the command in several processes to their end.
 
     Args:
         command: program and arguments.
@@ -90,12 +90,12 @@ def make_agent(
 
 
 def is_user_error(result: RunResult) -> bool:
-    """Whether a process has ended with an error that the user can mend, and that it has printed."""
+    """True if a process has ended with an error that the user can fix, and that it has printed."""
     return any(failure.exitcode == USER_ERROR for failure in result.failures.values())
 
 
 def how_it_died(result: RunResult) -> str:
-    """The process that failed first, and how: "process 1 was killed by SIGKILL"."""
+    """Returns the process that failed first, and how: "process 1 was killed by SIGKILL"."""
     rank, failure = min(result.failures.items(), key=lambda item: _when(item[1]))
     if failure.exitcode < 0:
         return f"process {rank} was killed by {signal.Signals(-failure.exitcode).name}"
@@ -103,5 +103,5 @@ def how_it_died(result: RunResult) -> str:
 
 
 def _when(failure: ProcessFailure) -> tuple[int, bool]:
-    """In whole seconds; in one and the same, those that miss another process end after it was killed."""
+    """Sorts by the second, then a killed process first: the others end in the same second because they miss it."""
     return failure.timestamp, failure.exitcode >= 0

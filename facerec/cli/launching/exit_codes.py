@@ -1,4 +1,4 @@
-"""Exit codes, and what is said of an error; this file sees neither Hydra nor torch, so that mistakes answer at once."""
+"""Exit codes, and messages for errors. Imports neither Hydra nor torch, so that messages about mistakes come fast."""
 
 import errno
 import os
@@ -16,16 +16,16 @@ OF_THE_DISK = {
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Returns the exit code of `work`; prints an error that it raises for the user without a traceback.
+    """Runs `work` and returns its exit code; prints an error for the user without a traceback.
 
-    2 for an error that the user can mend, also one of the disk, 1 where another process of the training has gone, 130
-    after Ctrl-C. Other exceptions are mistakes in facerec and keep their traceback.
+    The code is 2 for an error that the user can fix, including errors of the disk, 1 if another process of the
+    training was lost, and 130 after Ctrl-C. Other exceptions are bugs in facerec and keep their traceback.
     """
     try:
         code = work()
         sys.stdout.flush()
         return code
-    except OtherProcessError:  # which prints it
+    except OtherProcessError:  # the other process prints it
         return USER_ERROR
     except FacerecError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -33,7 +33,7 @@ def exit_code(work: Callable[[], int]) -> int:
     except BrokenPipeError:
         if not _has_no_reader(1):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter writes what is left at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter writes the rest of the buffer at its end
         return FAILED
     except OSError as error:
         if error.errno not in OF_THE_DISK or error.filename is None:
@@ -53,11 +53,11 @@ def _has_no_reader(fd: int) -> bool:
 
 
 def started_with_others() -> bool:
-    """True where torchrun, or `launch`, has started this process as one of several."""
+    """True if torchrun or `launch` has started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def quiet_torch() -> None:
-    """Before torch is imported: among several processes, no warnings of its C++ side about what is meant."""
+    """Hides expected warnings of torch's C++ code among several processes; call it before torch is imported."""
     if started_with_others():
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

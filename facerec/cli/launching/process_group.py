@@ -25,8 +25,8 @@ def process_group(*, device: str, timeout_s: float, key: str = "trainer.device")
         key: which says what the device is.
 
     Raises:
-        ConfigError: the device cannot be used. All processes of a machine find that: they do not wait for each other.
-        LostProcessError: one of the others has gone, or does not answer.
+        ConfigError: the device cannot be used. All processes of a machine raise it: they do not wait for each other.
+        LostProcessError: another process has died, or does not answer.
     """
     on_gpus = own_device(device, key=key).type == "cuda"
     if not started_with_others():
@@ -40,7 +40,7 @@ def process_group(*, device: str, timeout_s: float, key: str = "trainer.device")
         dist.init_process_group(
             "cpu:gloo,cuda:nccl"
             if on_gpus
-            else "gloo",  # gloo beside NCCL: what the processes agree on lies on the CPU
+            else "gloo",  # gloo besides NCCL, because the processes agree by tensors on the CPU
             store=_store(timeout),
             rank=processes.rank,
             world_size=processes.world_size,
@@ -68,9 +68,9 @@ def sharing(settings: LaunchSettings, *, device: str) -> Iterator[Processes]:
 
 
 def _store(timeout: timedelta) -> Any:
-    """Where the processes find each other; None leaves it to torch.
+    """Returns the store in which the processes find each other; None leaves it to torch.
 
-    The store of torch's agent outlives the processes: after a restart, they would find the addresses of the dead in it.
+    The store of torch's agent outlives the processes: after a restart, it would give the addresses of dead ones.
     """
     import torch.distributed as dist
 

@@ -56,7 +56,7 @@ def test_exit_code_of_the_verb_is_passed_on(verb):
         (["train", "--cfg", "hydra"], "error: argument --cfg: invalid choice"),
         (["train", "--jobs", "2"], "error: --jobs 2; expected a positive number, together with -m"),
         (["train", "-m", "--cfg", "job"], "error: --cfg job shows one configuration"),
-        (["report", "-m", "run_dir=a,b"], "error: facerec report takes no -m; grids are for train"),
+        (["report", "-m", "run_dir=a,b"], "error: facerec report does not take -m; grids are for train"),
     ],
 )
 def test_user_errors_exit_with_2_and_one_line(verb, capsys, argv, says):

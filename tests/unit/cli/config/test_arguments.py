@@ -76,7 +76,7 @@ def test_check_config_leaves_absent_arguments_to_build():
     ("target", "message"),
     [
         ("MarginHead", "expected a dotted path"),
-        ("facerec.heads.nowhere.Head", "there is no module 'facerec.heads.nowhere'"),
+        ("facerec.heads.nowhere.Head", "the module 'facerec.heads.nowhere' does not exist"),
         ("facerec.heads.head.Marginhead", "has no class or function 'Marginhead'"),
         ("facerec.heads.head.math", "has no class or function 'math'"),
     ],

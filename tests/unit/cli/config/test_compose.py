@@ -78,8 +78,8 @@ REFUSED = {
     "added twice over": ("++sed=1", ["sed: nothing reads this key; did you mean seed?"]),
     "added to a plain section": ("+trainer.x=1", ["trainer.x: nothing reads this key"]),
     "added as a mapping": ("+trainer={x: 1}", ["trainer.x: nothing reads this key"]),
-    "added but there": ("+seed=1", ["+seed=1: seed is there already; leave the + out"]),
-    "added group but there": ("+experiment=base", ["train chooses from experiment already; leave the + out"]),
+    "added but there": ("+seed=1", ["+seed=1: seed already exists; remove the +"]),
+    "added group but there": ("+experiment=base", ["train already chooses from experiment; remove the +"]),
     "nested group without +": ("experiment/table2=row1", ["write experiment=table2/row1"]),
     "value over a section": ("trainer=5", ["trainer=5: trainer is a section", "trainer.num_epochs=3"]),
     "removed section": ("~trainer", ["~trainer: train needs trainer"]),
@@ -163,7 +163,7 @@ def test_file_that_options_share_is_no_option(configs, tmp_path):
 def test_own_file_that_facerec_has_too_is_refused(tmp_path):
     (tmp_path / "own" / "head").mkdir(parents=True)
     (tmp_path / "own" / "head" / "arcface.yaml").write_text("m2: 0.45\n")
-    with pytest.raises(ConfigError, match=r"facerec has a head/arcface\.yaml of its own; give yours another name"):
+    with pytest.raises(ConfigError, match=r"facerec has its own head/arcface\.yaml; rename yours"):
         compose("train", [], tmp_path / "own")
 
 
