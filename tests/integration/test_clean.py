@@ -156,7 +156,10 @@ def test_what_cannot_work_is_refused(overrides, says, command, tmp_path):
 
 def test_place_that_cannot_be_is_refused(crops, command, tmp_path):
     (tmp_path / "file").write_text("mine")
-    for out, says in {tmp_path / "file": "cannot be made a folder", crops / "c": "every folder is an identity"}.items():
+    for out, says in {
+        tmp_path / "file": "the folder cannot be made",
+        crops / "c": "every folder is an identity",
+    }.items():
         code, printed = command("clean", f"data.root={crops}", f"out={out}", "model=x")
         assert code == 2 and says in printed and "Traceback" not in printed
     assert (tmp_path / "file").read_text() == "mine" and not (crops / "c").exists()

@@ -137,10 +137,13 @@ def test_set_that_is_not_the_one_expected_is_refused_before_anything_is_made(tin
     for more, message in (
         (
             ["data=casia"],
-            "data=casia expects 10572 identities and 490623 images, the set at .* has 8 identities and 32",
+            "data=casia expects 10572 identities and 490623 images, but the set at .* has 8 identities and 32",
         ),
-        (["data=casia", "data.expect.num_identities=8"], "data=casia expects 490623 images, the set"),
-        (["data=on_disk", "data.expect.num_images=31"], "data.expect expects 31 images, the set at .* has 32 images"),
+        (["data=casia", "data.expect.num_identities=8"], "data=casia expects 490623 images, but the set"),
+        (
+            ["data=on_disk", "data.expect.num_images=31"],
+            "data.expect expects 31 images, but the set at .* has 32 images",
+        ),
     ):
         with pytest.raises(SystemExit) as refused:
             main([*run, *more])

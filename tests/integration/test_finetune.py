@@ -100,7 +100,7 @@ def test_few_steps_and_identities_with_one_image_are_said_before_the_first_step(
     code, printed = train(tuning(faces, tmp_path / "run", pretrained, *epochs))
     assert code == 0, printed
     assert "6 optimizer steps of 4 images, 1.846 epochs; 5 of 6 identities have one image\n" in printed
-    assert "6 optimizer steps are few to learn from: trainer.num_epochs=31 makes 100;" in printed
+    assert "6 optimizer steps are too few to learn from: trainer.num_epochs=31 makes 100;" in printed
     assert printed.index("optimizer steps of") < printed.index("first loss")
 
 

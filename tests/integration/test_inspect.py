@@ -106,7 +106,7 @@ def test_verification_set(command, tmp_path):
         (["sheet.seed=-1"], "sheet.seed=-1; expected 0 or more"),
         (["outt=x"], "outt: no such key"),
         (["+data.merge=by_name"], "data.merge"),
-        (["out=notes.txt"], "out=notes.txt: cannot be made a folder"),
+        (["out=notes.txt"], "out=notes.txt: the folder cannot be made"),
     ],
 )
 def test_what_cannot_work_is_refused(given, message, faces, command, tmp_path, monkeypatch):

@@ -176,10 +176,10 @@ def test_place_that_cannot_be_is_refused(crops, pack, tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/inside"):
         code, printed = pack(f"out={tmp_path / out}")
-        assert code == 2 and f"{tmp_path / out}: cannot be made a folder" in printed and "Traceback" not in printed
+        assert code == 2 and f"{tmp_path / out}: the folder cannot be made" in printed and "Traceback" not in printed
     (tmp_path / "own.csv").write_text("path1,path2,is_same\nP 3/P 3_0001.jpg,P 3/P 3_0002.jpg,1\n")
     code, printed = pack(f"pairs={tmp_path / 'own.csv'}", f"out={tmp_path / 'file' / 'own.bin'}")
-    assert code == 2 and "file: cannot be made a folder" in printed and "Traceback" not in printed
+    assert code == 2 and "file: the folder cannot be made" in printed and "Traceback" not in printed
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -167,7 +167,7 @@ def test_finished_run_has_nothing_to_do(faces, reference, tmp_path, in_process):
     code, printed = in_process(tiny_overrides(faces, run_dir))
     assert code == 0 and "is finished (24 steps); nothing to do" in printed
     assert f"run_dir={run_dir} trainer.num_epochs=null trainer.num_steps=48\n" in printed
-    assert f"with init_from={run_dir} it starts from these weights" in printed
+    assert f"with init_from={run_dir} starts it from these weights" in printed
     assert result_bits(run_dir) == result_bits(reference)
 
 
@@ -195,7 +195,7 @@ def test_interrupted_run_goes_on_with_another_length_and_says_what_the_learning_
     faces, interrupted, in_process
 ):
     code, printed = in_process(tiny_overrides(faces, interrupted, "trainer.num_steps=19"))
-    assert code == 2 and "trainer.num_steps=19 comes to 19 steps, but the run has done 20 already" in printed
+    assert code == 2 and "trainer.num_steps=19 means 19 steps, but the run has already done 20" in printed
     code, printed = in_process(tiny_overrides(faces, interrupted, "trainer.num_steps=30"))
     assert code == 0 and "step 20 of 30" in printed
     warm_up = 6  # then linear to 0
@@ -206,7 +206,7 @@ def test_interrupted_run_goes_on_with_another_length_and_says_what_the_learning_
     )
     assert read_metrics(interrupted / "metrics.jsonl")[20]["train/lr"] == pytest.approx(now)
     code, printed = in_process(tiny_overrides(faces, interrupted))
-    assert code == 2 and "comes to 24 steps, but the run has done 30 already" in printed
+    assert code == 2 and "means 24 steps, but the run has already done 30" in printed
     assert json.loads((interrupted / "result.json").read_text())["step"] == 30
 
 

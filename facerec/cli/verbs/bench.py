@@ -1,4 +1,4 @@
-"""The verb `bench`: suites of measurements, and a plan for machines that are not there."""
+"""The verb `bench`: suites of measurements, and a plan of memory and traffic on other machines."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ from facerec.core.errors import ConfigError
 
 SUITES = {"head": bench_head.run, "data": bench_data.run, "plan": bench_plan.run}
 KEYS = {"suite", "out"}
-SUITE_KEYS = {"head": bench_head.KEYS, "data": bench_data.KEYS}  # suite=plan reads all others
+SUITE_KEYS = {"head": bench_head.KEYS, "data": bench_data.KEYS}  # suite=plan reads all other keys
 OF_TRAIN = {"data", "augment", "input"}
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Runs the suite, which prints its tables, and writes the figures as JSON where `out` says."""
+    """Runs the suite, which prints its tables, and writes the results as JSON to `out`, if given."""
     if config.suite not in SUITES:
         raise ConfigError(f"suite={config.suite}; expected one of {', '.join(SUITES)}")
     _check_overrides(overrides, suite=config.suite)
@@ -26,12 +26,12 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         path = Path(config.out).expanduser()
         with atomic_file(path) as file:
             file.write(json.dumps(figures, indent=1).encode())
-        print(f"\nfigures      {path.resolve()}")
+        print(f"\nresults      {path.resolve()}")
     return 0
 
 
 def _check_overrides(overrides: list[str], *, suite: str) -> None:
-    """Refuses what the suite does not read."""
+    """Refuses keys that the suite does not read."""
     not_of_train = set().union(*SUITE_KEYS.values()) - OF_TRAIN
     for override in parse_overrides(overrides):
         name = key_of(override).split(".")[0]
@@ -39,10 +39,10 @@ def _check_overrides(overrides: list[str], *, suite: str) -> None:
             continue
         if suite in SUITE_KEYS and name not in SUITE_KEYS[suite]:
             takes = ", ".join(sorted(SUITE_KEYS[suite]))
-            raise ConfigError(f"{override.input_line}: suite={suite} does not read it; it takes {takes}")
+            raise ConfigError(f"{override.input_line}: suite={suite} does not read this key; it takes {takes}")
         if suite not in SUITE_KEYS and name in not_of_train:
             suites = " and ".join(f"suite={other}" for other, keys in SUITE_KEYS.items() if name in keys)
             raise ConfigError(
-                f"{override.input_line}: a key of {suites}; suite={suite} takes those of facerec train, such as "
-                "head.num_classes and trainer.micro_batch_size"
+                f"{override.input_line}: this key is for {suites}; suite={suite} takes the keys of facerec train, "
+                "such as head.num_classes and trainer.micro_batch_size"
             )

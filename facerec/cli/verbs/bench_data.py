@@ -1,4 +1,4 @@
-"""`facerec bench suite=data`: images per second from disk to the training process, beside torchvision's ImageFolder."""
+"""`facerec bench suite=data`: images per second from disk to the trainer, next to torchvision's ImageFolder."""
 
 import tempfile
 from pathlib import Path
@@ -17,16 +17,16 @@ KEYS = {"data", "augment", "input", "batch_size", "num_images", "rounds"}
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Measures, prints the tables, and returns the figures."""
+    """Measures, prints the tables, and returns the results."""
     for key in ("batch_size", "num_images", "rounds"):
         if not isinstance(config[key], int) or config[key] < 1:
-            raise ConfigError(f"{key}={config[key]}; expected a whole number from 1")
+            raise ConfigError(f"{key}={config[key]}; expected a whole number, 1 or more")
     augment = build(config.augment)
     augment.check()
     if augment.on_device:
         raise ConfigError(
-            f"augment.on_device ({', '.join(augment.on_device.names)}): suite=data times the processes that read, not "
-            "the device; leave it out"
+            f"augment.on_device ({', '.join(augment.on_device.names)}): suite=data measures the loader, not "
+            "the device; remove augment.on_device"
         )
     source, _ = open_data(config)
     with tempfile.TemporaryDirectory(prefix="facerec-bench-") as folder:
@@ -54,10 +54,10 @@ def run(config: DictConfig) -> dict[str, Any]:
     }
     rows = [_row(name, doing[name], per_image[name], loaders[name], loaders[THEIRS]) for name in (THEIRS, OURS)]
     print(text_table(("loader", "what it does", "images/s", "us per image", "times as fast", "range"), rows))
-    print("\nwhere the time goes, in us per image of one core, each part timed in this process\n")
+    print("\ntime of each part, in us per image on one core, measured in this process\n")
     for name in (THEIRS, OURS):
         parts = "   ".join(f"{part} {us:.0f}" for part, us in parts_of[name].items())
-        print(f"{name:<12} {parts}   together {sum(parts_of[name].values()):.0f}; in the loader {per_image[name]:.0f}")
+        print(f"{name:<12} {parts}   total {sum(parts_of[name].values()):.0f}; with the loader {per_image[name]:.0f}")
     return {
         "num_images": crops.num_images,
         "batch_size": config.batch_size,
@@ -67,6 +67,6 @@ def run(config: DictConfig) -> dict[str, Any]:
 
 
 def _row(name: str, doing: str, us: float, timing: Timing, theirs: Timing) -> list[str]:
-    """Ratios are of theirs to ours: `alternate` has ours first."""
+    """Computes ratios of their time to ours; `alternate` puts ours first."""
     faster = (1.0, (1.0, 1.0)) if name == THEIRS else (theirs.ratio, theirs.ratio_range)
     return [name, doing, f"{1e6 / us:,.0f}", f"{us:.0f}", f"{faster[0]:.2f}", f"{faster[1][0]:.2f}-{faster[1][1]:.2f}"]

@@ -19,7 +19,7 @@ BASELINE = "norm_softmax"
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Measures, prints the tables, and returns the figures."""
+    """Measures, prints the tables, and returns the results."""
     _check(config)
     return _measure(config)
 
@@ -70,13 +70,13 @@ def _measure(config: DictConfig) -> dict[str, Any]:
         print(f"... {len(heads)} margins, {engine}", file=sys.stderr)
         for head, timing in time_margins(heads, sizes[0], engine=engine, rounds=config.rounds).items():
             figures["margins"].append({"head": head, "engine": engine, **vars(timing)})
-    print(f"\nover {BASELINE}, C = {sizes[0].num_classes:,}\n")
+    print(f"\nrelative to {BASELINE}, C = {sizes[0].num_classes:,}\n")
     print(text_table(MARGIN_COLUMNS, [_margin_row(row) for row in figures["margins"]]))
     return figures
 
 
-ENGINE_COLUMNS = ("classes", "engine", "ms per step", "of the first", "range", "peak GB", "beyond GB")
-MARGIN_COLUMNS = ("head", "engine", "ms per step", "of the first", "range")
+ENGINE_COLUMNS = ("classes", "engine", "ms per step", "relative", "range", "peak GB", "without centres GB")
+MARGIN_COLUMNS = ("head", "engine", "ms per step", "relative", "range")
 
 
 def _engine_row(row: dict[str, Any]) -> list[str]:
@@ -103,6 +103,6 @@ def _head_names() -> list[str]:
 
 
 def _head(option: str) -> Any:
-    """A maker of the head that a YAML in configs/head describes."""
+    """Returns a function that makes the head of a YAML in configs/head."""
     section = compose("train", [f"head={option}"]).head
     return lambda **sizes: build({**section, **sizes})

@@ -1,4 +1,4 @@
-"""`facerec bench suite=plan`: what each process of a training would hold and send, as tables."""
+"""`facerec bench suite=plan`: prints tables of what each process of a training would hold in memory and send."""
 
 import sys
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ from facerec.core.errors import ConfigError
 from facerec.training.settings import TrainerSettings
 
 NOT_COUNTED = (
-    "not in it: CUDA's context, the workspaces of cuDNN, cuBLAS and NCCL, and gaps between blocks; "
+    "not counted: CUDA's context, the workspaces of cuDNN, cuBLAS and NCCL, and gaps between blocks; "
     "on GPUs, plans have not been compared with measurements"
 )
 
 
 def run(config: DictConfig) -> dict[str, Any]:
-    """Plans, prints the tables, and returns the figures."""
+    """Plans, prints the tables, and returns the results."""
     if not isinstance(config.machines, int) or config.machines < 1:
-        raise ConfigError(f"machines={config.machines}; expected a whole number from 1")
+        raise ConfigError(f"machines={config.machines}; expected a whole number, 1 or more")
     if config.gpu_gb is not None and not (isinstance(config.gpu_gb, int | float) and config.gpu_gb > 0):
         raise ConfigError(f"gpu_gb={config.gpu_gb}; expected a positive number, for example 80, or null")
     job = _job(config)
@@ -42,10 +42,10 @@ def run(config: DictConfig) -> dict[str, Any]:
 
 def _job(config: DictConfig) -> Job:
     if config.head is None or "_target_" not in config.head:
-        raise ConfigError("suite=plan is about training under a head: choose one, for example head=arcface")
+        raise ConfigError("suite=plan plans a training with a head: choose one, for example head=arcface")
     num_classes = config.head.num_classes
     if num_classes is None:
-        raise ConfigError("head.num_classes is not set; a plan opens no data: give the number of identities")
+        raise ConfigError("head.num_classes is not set; suite=plan opens no data: give the number of identities")
     values: Any = OmegaConf.to_container(config)
     launch = launch_settings(config)
     check_arguments(DataSettings, values["data"], section="data")
@@ -72,10 +72,10 @@ def _print_job(config: DictConfig, job: Job) -> None:
         f"plan: {_counted(job.world_size, 'process', 'processes')} on {_counted(config.machines, 'machine')}, "
         f"{job.precision}; {_counted(job.num_classes, 'class', 'classes')}, {job.num_own_classes:,} in each process; "
         f"{_counted(job.global_batch_size, 'image')} a step, {_counted(job.num_micro_batches, 'micro-batch', 'es')} of "
-        f"{job.micro_batch_size} in each process; the head sees {job.num_head_samples:,} at once"
+        f"{job.micro_batch_size} in each process; the head sees {job.num_head_samples:,} together"
     )
     if job.world_size > 1 and config.trainer.micro_batch_size is None:
-        print(f"facerec train wants this written out: trainer.micro_batch_size={job.micro_batch_size}")
+        print(f"facerec train needs this key too: trainer.micro_batch_size={job.micro_batch_size}")
 
 
 def _counted(number: int, one: str, many: str | None = None) -> str:
@@ -89,7 +89,7 @@ def _print_memory(plan: Plan) -> None:
         if any(sizes):
             rows.append([kind, *(_gb(size) for size in sizes)])
     rows.append(["total", *(_gb(sum(plan.held_bytes[moment].values())) for moment in MOMENTS)])
-    print("\nGB in each process, when it has the most (head: with the whole forward pass)\n")
+    print("\nGB in each process, at the fullest moment of each part (head: with the whole forward pass)\n")
     print(text_table(("", *MOMENTS), rows))
     print(f"\npeak: {_gb(plan.peak_bytes)} GB ({plan.peak_moment})\n{NOT_COUNTED}")
 
@@ -99,38 +99,38 @@ def _gb(size: int) -> str:
 
 
 def _left_out(config: DictConfig) -> Iterator[str]:
-    """What the configuration asks for and the plan does not know."""
+    """Yields a line for each setting that the plan ignores."""
     for term in config.loss:
         yield f"left out: loss.{term}"
     if config.freeze.batch_norm or any(epochs != 0 for epochs in config.freeze.epochs.values()):
-        yield "left out: freeze; everything moves, as it does when all is thawed"
+        yield "left out: freeze; the plan is for the time when nothing is frozen"
     if config.trainer.compile:
-        yield "left out: trainer.compile, under which activations differ"
+        yield "left out: trainer.compile, which changes the activations"
     if config.trainer.sync_batch_norm:
-        yield "left out: what trainer.sync_batch_norm sends"
+        yield "left out: the traffic of trainer.sync_batch_norm"
 
 
 def _print_traffic(plan: Plan, *, num_machines: int) -> None:
     rows = [[message, f"{plan.sent_bytes[message] / 1e6:.3f}"] for message in MESSAGES if message in plan.sent_bytes]
     if not rows:
-        print("\nnothing is sent: one process")
+        print("\nthe only process sends nothing")
         return
     total = f"{sum(plan.sent_bytes.values()) / 1e6:.3f}"
-    print("\nMB that each process sends in a step, and receives, where collectives go around a ring\n")
+    print("\nMB that each process sends in a step, and receives, if the collectives use a ring\n")
     print(text_table(("", "MB"), [*rows, ["total", total]]))
     if num_machines > 1:
-        # the ring leaves each machine once, from one process to the next
-        print(f"\nbetween machines: {total} MB a step out of each, and as much into it, however many GPUs it has")
+        # The ring leaves each machine once, from one process to the next.
+        print(f"\nbetween machines: each sends {total} MB per step, and receives as much, with any number of GPUs")
     else:
-        print("\nbetween machines: nothing, there is one")
+        print("\nbetween machines: nothing, because there is only one")
 
 
 def _print_fit(config: DictConfig, plan: Plan) -> None:
     limit = config.gpu_gb * 1e9
     if plan.peak_bytes <= limit:
-        print(f"\ngpu_gb={config.gpu_gb}: {_gb(round(limit - plan.peak_bytes))} GB are left for what is not counted")
+        print(f"\ngpu_gb={config.gpu_gb}: {_gb(round(limit - plan.peak_bytes))} GB remain for what is not counted")
         return
-    print(f"\ngpu_gb={config.gpu_gb}: {_gb(round(plan.peak_bytes - limit))} GB too much. Each of these by itself:\n")
+    print(f"\ngpu_gb={config.gpu_gb}: {_gb(round(plan.peak_bytes - limit))} GB too much. One change at a time:\n")
     rows = []
     for key, value in _changes(config):
         print(f"... {key}={value}", file=sys.stderr)
@@ -139,14 +139,14 @@ def _print_fit(config: DictConfig, plan: Plan) -> None:
         try:
             peak = make_plan(_job(changed)).peak_bytes
         except ConfigError:
-            continue  # the training would be refused
+            continue  # facerec train would refuse it
         if peak < plan.peak_bytes:
             rows.append((peak, [f"{key}={str(value).lower()}", _gb(peak), "fits" if peak <= limit else "too much"]))
     print(text_table(("change", "peak GB", ""), [row for _, row in sorted(rows)]))
 
 
 def _changes(config: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Keys and values under which a training needs less memory."""
+    """Yields keys and values that reduce the memory of a training."""
     yield "machines", 2 * config.machines
     if config.head.sharding == "replicated":
         yield "head.sharding", "sharded"

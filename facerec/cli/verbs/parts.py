@@ -1,4 +1,4 @@
-"""Builds the parts of a training that a configuration names: data, network, objective, benchmarks."""
+"""Builds the parts of a training from its configuration: data, network, objective, benchmarks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Expectation:
     num_images: int | None = None
 
     def check(self, source: Source, root: object) -> None:
-        """Raises DataError where the set has others."""
+        """Raises DataError if the set has other numbers."""
         found = {"identities": source.num_classes, "images": len(source)}
         expected = {"identities": self.num_identities, "images": self.num_images}
         wrong = [kind for kind in found if expected[kind] not in (None, found[kind])]
@@ -38,22 +38,22 @@ class Expectation:
             given = " and ".join(f"{found[kind]} {kind}" for kind in wrong)
             keys = " ".join(f"data.expect.num_{kind}=null" for kind in wrong)
             raise DataError(
-                f"{f'data={self.name}' if self.name else 'data.expect'} expects {wanted}, the set at {root} has "
-                f"{given}. Check data.root=; for a set of your own use data=on_disk, for another edition {keys}"
+                f"{f'data={self.name}' if self.name else 'data.expect'} expects {wanted}, but the set at {root} has "
+                f"{given}. Check data.root=; for your own set use data=on_disk, for another edition {keys}"
             )
 
 
 def expectation(config: DictConfig) -> Expectation:
-    """Of the configuration; of one without the section, none."""
+    """Returns the expected numbers of the configuration; without the section, no numbers."""
     values: Any = OmegaConf.to_container(config.data.get("expect") or OmegaConf.create())
     return Expectation(**check_arguments(Expectation, values, section="data.expect"))
 
 
 def open_data(config: DictConfig) -> tuple[Source, str]:
-    """The training set, and the fingerprint of what the configuration takes from it.
+    """Returns the training set, and the fingerprint of the part of it that the configuration uses.
 
     Raises:
-        DataError: it cannot be used, or is not what `data.expect` expects.
+        DataError: the set cannot be used, or has other numbers than `data.expect`.
     """
     source = build(config.data.source)
     expectation(config).check(source, config.data.root)
@@ -68,7 +68,7 @@ def open_data(config: DictConfig) -> tuple[Source, str]:
 
 
 def build_network(config: DictConfig) -> EmbeddingNet:
-    """Backbone, neck and preprocessing, with weights drawn from the seed."""
+    """Builds backbone, neck and preprocessing, with weights drawn from the seed."""
     torch.manual_seed(torch_seed_of("network", config.seed))
     spec = build(config.input)
     backbone = build(config.backbone)
@@ -76,7 +76,7 @@ def build_network(config: DictConfig) -> EmbeddingNet:
 
 
 def build_objective(config: DictConfig, source: Source) -> Objective:
-    """The head for the identities of the data, where there is one, and the terms of `loss`."""
+    """Builds the head, if any, for the identities of the data, and the terms of `loss`."""
     head = _build_head(config, source) if config.head is not None and "_target_" in config.head else None
     num_classes = source.num_classes if head is None else head.centres.num_classes
     terms = {
@@ -87,14 +87,14 @@ def build_objective(config: DictConfig, source: Source) -> Objective:
 
 
 def _build_head(config: DictConfig, source: Source) -> Head:
-    """With room for more identities where head.num_classes says so."""
+    """Returns the number of identities; larger if head.num_classes asks for more."""
     asked_for = config.head.get("num_classes")
     if asked_for is None:
         return build(config.head, num_classes=source.num_classes)
     if asked_for < source.num_classes:
         raise ConfigError(
             f"head.num_classes={asked_for}, but {config.data.root or 'the data'} has {source.num_classes} identities; "
-            "leave it null, or give at least as many"
+            "leave it null, or give at least this number"
         )
     return build(config.head)
 
@@ -106,12 +106,12 @@ def open_benchmarks(
 
     Args:
         settings: section `eval`.
-        source: the training data; where `sets` is null, the `.bin` files beside it are taken.
-        num_folds: of the verification sets.
+        source: the training data; if `sets` is null, the `.bin` files in its folder are used.
+        num_folds: number of folds of the verification sets.
         size_px: height and width of their images.
 
     Raises:
-        ConfigError: a set is not there, an evaluator lacks a part of the protocol, or two have one name.
+        ConfigError: a set does not exist, an evaluator lacks a part of the protocol, or two have the same name.
         DataError: a set cannot be read, has too few pairs for the folds, or images of another size than `size_px`.
     """
     configured = configured_benchmarks(settings["benchmarks"])
@@ -120,7 +120,7 @@ def open_benchmarks(
     if paths is None:
         paths = source.benchmarks()
         if not paths and not configured:
-            LOGGER.warning("no benchmark: no .bin file lies beside the training data; name some with eval.sets=[...]")
+            LOGGER.warning("no benchmark: the folder of the training data has no .bin file; set eval.sets=[...]")
     return checked_benchmarks(
         [
             *configured,
@@ -133,10 +133,10 @@ def configured_benchmarks(sections: Mapping[str, Any]) -> list[Evaluator]:
     """Builds the evaluators of the group eval/benchmarks.
 
     Args:
-        sections: by their keys, each with a `_target_`.
+        sections: the sections by their keys, each with a `_target_`.
 
     Raises:
-        ConfigError: one lacks a part of the protocol `Evaluator`.
+        ConfigError: an evaluator lacks a part of the protocol `Evaluator`.
     """
     evaluators: list[Evaluator] = []
     for key, section in sections.items():
@@ -152,11 +152,11 @@ def configured_benchmarks(sections: Mapping[str, Any]) -> list[Evaluator]:
 
 
 def checked_benchmarks(evaluators: Sequence[Evaluator]) -> list[Evaluator]:
-    """Returns them, once no two would write metrics of one name and each has read what it can before a training.
+    """Returns the evaluators, after checking that their names differ and that each can read its files.
 
     Raises:
-        ConfigError: two have one name.
-        DataError: one cannot be read; see its `check`.
+        ConfigError: two have the same name.
+        DataError: an evaluator cannot read its files; see its `check`.
     """
     by_name: dict[str, Evaluator] = {}
     for evaluator in evaluators:
@@ -176,7 +176,7 @@ def _origin(evaluator: Evaluator) -> str:
 
 
 def log_sizes(network: EmbeddingNet, source: Source, root: object) -> None:
-    """One line: the network, its parameters and multiply-accumulates, the data."""
+    """Logs one line: the network, its parameters and multiply-accumulates, the data."""
     LOGGER.info(
         "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
         described(network.card()["backbone"]),

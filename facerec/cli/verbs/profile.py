@@ -1,4 +1,4 @@
-"""`facerec train profile=true`: where the time goes, as a trace and as tables."""
+"""`facerec train profile=true`: profiles a training, as a trace and as tables."""
 
 import json
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ from facerec.runs.run_directory import RunDirectory
 
 
 def profiled(run_dir: Path) -> AbstractContextManager[Any]:
-    """Around a training: prints its slowest operators and the anatomy of a step; the trace is in run_dir/profile."""
+    """Profiles the training inside: prints its slowest operators and the parts of a step; writes run_dir/profile."""
 
     def tell(profiler: profile) -> None:
         path = RunDirectory(run_dir).trace

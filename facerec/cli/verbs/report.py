@@ -12,7 +12,7 @@ KEYS = {"run_dir", "out"}
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Writes the table, prints it, and says where it lies.
+    """Writes the table, prints it, and prints its path.
 
     Raises:
         DataError: `run_dir` does not exist, or holds no runs; a file of a run cannot be read.
@@ -26,7 +26,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         raise DataError(f"run_dir={run_dir}: no such directory; give runs/<experiment>, where facerec train writes")
     runs = read_runs([run_dir])
     if not runs:
-        raise DataError(f"run_dir={run_dir}: no runs below it; expected what facerec train has written")
+        raise DataError(f"run_dir={run_dir}: no runs below it; expected runs that facerec train has written")
     table, title = make_table(runs), run_dir.resolve().name
     paths = write_table(table, Path(config.out or run_dir), title=title)
     print(markdown(table, title=title))

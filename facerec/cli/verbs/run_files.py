@@ -20,9 +20,9 @@ from facerec.training.checkpoint import CheckpointStore
 
 
 def checkpoint_to_resume(config: DictConfig, run: RunDirectory, source: Source, fingerprint: str) -> Path | None:
-    """The checkpoint to go on from, after a comparison of what was trained with what is asked for.
+    """Returns the checkpoint to resume from, after comparing the stored run with the configuration.
 
-    Where the run goes on with another length than it had, a line is logged.
+    If the run resumes with another length, a line is logged.
     """
     store: CheckpointStore = build(config.checkpoint)
     run_dir, newest = run.path, store.newest(run.checkpoints)
@@ -46,7 +46,7 @@ def checkpoint_to_resume(config: DictConfig, run: RunDirectory, source: Source, 
 
 
 def write_run(run: RunDirectory, config: DictConfig, overrides: list[str], fingerprint: str) -> None:
-    """Writes what runs there: the configuration, the overrides, versions and the data fingerprint."""
+    """Writes the configuration, the overrides, versions and the data fingerprint."""
     about = {
         "command": command("train", *overrides),
         "config_dir": given_config_dir(),

@@ -1,4 +1,4 @@
-"""The length of a run in optimizer steps: what it comes to, and how a run goes on with more of them."""
+"""The length of a run in optimizer steps, and the resuming of a run with more steps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from facerec.training.settings import TrainerSettings
 from facerec.training.timetable import Timetable
 
 FEW_STEPS = 100
-"""Below this, epochs that were asked for are too few steps for new class centres to settle: a warning says so."""
+"""With fewer steps in the given epochs, new class centres do not settle: a warning says so."""
 
 
 def timetable_of(config: DictConfig, source: Source, *, trainer: Mapping[str, Any] | None = None) -> Timetable:
@@ -30,7 +30,7 @@ def timetable_of(config: DictConfig, source: Source, *, trainer: Mapping[str, An
     Args:
         config: the resolved configuration.
         source: the training data.
-        trainer: another section `trainer`, from which the length is taken instead.
+        trainer: another section `trainer` that gives the length.
     """
     keys = [key.removeprefix("trainer.") for key in LENGTH_KEYS]
     length = {key: trainer[key] for key in keys} if trainer is not None else {}
@@ -44,7 +44,7 @@ def timetable_of(config: DictConfig, source: Source, *, trainer: Mapping[str, An
 
 
 def log_length(config: DictConfig, source: Source) -> None:
-    """Logs the number of steps and of identities with one image, and warns where epochs come to few steps."""
+    """Logs the number of steps and of identities with one image, and warns if the epochs have few steps."""
     times, batch_size, num_epochs = (
         timetable_of(config, source),
         config.data.global_batch_size,
@@ -61,8 +61,8 @@ def log_length(config: DictConfig, source: Source) -> None:
     )
     if num_epochs is not None and times.num_steps < FEW_STEPS:
         LOGGER.warning(
-            "%s %s few to learn from: trainer.num_epochs=%d makes %d; a smaller data.global_batch_size, with a smaller "
-            "optimizer.lr, makes more steps of the same images",
+            "%s %s too few to learn from: trainer.num_epochs=%d makes %d; a smaller data.global_batch_size, with a "
+            "smaller optimizer.lr, makes more steps from the same images",
             _steps(times.num_steps, kind="optimizer step"),
             "is" if times.num_steps == 1 else "are",
             enough := math.ceil(FEW_STEPS / times.steps_per_epoch),
@@ -73,27 +73,27 @@ def log_length(config: DictConfig, source: Source) -> None:
 def changed_length(
     config: DictConfig, source: Source, *, stored_trainer: Mapping[str, Any], num_done: int
 ) -> str | None:
-    """Returns a line about a length that is not the stored one, with the learning rates; None where it is the same.
+    """Returns a line about a changed length, with the learning rates; None if the length is unchanged.
 
     Args:
         config: the resolved configuration.
         source: the training data.
         stored_trainer: the section `trainer` that the run was trained with.
-        num_done: steps in the checkpoint to go on from.
+        num_done: number of steps in the checkpoint to resume from.
 
     Raises:
-        ConfigError: the new length is shorter than what is done.
+        ConfigError: the new length is shorter than the number of steps done.
     """
     before, now = timetable_of(config, source, trainer=stored_trainer), timetable_of(config, source)
     if now.num_steps < num_done:
         key = LENGTH_KEYS[0 if config.trainer.num_steps is None else 1]
         raise ConfigError(
-            f"{key}={OmegaConf.select(config, key)} comes to {_steps(now.num_steps)}, but the run has done {num_done} "
-            "already. Give a length of at least that, or train into another run_dir=..."
+            f"{key}={OmegaConf.select(config, key)} means {_steps(now.num_steps)}, but the run has already done "
+            f"{num_done}. Give at least that length, or train into another run_dir=..."
         )
     if now.num_steps == before.num_steps:
         return None
-    old_step = min(num_done, before.num_steps - 1)  # of a finished run the last one
+    old_step = min(num_done, before.num_steps - 1)  # for a finished run, the last one
     return (
         f"the length changes: {before.num_steps} -> {_steps(now.num_steps)}. The schedule follows the new length: "
         f"the learning rate is {_lr(config, now, min(num_done, now.num_steps - 1))}; with the old length it was "
@@ -102,7 +102,7 @@ def changed_length(
 
 
 def command_for_more_steps(overrides: Sequence[str], run_dir: Path, *, num_steps: int) -> str:
-    """Returns the command that goes on in a run directory up to `num_steps` steps."""
+    """Returns the command that resumes a run directory up to `num_steps` steps."""
     kept = [override for override in overrides if split_override(override)[0] not in (*LENGTH_KEYS, "run_dir")]
     length = [override_of("trainer.num_epochs", None), override_of("trainer.num_steps", num_steps)]
     return command("train", *kept, override_of("run_dir", run_dir), *length)

@@ -1,4 +1,4 @@
-"""What the verbs over data sets (align, pack, inspect, clean) do alike: read their keys, and look where they write."""
+"""Shared by the verbs for data sets (align, pack, inspect, clean): reads their keys and checks their outputs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,13 +20,13 @@ Settings = TypeVar("Settings")
 def read_settings(
     settings: type[Settings], values: Mapping[str, Any], *, section: str = "", lowest: Mapping[str, int] | None = None
 ) -> Settings:
-    """The keys that are fields of a dataclass, out of a section that may have others.
+    """Returns the keys that are fields of a dataclass, from a section that may have others.
 
     Args:
         settings: the dataclass.
         values: the section.
-        section: its name, for messages.
-        lowest: the smallest value of whole numbers, by key; null passes.
+        section: the section's name, for messages.
+        lowest: the smallest value of whole numbers, by key; null is allowed.
 
     Raises:
         ConfigError: a value does not fit its annotation, or is below the lowest.
@@ -48,19 +48,19 @@ class InputSettings:
 
 
 def input_settings(config: DictConfig) -> InputSettings:
-    """Section `input`."""
+    """Reads section `input`."""
     check_keys(config.input, InputSettings.__dataclass_fields__, section="input")
     values: Any = OmegaConf.to_container(config.input)
     return read_settings(InputSettings, values, section="input", lowest={"height_px": 1, "width_px": 1})
 
 
 def size_overrides(size_px: tuple[int, int]) -> str:
-    """What the next command needs for crops of this size, with a space before it; "" for 112 x 112."""
+    """Returns the keys that the next command needs for crops of this size, after a space; "" for 112 x 112."""
     return "" if size_px == DEFAULT_SIZE_PX else f" {size_keys(size_px)}"
 
 
 def open_set(config: DictConfig, *, renumber: bool = False) -> AnySource:
-    """The set of sections `data` and `input`, with its notes printed; see `open_source`, also for what it raises."""
+    """Opens the set of sections `data` and `input`, and prints its notes; see `open_source`, also for its errors."""
     values: Any = OmegaConf.to_container(config.data)
     arguments = check_arguments(open_source, values, section="data")
     source = open_source(**arguments, **vars(input_settings(config)), renumber=renumber)
@@ -70,65 +70,65 @@ def open_set(config: DictConfig, *, renumber: bool = False) -> AnySource:
 
 
 def refuse_unread(overrides: Sequence[str], unread: Collection[str], *, why: str) -> None:
-    """Refuses keys of the command line that have no meaning beside the others.
+    """Refuses keys of the command line that have no effect with the other keys.
 
     Args:
-        overrides: of the command line.
-        unread: the keys, or sections.
+        overrides: the overrides of the command line.
+        unread: the keys or sections without effect.
         why: the reason, for the message.
 
     Raises:
-        ConfigError: names the first of them.
+        ConfigError: names the first such key.
     """
     for override in parse_overrides(overrides):
         key = key_of(override)
         if key in unread or key.split(".")[0] in unread:
-            raise ConfigError(f"{override.input_line}: {why}; leave {key} out")
+            raise ConfigError(f"{override.input_line}: {why}; remove {key}")
 
 
 def check_not_inside(out: Path, roots: str | Path | Sequence[str]) -> None:
-    """Refuses a place in a folder of identity folders, or one of several, which would be an identity from then on.
+    """Refuses an output inside a folder of identity folders, where it would count as an identity.
 
     Raises:
-        ConfigError: names both.
+        ConfigError: names both folders.
     """
     for root in (Path(one).expanduser() for one in ([roots] if isinstance(roots, str | Path) else roots)):
         is_folders = root.is_dir() and not (root / "train.rec").exists()
         if is_folders and root.resolve() in (out.resolve(), *out.resolve().parents):
-            raise ConfigError(f"out={out} lies in {root}, where every folder is an identity; choose another place")
+            raise ConfigError(f"out={out} is inside {root}, where every folder is an identity; choose another folder")
 
 
 def check_model_size(takes_px: tuple[int, int], size_px: tuple[int, int], *, key: str) -> None:
-    """Refuses a model that takes crops of another size than those of the set.
+    """Refuses a model that takes crops of another size than the set has.
 
     Args:
-        takes_px: height and width that the model takes.
-        size_px: those of the set's crops.
-        key: which names the model.
+        takes_px: height and width of the model's input.
+        size_px: height and width of the set's crops.
+        key: the key that names the model.
 
     Raises:
-        ConfigError: names the model's key and the size's.
+        ConfigError: names the model's key and the keys of the size.
     """
     if takes_px != size_px:
         raise ConfigError(
             f"{key}: the model takes {takes_px[0]} x {takes_px[1]} pixels, but the crops are expected to be "
-            f"{size_px[0]} x {size_px[1]}. Give a model trained with {size_keys(size_px)}; or, where the crops are "
+            f"{size_px[0]} x {size_px[1]}. Give a model trained with {size_keys(size_px)}; or, if the crops are "
             f"{takes_px[0]} x {takes_px[1]}, set {size_keys(takes_px)}"
         )
 
 
 @contextmanager
 def made_folder(out: Path) -> Iterator[None]:
-    """Makes the folder, before an hour's work; takes it back where an error ends that and it is still empty.
+    """Makes the folder before long work starts; removes it if the work fails while the folder is still empty.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: the folder cannot be made.
     """
     is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"out={out}: cannot be made a folder ({error.strerror})") from None
+        raise ConfigError(f"out={out}: the folder cannot be made ({error.strerror})") from None
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""`facerec train`: builds the parts that a configuration names, and trains or resumes."""
+"""`facerec train`: builds the parts that the configuration names, and trains or resumes."""
 
 import logging
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from facerec.training.trainer import Trainer, TrainResult
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Trains to the end or to a signal, writes the results, prints them. Returns the exit code."""
+    """Trains to the end or to a signal, writes the results and prints them. Returns the exit code."""
     check(config)
     settings = launch_settings(config)
     if settings.num_processes is not None:
@@ -52,7 +52,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 def work(config: DictConfig, overrides: list[str]) -> int:
     """Trains in this process, which a launcher may have started with others; see `run`.
 
-    Those train together; the first of them writes and prints.
+    These processes train together; the first of them writes and prints.
     """
     run_dir = run_directory(config, overrides)
     timeout_s = 60 * launch_settings(config).timeout_minutes
@@ -67,24 +67,22 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
         if processes.is_first:
             source, found = _take_directory(config, run_dir, held)
     found = processes.gather_objects(found)[0]
-    assert found is not None  # it is the first one's
+    assert found is not None  # it comes from the first process
     if found.outcome is not None and found.resume_from is not None:
         if processes.is_first:
             step = step_of(found.resume_from)
-            print(
-                f"{run_dir} is finished ({step} steps); nothing to do. It goes on, with class centres and optimizer, by"
-            )
+            print(f"{run_dir} is finished ({step} steps); nothing to do. To resume with class centres and optimizer:")
             print(f"  {command_for_more_steps(overrides, run_dir, num_steps=2 * step)}")
-            print(f"Another run_dir= trains anew; with {typed('init_from', run_dir)} it starts from these weights.")
+            print(f"Another run_dir= starts a new run; {typed('init_from', run_dir)} starts it from these weights.")
             _print_end(config, run_dir, found.resume_from, found.outcome)
         return 0
     with failing_together(processes):
-        if source is None:  # after the first, which may have drawn it into a cache
+        if source is None:  # after the first process, which may have drawn the set into a cache
             source, fingerprint = open_data(config)
             if fingerprint != found.fingerprint:
                 raise DataError(
                     f"the data: fingerprint {fingerprint[:12]} here, {found.fingerprint[:12]} in the first process "
-                    f"({config.data.root}); all machines must have the same"
+                    f"({config.data.root}); all machines must have the same data"
                 )
         trainer = _build_trainer(config, source, found, run_dir, processes)
         if processes.is_first:
@@ -95,7 +93,7 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
         return 0
     if not result.finished:
         RunDirectory(run_dir).write_preempted(step=result.step, signal=result.stopped_by)
-        print(f"stopped at step {result.step} with a checkpoint; the same command goes on from there:")
+        print(f"stopped at step {result.step} with a checkpoint; the same command resumes:")
         print(f"  {command('train', *overrides)}")
         return 0
     _finish(config, RunDirectory(run_dir), result)
@@ -104,15 +102,15 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What the first process knows of the data and the run directory."""
+    """The data and the run directory, as the first process found them."""
 
     fingerprint: str
     resume_from: Path | None
-    outcome: list[Metric] | None  # what a run that is finished was measured at last
+    outcome: list[Metric] | None  # the final metrics of a finished run
 
 
 def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple[Source, _Found]:
-    """The data, and what there is in the run directory, which is held from now on."""
+    """Opens the data and the run directory; locks the run directory from now on."""
     run, is_new = RunDirectory(run_dir), not run_dir.is_dir()
     if not is_new:
         held.enter_context(run.held_alone())
@@ -122,7 +120,7 @@ def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple
     num_steps = timetable_of(config, source).num_steps
     outcome = None if resume_from is None else outcome_of(run, resume_from, num_steps=num_steps)
     if outcome is None:
-        if is_new:  # what is refused before this leaves no directory behind
+        if is_new:  # refused settings leave no directory behind
             held.enter_context(run.held_alone())
             log_to(run.log)
         run.forget_the_end()
@@ -207,5 +205,5 @@ def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Seq
     if table:
         print(f"next         {command('evaluate', model, 'baselines=true')}")
     else:
-        print("next         with a verification file in the place of PAIRS.bin:")
+        print("next         with a verification file in place of PAIRS.bin:")
         print(f"             {command('evaluate', model, 'sets=[PAIRS.bin]', 'baselines=true')}")

@@ -1,4 +1,4 @@
-"""The keys of train.yaml and its sections, and what can be checked of them without opening a file."""
+"""The keys of train.yaml and its sections, and the checks that need no file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class TopLevel:
-    """The keys of train.yaml that are no section."""
+    """The keys of train.yaml that are not sections."""
 
     seed: int
     run_dir: str | None
@@ -45,7 +45,7 @@ class DataSettings:
     blocks_mixed: int
     first_samples: int | None
     source: Source
-    merge: str = "none"  # what sets on disk have besides
+    merge: str = "none"  # a key of sets on disk
     expect: Mapping[str, Any] | None = None
 
 
@@ -80,10 +80,10 @@ class LoggingSettings:
 
 
 def check(config: DictConfig) -> None:
-    """Checks everything that can be checked without opening a file, as `-m` does for every trial before the first.
+    """Checks everything that needs no file; `-m` calls it for every trial before the first.
 
     Raises:
-        ConfigError: names the key and the mend.
+        ConfigError: names the key and the fix.
     """
     sections = {"data", "eval", "launch", "loader", "logging", *SECTIONS}
     check_keys(config, sections | set(TopLevel.__dataclass_fields__))
@@ -100,8 +100,8 @@ def check(config: DictConfig) -> None:
         raise ConfigError(f"resume={top.resume!r}; expected auto, never or required")
     if top.init_from is None and config.head is not None and config.head.get("init") == "class_mean":
         raise ConfigError(
-            "head.init=class_mean without init_from: under an untrained network the mean embeddings of the identities "
-            "say nothing about them. Give init_from=..., or head.init=random"
+            "head.init=class_mean without init_from: the mean embeddings of an untrained network say nothing about the "
+            "identities. Give init_from=..., or head.init=random"
         )
     for section in (config.trainer, config.optimizer, config.schedule, config.checkpoint, config.freeze):
         build(section)
@@ -109,12 +109,12 @@ def check(config: DictConfig) -> None:
 
 
 def sample_order(config: DictConfig) -> SampleOrder:
-    """Of section `data`."""
+    """Reads section `data`."""
     return SampleOrder(**{name: config.data[name] for name in SampleOrder.__dataclass_fields__})
 
 
 def training_settings(config: DictConfig) -> tuple[TopLevel, EvalSettings, LoaderSettings, LoggingSettings]:
-    """The keys of no section, and sections `eval`, `loader` and `logging`."""
+    """Reads the keys outside sections, and sections `eval`, `loader` and `logging`."""
     values: Any = OmegaConf.to_container(config)
     return (
         read_settings(TopLevel, values),

@@ -29,7 +29,7 @@ def test_figures_are_of_both_loaders_and_their_parts(tmp_path, capsys):
     SameCrops(NoiseSource(num_classes=4, images_per_class=4), num_images=16, folder=tmp_path)
     main(["bench", *SMALL, *SIZE, f"data.root={tmp_path / 'records'}", f"out={tmp_path / 'figures.json'}"])
     printed = capsys.readouterr().out
-    assert "12 crops" in printed and "augment (HorizontalFlip)" in printed and "where the time goes" in printed
+    assert "12 crops" in printed and "augment (HorizontalFlip)" in printed and "time of each part" in printed
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert set(figures["loaders"]) == {OURS, THEIRS} == set(figures["parts_us_per_image"])
     assert figures["loaders"][OURS]["us_per_image"] == pytest.approx(1e6 * figures["loaders"][OURS]["median_s"] / 8)
@@ -39,11 +39,11 @@ def test_figures_are_of_both_loaders_and_their_parts(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("batch_size=0", "batch_size=0; expected a whole number from 1"),
-        ("num_classes=[10]", "num_classes=[10]: suite=data does not read it; it takes augment, batch_size"),
-        ("head=cosface", "head=cosface: suite=data does not read it"),
+        ("batch_size=0", "batch_size=0; expected a whole number, 1 or more"),
+        ("num_classes=[10]", "num_classes=[10]: suite=data does not read this key; it takes augment, batch_size"),
+        ("head=cosface", "head=cosface: suite=data does not read this key"),
         ("augment.transforms=[{Flop: {}}]", "neither albumentations nor facerec has a transform 'Flop'"),
-        ("augment=flip_on_device", "augment.on_device (HorizontalFlip): suite=data times the processes that read"),
+        ("augment=flip_on_device", "augment.on_device (HorizontalFlip): suite=data measures the loader"),
     ],
 )
 def test_what_it_does_not_take_is_refused(override, says, capsys):
