@@ -1,1 +1,1 @@
-"""From photos to aligned crops: the five-point template, the similarity transform, the warp."""
+"""Aligns photos to crops: the five-point template, the similarity transform, the warp."""

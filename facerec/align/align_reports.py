@@ -1,4 +1,4 @@
-"""The tables that an alignment leaves: the faces aligned, as a table of photos, and what was rejected and why."""
+"""Writes the tables of an alignment: the aligned faces, as a table of photos, and the rejected photos with reasons."""
 
 import os
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ LEFT_OVER = "left_over"
 
 
 def write_landmarks(path: Path, wanted: WantedFaces, entries: Iterable[Entry | None]) -> None:
-    """A table of the faces aligned, which `read_photo_table` reads: photo (its whole path), identity, landmarks, box.
+    """Writes a table of the aligned faces, which `read_photo_table` reads: photo (full path), identity, landmarks, box.
 
-    Beside these the detector's score, how many faces it found in the photo, by how many degrees the photo lies turned
-    clockwise, and the crop, below the table's folder.
+    It also has the detector's score, the number of faces that it found in the photo, the clockwise rotation of the
+    photo in degrees, and the path of the crop, relative to the table's folder.
     """
     with atomic_file(path) as file:
         file.write(
@@ -38,7 +38,7 @@ def write_landmarks(path: Path, wanted: WantedFaces, entries: Iterable[Entry | N
 
 
 def write_report(path: Path, wanted: WantedFaces, entries: Iterable[Entry | None], left_over: Iterable[Entry]) -> None:
-    """A table of what was rejected: photo (its whole path), identity, reason and detail; without any, its header."""
+    """Writes a table of the rejected photos: photo (full path), identity, reason and detail; always with its header."""
     with atomic_file(path) as file:
         file.write(csv_row("path", "identity", "reason", "detail"))
         for label, entry in zip(wanted.labels.tolist(), entries, strict=True):
@@ -48,7 +48,7 @@ def write_report(path: Path, wanted: WantedFaces, entries: Iterable[Entry | None
         for photo, reason, detail in wanted.left_out:
             file.write(csv_row(_whole_path(wanted, photo), "", reason, detail))
         for entry in left_over:
-            detail = f"the photo is wanted no longer; delete its crop {entry.crop} if that should go too"
+            detail = f"the photo is not wanted any more; delete its crop {entry.crop} if you do not need it"
             file.write(csv_row(_whole_path(wanted, entry.photo), "", LEFT_OVER, detail))
 
 

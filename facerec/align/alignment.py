@@ -1,4 +1,4 @@
-"""Aligns the wanted faces of photos into a folder of crops: by several threads, resumable, with a report."""
+"""Aligns the wanted faces of photos into a folder of crops, in several threads, resumable, with a report."""
 
 import json
 import os
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentCounts:
-    """How it ended.
+    """The counts of an alignment.
 
     Attributes:
-        num_wanted, num_aligned: faces.
-        num_done_before: of the wanted faces, those that an earlier run of the same command has done.
-        num_identities: with at least one crop; 0 where the photos have no identities.
-        num_lost_identities: without any.
-        num_with_several: of the faces aligned, those in photos in which the detector finds several.
-        num_turned: of the faces aligned, those in photos that lie turned by 90, 180 or 270 degrees.
-        num_rejected: by reason; those left out from the start too.
-        likely_cause: what is common to the landmarks of a list that were rejected, or None; see `common_cause`.
-        landmarks_note: what is odd about the landmarks of a list as a whole, or None; see `corner_note`.
+        num_wanted, num_aligned: number of faces.
+        num_done_before: number of wanted faces that an earlier run of the same command has done.
+        num_identities: number with at least one crop; 0 if the photos have no identities.
+        num_lost_identities: number without any crop.
+        num_with_several: number of aligned faces in photos in which the detector finds several faces.
+        num_turned: number of aligned faces in photos that are rotated by 90, 180 or 270 degrees.
+        num_rejected: counts by reason, including photos that were left out from the start.
+        likely_cause: what the rejected landmarks of a list have in common, or None; see `common_cause`.
+        landmarks_note: what is unusual about all landmarks of a list, or None; see `corner_note`.
     """
 
     num_wanted: int
@@ -75,13 +75,13 @@ def align_photos(
     on_progress: Callable[[int], None] = lambda num_faces: None,
     processes: "Processes | None" = None,
 ) -> AlignmentCounts:
-    """Writes a crop for each wanted face, `landmarks.csv` of their photos, `report.csv` of those rejected and why.
+    """Writes a crop for each wanted face, `landmarks.csv` of their photos, and `report.csv` of the rejected ones.
 
     Started again with the same arguments it does what is left: photos not done yet, changed since, or whose crop has
     gone. What it writes depends neither on interruptions, nor on `num_threads`, nor on the processes.
 
     Args:
-        wanted: the faces. Those without landmarks need the detector.
+        wanted: the faces. Faces without landmarks need the detector.
         out: the folder; new, empty, or of an earlier run with the same arguments.
         detector: finds the faces where `wanted` has no landmarks: any callable, see `Detector`.
         crops: what crops; None: the largest face, 112 x 112, JPEG of quality 95.
@@ -102,7 +102,7 @@ def align_photos(
     """
     crops = crops or CropSettings()
     if (wanted.landmarks is None) == (detector is None):
-        raise ConfigError("give landmarks or a detector, one of the two")
+        raise ConfigError("give either landmarks or a detector")
     if detector is not None and crops.choose == "nearest_box" and wanted.boxes is None:
         raise ConfigError("choose=nearest_box needs boxes; give boxes=<a file>, or choose largest or central")
     settings = json.loads(json.dumps({"photos": os.path.abspath(wanted.base), **vars(crops), **(described or {})}))
@@ -167,14 +167,14 @@ def _whole_journal(out: Path) -> Journal:
 
 
 def _to_do(wanted: WantedFaces, names: StringTable, journal: Journal, out: Path) -> list[int]:
-    """Of the wanted faces those that have no entry, or one that no longer holds."""
+    """Returns the wanted faces without an entry, or with one that no longer holds."""
     todo = []
     known = progress_bar(journal.read(names), what="looking for what is done", unit="photos", total=len(wanted))
     for number, entry in enumerate(known):
         path = os.path.join(wanted.base, wanted.paths[number])
         holds = (
             entry is not None
-            and entry.reason != NEEDS_PACKAGE  # it may be installed now
+            and entry.reason != NEEDS_PACKAGE  # the package may be installed now
             and entry.photo == wanted.paths[number]
             and (entry.photo_bytes, entry.photo_mtime_ns) == stamp(path)
             and (entry.reason is not None or stamp(str(out / entry.crop))[0] == entry.crop_bytes)
@@ -185,7 +185,7 @@ def _to_do(wanted: WantedFaces, names: StringTable, journal: Journal, out: Path)
 
 
 def _left_over(journal: Journal, names: StringTable, out: Path) -> list[Entry]:
-    """Crops of an earlier run whose photos are wanted no longer: they stay, and are told."""
+    """Returns crops of an earlier run whose photos are not wanted any more; they are kept and reported."""
     gone = sorted(set(journal) - set(names))
     return [entry for entry in journal.read(gone) if entry and entry.reason is None and (out / entry.crop).is_file()]
 
@@ -228,7 +228,7 @@ def _counts(
 
 @contextmanager
 def _opencv_in_one_thread() -> Iterator[None]:
-    """Photos are shared out among our threads; OpenCV's own on top of them would only be in the way."""
+    """Limits OpenCV to one thread: photos are shared between our threads, and OpenCV's threads would slow them."""
     import cv2
 
     before = cv2.getNumThreads()

@@ -1,4 +1,4 @@
-"""What the outputs of face detectors mean: a face for each place of a grid, in pixels of the image that they saw.
+"""Decodes the outputs of face detectors: a face for each position of a grid, in pixels of the image.
 
 YuNet: W. Wu, H. Peng, S. Yu, "YuNet: a tiny millisecond-level face detector", 2023, and OpenCV's face_detect.cpp.
 SCRFD: J. Guo et al., "Sample and computation redistribution for efficient face detection", arXiv 2105.04714, and
@@ -14,17 +14,17 @@ from facerec.core.errors import ModelError
 
 YUNET_STRIDES_PX = (8, 16, 32)
 SCRFD_STRIDES_PX = {9: (8, 16, 32), 15: (8, 16, 32, 64, 128)}
-"""By the number of outputs, three for each stride."""
+"""By the number of outputs, three per stride."""
 
 
 def decode_yunet(outputs: Mapping[str, np.ndarray], *, size_px: tuple[int, int], min_score: float = 0.0) -> Faces:
-    """Every place of the three grids as a face, if its score reaches the lowest.
+    """Returns every position of the three grids as a face, if its score reaches the minimum.
 
     Args:
-        outputs: `cls_8`, `obj_8` (..., 1), `bbox_8` (..., 4), `kps_8` (..., 10) with a row for each place of the grid
-            with stride 8, row by row; so for 16 and 32.
+        outputs: `cls_8`, `obj_8` (..., 1), `bbox_8` (..., 4), `kps_8` (..., 10) with a row for each position of the
+            grid with stride 8, row by row; the same for 16 and 32.
         size_px: height and width of the image, multiples of 32.
-        min_score: the lowest score; few places reach 0.3, which saves most of the work.
+        min_score: the minimum; few positions reach 0.3, which saves most of the work.
     """
     boxes, landmarks, scores = [], [], []
     for stride in YUNET_STRIDES_PX:
@@ -43,20 +43,20 @@ def decode_yunet(outputs: Mapping[str, np.ndarray], *, size_px: tuple[int, int],
 
 
 def decode_scrfd(outputs: Sequence[np.ndarray], *, size_px: tuple[int, int], min_score: float = 0.0) -> Faces:
-    """Every anchor of the grids as a face, if its score reaches the lowest.
+    """Returns every anchor of the grids as a face, if its score reaches the minimum.
 
     Args:
         outputs: for each stride scores (..., 1), the distances from the anchor to the box's left, top, right and bottom
-            (..., 4), and those to five points (..., 10), in strides; in any order. The anchors of a place follow each
-            other, places go row by row.
+            (..., 4), and those to five points (..., 10), in strides; in any order. The anchors of a position follow
+            each other, and the positions go row by row.
         size_px: height and width of the image, multiples of 32.
-        min_score: the lowest score.
+        min_score: the minimum.
 
     Raises:
-        ModelError: they are not of these shapes.
+        ModelError: the outputs have other shapes.
     """
     strides = SCRFD_STRIDES_PX.get(len(outputs), ())
-    # The finest grid has the most rows; which of the three kinds an output is, its last dimension says.
+    # The finest grid has the most rows; the last dimension of an output shows which of the three kinds it is.
     by_width = {
         width: sorted((o.reshape(-1, width) for o in outputs if o.shape[-1] == width), key=len, reverse=True)
         for width in (1, 4, 10)
@@ -85,7 +85,7 @@ def decode_scrfd(outputs: Sequence[np.ndarray], *, size_px: tuple[int, int], min
 
 
 def _places(size_px: tuple[int, int], stride_px: int) -> np.ndarray:
-    """x and y of the places of a grid, row by row: float64 (n, 2)."""
+    """Returns x and y of the positions of a grid, row by row: float64 (n, 2)."""
     rows, columns = (side // stride_px for side in size_px)
     y, x = np.mgrid[:rows, :columns]
     return np.stack([x, y], axis=-1).reshape(-1, 2).astype(np.float64)

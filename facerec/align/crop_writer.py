@@ -1,4 +1,4 @@
-"""Makes the crop of each wanted face: reads its photo, chooses the face, warps, writes; or says why there is none."""
+"""Makes the crop of each wanted face: reads the photo, chooses the face, warps, writes; or reports why it cannot."""
 
 import os
 import threading
@@ -19,16 +19,16 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.string_table import StringTable
 
 NEEDS_PACKAGE = "needs_package"
-"""Reason of a photo of a format that needs a package which is not installed."""
+"""The reason for a photo in a format that needs a package which is not installed."""
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CropSettings:
-    """Says what crops are made.
+    """Settings of the crops.
 
     Attributes:
-        choose: which face of several; see `ranked_faces`.
+        choose: which of several faces; see `ranked_faces`.
         size_px: height and width.
         image_format: jpeg or png.
         jpeg_quality: 1 to 100.
@@ -51,14 +51,14 @@ class CropSettings:
 
 
 class CropWriter:
-    """Makes the crops of wanted faces; several threads share one.
+    """Makes the crops of wanted faces; several threads share one writer.
 
     Args:
         wanted: the faces.
         names: the path of each crop below `out`; see `crop_names`.
         out: the folder of the crops, with `crops_folder.PARTIAL_FOLDER` in it.
-        detector: finds the faces where `wanted` has no landmarks.
-        crops: what crops.
+        detector: finds the faces if `wanted` has no landmarks.
+        crops: settings of the crops.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CropWriter:
         self.wanted, self.names, self.out, self.detector, self.crops = wanted, names, out, detector, crops
 
     def write(self, batch: Sequence[int]) -> list[Entry]:
-        """Writes the crops of these numbers of the wanted faces, and returns what came of each."""
+        """Writes the crops of the wanted faces with these numbers, and returns an entry for each."""
         entries: dict[int, Entry] = {}
         photos: dict[int, np.ndarray] = {}
         for number in batch:
@@ -78,7 +78,7 @@ class CropWriter:
             found = self.detector(list(photos.values()))
             if len(found) != len(photos):
                 raise DataError(
-                    f"the detector gave faces for {len(found)} photos of {len(photos)}; expected one Faces for each"
+                    f"the detector returned faces for {len(found)} of {len(photos)} photos; expected one Faces for each"
                 )
             for (number, photo), faces in zip(photos.items(), found, strict=True):
                 entries[number] = self._chosen(number, entries[number], photo, faces)
@@ -86,7 +86,7 @@ class CropWriter:
             if entries[number].reason is None:
                 entries[number] = self._written(entries[number], photo)
             if entries[number].reason is not None:
-                # The crop of the photo as it was. Of one that cannot be read now it stays: a disk may be away.
+                # The crop shows the photo as it was. An unreadable photo keeps its crop: a disk may be disconnected.
                 (self.out / entries[number].crop).unlink(missing_ok=True)
         return list(entries.values())
 
@@ -97,7 +97,7 @@ class CropWriter:
             crop=self.names[number], photo=self.wanted.paths[number], photo_bytes=size, photo_mtime_ns=mtime_ns
         )
         if size is None:
-            return replace(entry, reason="missing", detail="there is no such file"), None
+            return replace(entry, reason="missing", detail="the file does not exist"), None
         try:
             photo = decode_rgb(read_bytes(path), where=path)
         except MissingReaderError as error:
@@ -118,12 +118,12 @@ class CropWriter:
             faces, rule=self.crops.choose, photo_size_px=(photo.shape[0], photo.shape[1]), wanted_box=box
         )
         if len(faces) and not ranked:
-            others = f"none of {len(faces)} faces lies at its box"
+            others = f"none of {len(faces)} faces is at its box"
             return replace(entry, num_faces=len(faces), reason="no_face_at_box", detail=others)
         if not ranked:
             detail = "; ".join(filter(None, ["the detector finds no face", faces.searched]))
             return replace(entry, num_faces=0, reason="no_face", detail=detail)
-        # Where the landmarks of the best are not sound, the next sound face; where none is, the best, to be rejected.
+        # If the best face has invalid landmarks, take the next valid face; without one, the best, which is rejected.
         candidates = ranked if self.crops.choose != "nearest_box" else ranked[:1]
         placed = (self._placed(entry, photo, faces, number) for number in candidates)
         first = next(placed)
@@ -132,14 +132,14 @@ class CropWriter:
         return next(filter(_is_sound, placed), first)
 
     def _placed(self, entry: Entry, photo: np.ndarray, faces: Faces, number: int) -> Entry:
-        """The entry with what the detector says of one of the faces that it found."""
+        """Returns the entry with the detector's values for one of the faces that it found."""
         points = faces.landmarks[number]
         if isinstance(self.detector, LooksAgain):
             try:
                 points = self.detector.nearer_landmarks(photo, faces, number)
             except DataError as error:
                 return replace(entry, num_faces=len(faces), reason="bad_landmarks", detail=str(error))
-        # To a thousandth of a pixel, as landmarks.csv has them: it gives the same crops.
+        # Rounded to a thousandth of a pixel, as in landmarks.csv, so that the table gives the same crops.
         return replace(
             entry,
             photo_size_px=[*photo.shape[:2]],
@@ -168,7 +168,7 @@ class CropWriter:
             os.replace(partial, path)
         except OSError as error:
             raise DataError(
-                f"{path}: cannot be written ({error.strerror}). The same command goes on from here once it can"
+                f"{path}: cannot be written ({error.strerror}). Repeat the command to resume once it can"
             ) from None
         return replace(entry, crop_bytes=len(content))
 
@@ -180,7 +180,7 @@ def _is_sound(entry: Entry) -> bool:
 
 
 def stamp(path: str) -> tuple[int | None, int | None]:
-    """Size in bytes and time of the last change of a file in nanoseconds; None where it is not there."""
+    """Returns the size in bytes and the modification time of a file in nanoseconds; None if it does not exist."""
     try:
         found = os.stat(path)
     except OSError:

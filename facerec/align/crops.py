@@ -1,4 +1,4 @@
-"""Aligned crops from photos and their five landmarks."""
+"""Makes aligned crops from photos and their five landmarks."""
 
 import cv2
 import numpy as np
@@ -8,12 +8,12 @@ from facerec.core.errors import DataError
 
 
 def align_crop(photo: np.ndarray, landmarks: np.ndarray, *, size_px: int | tuple[int, int] = 112) -> np.ndarray:
-    """Warps a photo so that its landmarks lie on the template: bilinear, black outside the photo.
+    """Warps a photo so that its landmarks match the template: bilinear, black outside the photo.
 
     Args:
         photo: uint8 (H, W, 3).
         landmarks: (5, 2), x and y in pixels, in the order of the template.
-        size_px: height and width of the crop, or its side; the template is scaled with the height (see `template`).
+        size_px: height and width of the crop, or its side; the template scales with the height (see `template`).
 
     Returns:
         uint8 (height, width, 3), channels in the photo's order.
@@ -30,7 +30,7 @@ def align_crop(photo: np.ndarray, landmarks: np.ndarray, *, size_px: int | tuple
         return cv2.warpAffine(
             photo, matrix, (width_px, height_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
         )
-    except cv2.error:  # OpenCV 4 warps no photo with a side beyond 32766 pixels
+    except cv2.error:  # OpenCV 4 does not warp photos with a side above 32766 pixels
         raise DataError(
-            f"photo is {photo.shape[0]} x {photo.shape[1]} pixels, which OpenCV does not warp; make it smaller"
+            f"photo is {photo.shape[0]} x {photo.shape[1]} pixels, too large for OpenCV to warp; make it smaller"
         ) from None

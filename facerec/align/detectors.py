@@ -1,4 +1,4 @@
-"""Detectors of faces and their five landmarks from ONNX files: OpenCV's YuNet and InsightFace's SCRFD."""
+"""Detects faces and their five landmarks with ONNX files: OpenCV's YuNet and InsightFace's SCRFD."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from facerec.align.photo_search import Search, search_photo
 from facerec.core.errors import ConfigError, ModelError
 
 _MULTIPLE_PX = 32  # the coarsest stride of both
-_TILE_PX, _TILE_OVERLAP_PX = 1344, 128  # a larger view is seen in tiles, so that memory does not grow with it
-_SCORE_OF_KNOWN_FACE = 0.3  # where a face is known to be, a lower score will do
+_TILE_PX, _TILE_OVERLAP_PX = 1344, 128  # a larger view is searched in tiles, so that memory does not grow with it
+_SCORE_OF_KNOWN_FACE = 0.3  # a lower minimum, for views that certainly show a face
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What is particular to a family of detectors.
+    """The properties of a family of detectors.
 
     Attributes:
         name: for the user.
-        decode: the network's outputs, their names, height and width of the image, the lowest score -> faces.
-        prepare: uint8 (H, W, 3), RGB -> float32 (1, 3, H, W), as the network was trained.
-        is_square: it sees a square, as InsightFace's code does; else sides that are multiples of 32.
-        min_score, max_overlap: what its authors' code takes, or near it.
-        sure_score: upright faces reach it, and faces turned by 90 or 180 degrees do not; see docs/alignment.md.
+        decode: the network's outputs, their names, height and width of the image, the minimal score -> faces.
+        prepare: uint8 (H, W, 3), RGB -> float32 (1, 3, H, W), normalised as in the network's training.
+        is_square: True if it takes a square, as in InsightFace's code; else sides that are multiples of 32.
+        min_score, max_overlap: the values of its authors' code, or close to them.
+        sure_score: upright faces reach it; faces rotated by 90 or 180 degrees do not; see docs/alignment.md.
     """
 
     name: str
@@ -69,7 +69,7 @@ SCRFD = Kind(
 
 
 class OnnxDetector:
-    """Finds faces with a network from a file; see `open_detector`. Several threads may call it."""
+    """Finds faces with the network of a file; see `open_detector`. Several threads may call it."""
 
     def __init__(
         self, *, network: OnnxNetwork, kind: Kind, min_score: float, max_overlap: float, search: Search, refine: bool
@@ -82,19 +82,19 @@ class OnnxDetector:
         self.refine = refine
 
     def __call__(self, photos: Sequence[np.ndarray]) -> list[Faces]:
-        """The faces of each photo, uint8 (H, W, 3), RGB; what is found in one depends on no other.
+        """Returns the faces of each photo, uint8 (H, W, 3), RGB; the photos do not influence each other.
 
         Raises:
-            ModelError: the file's network does not run, or gives outputs of other shapes.
+            ModelError: the file's network does not run, or its outputs have other shapes.
         """
         return [search_photo(photo, self._look, self.search) for photo in photos]
 
     def nearer_landmarks(self, photo: np.ndarray, faces: Faces, number: int) -> np.ndarray:
-        """The landmarks of one of the faces found in a photo, looked at again alone: (5, 2)."""
+        """Detects the landmarks of one face of a photo again, in views of this face alone: (5, 2)."""
         if not self.refine:
             return faces.landmarks[number]
         views_px: Sequence[tuple[int, int]] = FACE_VIEWS_PX
-        if self.network.fixed_size_px is not None:  # each look takes the time of one at the whole photo
+        if self.network.fixed_size_px is not None:  # each view takes as long as the whole photo
             views_px = tuple(view for view in views_px if view[0] <= min(self.network.fixed_size_px))[:1]
         return nearer_landmarks(
             photo,
@@ -105,7 +105,7 @@ class OnnxDetector:
         )
 
     def _look(self, view: np.ndarray, *, min_score: float | None = None) -> Faces:
-        """The faces above the score, those left out that overlap with a surer one; in pixels of the view."""
+        """Returns the faces above the minimal score, without weaker overlapping ones; in pixels of the view."""
         import cv2
 
         most_px = self.network.fixed_size_px or (_TILE_PX, _TILE_PX)
@@ -121,7 +121,7 @@ class OnnxDetector:
         return Faces(boxes=boxes[chosen], landmarks=landmarks[chosen], scores=scores[chosen])
 
     def _seen(self, view: np.ndarray, min_score: float) -> Faces:
-        """The places of the network's grids that reach the score, as faces in pixels of the view."""
+        """Returns the positions of the network's grids that reach the score, as faces in pixels of the view."""
         height, width = self._canvas_px(*view.shape[:2])
         canvas = np.zeros((height, width, 3), dtype=np.uint8)
         canvas[: view.shape[0], : view.shape[1]] = view
@@ -140,7 +140,7 @@ class OnnxDetector:
 
 
 def _tiles(side_px: int, most_px: int) -> list[tuple[int, int]]:
-    """Returns where the fewest tiles of about one size begin and end that cover a side, with an overlap."""
+    """Returns start and end of the smallest number of equal tiles that cover a side with an overlap."""
     if side_px <= most_px:
         return [(0, side_px)]
     overlap_px = min(_TILE_OVERLAP_PX, most_px // 4)
@@ -161,30 +161,30 @@ def open_detector(
     refine: bool = True,
     engine: str = "auto",
 ) -> OnnxDetector:
-    """Opens a file of OpenCV's YuNet or of InsightFace's SCRFD (one with landmarks); its outputs say which it is.
+    """Opens a file of OpenCV's YuNet or of InsightFace's SCRFD (with landmarks), recognised by its outputs.
 
     Args:
         weights: the `.onnx`.
-        min_score: faces below it are passed over, 0 to 1; None: 0.6 with YuNet, 0.5 with SCRFD.
-        max_overlap: of two faces that overlap more (intersection over union) the surer stays; None: 0.3 and 0.4.
-        longest_side_px: larger photos are shown with that side at first, smaller ones are enlarged to half of it.
-            Faces that are a few pixels high in it are not found.
-        further_sides_px: where nothing is found, larger photos are searched with these sides, in this order.
-        turns: where no face is sure, photos are searched in all quarter turns.
-        sure_score: the first look is enough where a face reaches it; else quarter turns and smaller sides are looked
-            at, and the highest score counts. None: 0.925 with YuNet, 0.7 with SCRFD.
-        refine: look at the chosen face alone again, four times: nearer landmarks.
-        engine: what runs it: auto, onnxruntime or opencv.
+        min_score: faces with a lower score are ignored, 0 to 1; None: 0.6 with YuNet, 0.5 with SCRFD.
+        max_overlap: of two faces that overlap more (intersection over union), the weaker is dropped; None: 0.3 and 0.4.
+        longest_side_px: larger photos are reduced to this side in the first pass, smaller ones enlarged to half of it.
+            Faces that are only a few pixels high in it are not found.
+        further_sides_px: sides with which larger photos are searched if nothing was found, in this order.
+        turns: if no face reaches `sure_score`, photos are searched in all quarter turns.
+        sure_score: a face with this score ends the search after the first pass; else quarter turns and smaller sides
+            are searched too, and the highest score counts. None: 0.925 with YuNet, 0.7 with SCRFD.
+        refine: detect the chosen face again in four views of it alone, for more accurate landmarks.
+        engine: runs the network: auto, onnxruntime or opencv.
 
     Raises:
-        ConfigError: a value that cannot be, or does not go with the file.
-        ModelError: the file is not there, or neither of the two.
+        ConfigError: a value is impossible, or does not fit the file.
+        ModelError: the file does not exist, or is neither of the two.
     """
     if longest_side_px < _MULTIPLE_PX:
         raise ConfigError(f"detector.longest_side_px={longest_side_px}; expected {_MULTIPLE_PX} or more")
     sides_px = list(further_sides_px)
     if sides_px != sorted(set(sides_px)) or (sides_px and sides_px[0] < _MULTIPLE_PX):
-        raise ConfigError(f"detector.further_sides_px={sides_px}; expected sides in pixels that grow, or []")
+        raise ConfigError(f"detector.further_sides_px={sides_px}; expected increasing sides in pixels, or []")
     for name, share in (("min_score", min_score), ("max_overlap", max_overlap), ("sure_score", sure_score)):
         if share is not None and not 0 <= share <= 1:
             raise ConfigError(f"detector.{name}={share}; expected a number from 0 to 1")
@@ -192,7 +192,7 @@ def open_detector(
     kind = _kind_of(network)
     if network.fixed_size_px is not None and longest_side_px > min(network.fixed_size_px):
         raise ConfigError(
-            f"detector.longest_side_px={longest_side_px}, but {weights} sees {network.fixed_size_px[0]} x "
+            f"detector.longest_side_px={longest_side_px}, but {weights} takes {network.fixed_size_px[0]} x "
             f"{network.fixed_size_px[1]} pixels; give {min(network.fixed_size_px)} or less"
         )
     return OnnxDetector(

@@ -1,7 +1,7 @@
-"""Places the landmarks of one face nearer, as the mean of several looks at that face alone.
+"""Finds more accurate landmarks of one face, as the mean over several views of that face alone.
 
-Four small views of a face give landmarks as near as two of the whole photo, enlarged; where the face is small in the
-photo, they give nearer ones, for less than half the time.
+Four small views of a face give landmarks as accurate as two of the enlarged photo; if the face is small in the photo,
+they are more accurate, in less than half the time.
 """
 
 import math
@@ -14,7 +14,7 @@ from facerec.align.similarity import TEMPLATE_112, similarity_transform
 
 FACE_VIEWS_PX = ((320, 256), (160, 104))
 """Side of a square view, and the longer side of the face's box in it."""
-_IN_MIRROR = [1, 0, 2, 4, 3]  # which landmark becomes which when left and right are exchanged
+_IN_MIRROR = [1, 0, 2, 4, 3]  # the number of each landmark after left and right are exchanged
 _SAME_FACE_OVERLAP = 0.4
 
 
@@ -26,18 +26,18 @@ def nearer_landmarks(
     look: Callable[[np.ndarray], Faces],
     views_px: Sequence[tuple[int, int]] = FACE_VIEWS_PX,
 ) -> np.ndarray:
-    """The landmarks of a face as seen in upright views of it and in their mirror images: float64 (5, 2).
+    """Returns the landmarks of a face from upright views of it and from their mirror images: float64 (5, 2).
 
     Args:
         photo: uint8 (H, W, 3), RGB.
         box: (4,): left, top, width, height of the face.
-        landmarks: (5, 2), of a first look; they are returned where no view shows the face.
+        landmarks: (5, 2), of the first pass; returned unchanged if no view shows the face.
         look: finds the faces in an image, in pixels of that image.
         views_px: see `FACE_VIEWS_PX`.
     """
     matrix = similarity_transform(landmarks, TEMPLATE_112)
     roll_rad = math.atan2(matrix[1, 0], matrix[0, 0])
-    # the box of a face that lies on its side is one of the photo: upright, the sides are exchanged
+    # The box of a face that lies on its side is that of the photo: for the upright view, the sides are exchanged.
     size = box[2:] if abs(math.sin(roll_rad)) < math.sqrt(0.5) else box[3:1:-1]
     found = []
     for side_px, face_px in views_px:
@@ -62,7 +62,7 @@ def _points_at(faces: Faces, box: np.ndarray) -> np.ndarray | None:
 def _face_view(
     photo: np.ndarray, box: np.ndarray, roll_rad: float, side_px: int, face_px: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A square view with the face upright in its middle, and the map from the photo to it: (2, 3). Black outside."""
+    """Returns a square view with the upright face in its middle, and the map (2, 3) from the photo. Black outside."""
     import cv2
 
     scale = face_px / max(box[2:])
@@ -74,8 +74,8 @@ def _face_view(
     part = photo[low[1] : max(0, math.ceil(centre[1] + reach)), low[0] : max(0, math.ceil(centre[0] + reach))]
     if part.size == 0:
         return np.zeros((side_px, side_px, 3), dtype=np.uint8), to_view
-    # A large face is shrunk by means of areas first: a bilinear warp would pass over most of its pixels. By a whole
-    # factor, for which OpenCV is several times faster.
+    # A large face is first reduced by area averaging, because a bilinear warp would skip most of its pixels. The factor
+    # is an integer, for which OpenCV is several times faster.
     factor = max(1, round(0.5 / scale))
     if factor > 1 and min(part.shape[:2]) >= factor:
         height, width = (side // factor for side in part.shape[:2])

@@ -1,4 +1,4 @@
-"""The faces that a detector finds in a photo, and the rules by which one of them is chosen."""
+"""The faces that a detector finds in a photo, and the rules that choose one of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from facerec.core.errors import ConfigError
 
 CHOICES = ("largest", "central", "nearest_box")
 MUCH_BORDER = 0.4
-"""Of the crop. Faces of LFW cut down to a half have up to 0.35; hair and wall that pass for a face, 0.52."""
+"""Share of the crop. Faces of LFW cut in half have up to 0.35; false faces in hair and walls have 0.52."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,9 @@ class Faces:
         boxes: float64 (N, 4): left, top, width, height.
         landmarks: float64 (N, 5, 2), x and y: left eye, right eye, nose, left and right mouth corner, in the image's
             left and right.
-        scores: float64 (N,), the higher the surer.
-        turned_deg: 0, 90, 180 or 270: by how much the photo lies turned clockwise, as its faces tell.
-        searched: where nothing is found, how the photo was searched; for the report.
+        scores: float64 (N,); a higher score is more certain.
+        turned_deg: 0, 90, 180 or 270: the clockwise rotation of the photo, derived from its faces.
+        searched: how the photo was searched, if nothing was found; for the report.
     """
 
     boxes: np.ndarray
@@ -38,40 +38,40 @@ class Faces:
 
 
 class Detector(Protocol):
-    """Any callable that finds faces. Several threads call it at once, unless one thread is asked for."""
+    """Any callable that finds faces. Several threads call it concurrently, unless num_threads is 1."""
 
     def __call__(self, photos: Sequence[np.ndarray]) -> Sequence[Faces]:
-        """The faces of each photo, uint8 (H, W, 3), RGB; they may differ in size."""
+        """Returns the faces of each photo, uint8 (H, W, 3), RGB; the photos may differ in size."""
         ...
 
 
 @runtime_checkable
 class LooksAgain(Protocol):
-    """A detector that also takes a second look at the one face that was chosen."""
+    """A detector that can also detect the landmarks of the chosen face again."""
 
     def nearer_landmarks(self, photo: np.ndarray, faces: Faces, number: int) -> np.ndarray:
-        """The landmarks of face `number` of those found in the photo, float64 (5, 2)."""
+        """Returns the landmarks of face `number` of the photo's faces, float64 (5, 2)."""
         ...
 
 
 def ranked_faces(
     faces: Faces, *, rule: str, photo_size_px: tuple[int, int], wanted_box: np.ndarray | None = None
 ) -> list[int]:
-    """Returns the numbers of the faces that may be taken, the best first; of equals the surest, then the first.
+    """Returns the numbers of the allowed faces, the best first; equal ones by score, then by number.
 
-    With `largest` and `central`, a face of whose crop more than `MUCH_BORDER` lies outside the photo comes after all
-    others if a sound face with less of it has a higher score: at a photo's edge detectors find faces that are none.
+    With `largest` and `central`, a face with more than `MUCH_BORDER` of its crop outside the photo comes last if a
+    valid face with less border has a higher score: at a photo's edge, detectors find false faces.
 
     Args:
         faces: N faces, N >= 0.
-        rule: `largest`, the box with the largest area; `central`, the centre of the box nearest to the photo's;
-            `nearest_box`, the greatest overlap (intersection over union) with `wanted_box`, among the faces whose
-            centre lies in it or who have its centre in their box.
+        rule: `largest`: the box with the largest area; `central`: the box whose centre is nearest to the photo's;
+            `nearest_box`: the largest overlap (intersection over union) with `wanted_box`, among faces whose centre is
+            in it or whose box contains its centre.
         photo_size_px: height and width of the photo.
         wanted_box: (4,): left, top, width, height; for `nearest_box`.
 
     Raises:
-        ConfigError: there is no such rule, or a box is missing.
+        ConfigError: the rule does not exist, or a box is missing.
     """
     if rule not in CHOICES:
         raise ConfigError(f"choose={rule}; expected one of {', '.join(CHOICES)}")
@@ -88,14 +88,14 @@ def ranked_faces(
         )
     else:
         merits = np.where(_shares_centre(faces.boxes, wanted_box), overlaps(faces.boxes, wanted_box), -np.inf)
-    # A box says which face is wanted: it gives way to none.
+    # A box says which face is wanted, so no other face goes first.
     gives_way = np.zeros(len(faces), dtype=bool) if rule == "nearest_box" else _gives_way(faces, photo_size_px)
     may_be_taken = [number for number in range(len(faces)) if merits[number] > -np.inf]
     return sorted(may_be_taken, key=lambda number: (gives_way[number], -merits[number], -faces.scores[number], number))
 
 
 def _gives_way(faces: Faces, photo_size_px: tuple[int, int]) -> np.ndarray:
-    """True for faces with much border where a surer one has little: bool (N,)."""
+    """True for faces with much border if a face with a higher score has little: bool (N,)."""
     found = geometry(faces.landmarks, [photo_size_px] * len(faces))
     has_much_border = ~(found.border <= MUCH_BORDER)
     others = faces.scores[found.is_sound & ~has_much_border]
@@ -103,7 +103,7 @@ def _gives_way(faces: Faces, photo_size_px: tuple[int, int]) -> np.ndarray:
 
 
 def overlaps(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Intersection over union of N boxes, (N, 4) left, top, width, height, with another one: float64 (N,)."""
+    """Returns the intersection over union of N boxes, (N, 4) left, top, width, height, with another: float64 (N,)."""
     low = np.maximum(boxes[:, :2], box[:2])
     high = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
     shared = np.clip(high - low, 0, None).prod(axis=1)
@@ -116,7 +116,7 @@ def _centres(boxes: np.ndarray) -> np.ndarray:
 
 
 def _shares_centre(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Whether the centre of the one lies in the other, either way: bool (N,)."""
+    """True if the centre of one box is in the other, in either direction: bool (N,)."""
     centres, centre = _centres(boxes), box[:2] + box[2:] / 2
     in_box = ((centres >= box[:2]) & (centres <= box[:2] + box[2:])).all(axis=1)
     in_face = ((centre >= boxes[:, :2]) & (centre <= boxes[:, :2] + boxes[:, 2:])).all(axis=1)

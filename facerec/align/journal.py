@@ -1,4 +1,4 @@
-"""What has been done with each photo, in a file that grows line by line: where an interrupted alignment goes on."""
+"""Records what was done with each photo, line by line in a file, so that an interrupted alignment can resume."""
 
 import json
 import os
@@ -14,18 +14,18 @@ ENTRIES_AT_ONCE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One wanted face, done.
+    """The result for one wanted face.
 
     Attributes:
-        crop: its path below the folder of the crops; also where it would have gone, had it not been rejected.
-        photo: the photo's path, as the wanted faces have it.
-        photo_bytes, photo_mtime_ns: what the photo was then; None where it was missing.
-        crop_bytes: size of the crop's file; None where it was rejected.
-        photo_size_px: its height and width, turned upright; None where no landmarks were judged in it.
+        crop: its path below the folder of the crops; also the planned path of a rejected face.
+        photo: the photo's path, as in the wanted faces.
+        photo_bytes, photo_mtime_ns: size and modification time of the photo then; None if it was missing.
+        crop_bytes: size of the crop's file; None if the face was rejected.
+        photo_size_px: height and width of the upright photo; None if no landmarks were checked in it.
         landmarks: x1, y1 ... x5, y5 in pixels of the photo.
-        score, box, num_faces: what the detector said of the face, and how many it found.
-        turned_deg: by how much the photo lies turned clockwise; None where it is upright.
-        reason, detail: why it was rejected: a word, and a sentence.
+        score, box, num_faces: the detector's values for the face, and the number of faces that it found.
+        turned_deg: the clockwise rotation of the photo; None if it is upright.
+        reason, detail: why the face was rejected: a word, and a sentence.
     """
 
     crop: str
@@ -44,18 +44,18 @@ class Entry:
 
 
 class Journal:
-    """The entries of a file, by crop; of several for one crop the last counts.
+    """The entries of a file, by crop; the last entry of a crop counts.
 
     Args:
-        path: the file; made if absent. Half a line at its end, where a process was killed, is cut off.
+        path: the file; made if absent. An incomplete line at its end, from a killed process, is removed.
 
     Raises:
-        DataError: a line in it is damaged.
+        DataError: a line is damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._offsets: dict[str, int] = {}  # entries stay in the file: millions of them
+        self._offsets: dict[str, int] = {}  # the entries stay in the file, because there may be millions
         path.touch()
         offset = 0
         with path.open("rb") as lines:
@@ -65,9 +65,7 @@ class Journal:
                 try:
                     self._offsets[Entry(**json.loads(line)).crop] = offset
                 except (ValueError, TypeError):
-                    raise DataError(
-                        f"{path}: damaged at byte {offset}; delete it, and every photo is aligned anew"
-                    ) from None
+                    raise DataError(f"{path}: damaged at byte {offset}; delete it to align every photo again") from None
                 offset += len(line)
         os.truncate(path, offset)
         self._end = offset
@@ -79,7 +77,7 @@ class Journal:
         return iter(self._offsets)
 
     def read(self, crops: Iterable[str]) -> Iterator[Entry | None]:
-        """The entry of each crop, or None."""
+        """Returns the entry of each crop, or None."""
         with self.path.open("rb") as file:
             for crop in crops:
                 if crop in self._offsets:
@@ -97,7 +95,7 @@ class Journal:
         path.unlink()
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """Adds entries at the end; they are on disk when this returns. Raises DataError where it cannot be written."""
+        """Adds entries at the end and flushes them to disk. Raises DataError if the file cannot be written."""
         try:
             with self.path.open("ab") as file:
                 for entry in entries:
@@ -109,5 +107,5 @@ class Journal:
                 os.fsync(file.fileno())
         except OSError as error:
             raise DataError(
-                f"{self.path}: cannot be written ({error.strerror}). The same command goes on from here once it can"
+                f"{self.path}: cannot be written ({error.strerror}). Repeat the command to resume once it can"
             ) from None

@@ -1,4 +1,4 @@
-"""What the rejected landmarks of a list have in common: the one mistake in writing it that would explain them.
+"""Finds what the rejected landmarks of a list have in common: the one mistake in the list that would explain them.
 
 Letter: N faces.
 """
@@ -13,19 +13,19 @@ import numpy as np
 from facerec.align.landmark_checks import as_blocks, geometry
 
 LEAST_SHARE = 0.8
-"""Of the rejected faces: as many must fit, once a mistake is undone, for it to be named."""
+"""A mistake is named if this share of the rejected faces fits once it is undone."""
 MOST_LOOKED_AT = 200
-"""Faces, spread evenly over the list."""
+"""Number of faces, spread evenly over the list."""
 _FEWEST_IN_A_CORNER = 20
 _FACTORS = (2, 3, 4, 5, 6, 8, 10, 16, 32)
 _LEAST_SPAN = 0.08
-"""Of the photo's shorter side: points that would span less are not explained by a photo of another size."""
+"""Share of the photo's shorter side: points that would span less are not explained by a photo of another size."""
 _POINT_NAMES = ("left eye", "right eye", "nose", "left mouth corner", "right mouth corner")
 _Undo = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class FacesOfAList:
-    """Landmarks and the sizes of their photos, of at most `MOST_LOOKED_AT` faces spread over all that are added."""
+    """Landmarks and the sizes of their photos, for at most `MOST_LOOKED_AT` faces spread over all that are added."""
 
     def __init__(self) -> None:
         self.num_added = 0
@@ -45,20 +45,20 @@ class FacesOfAList:
 
     @property
     def landmarks_N52(self) -> np.ndarray:
-        """float64 (N, 5, 2)."""
+        """Returns float64 (N, 5, 2)."""
         return np.array(self._landmarks, dtype=np.float64).reshape(-1, 5, 2)
 
     @property
     def sizes_N2(self) -> np.ndarray:
-        """float64 (N, 2): height and width."""
+        """Returns height and width: float64 (N, 2)."""
         return np.array(self._sizes, dtype=np.float64).reshape(-1, 2)
 
 
 def common_cause(rejected: FacesOfAList) -> str | None:
-    """Names the mistake that explains most of the faces rejected for their landmarks, and what to do; or None.
+    """Returns the mistake that explains most of the faces rejected for their landmarks, with a fix; or None.
 
-    Each mistake is undone, and the faces that are then upright and sound are counted. Of mistakes that explain equally
-    many the first counts, the simplest.
+    Each mistake is undone, and the faces that are then upright and valid are counted. If several mistakes explain the
+    same number, the first and simplest is named.
     """
     points, sizes = rejected.landmarks_N52, rejected.sizes_N2
     if not len(points):
@@ -78,7 +78,7 @@ def common_cause(rejected: FacesOfAList) -> str | None:
 
 
 def corner_note(judged: FacesOfAList) -> str | None:
-    """A warning where all faces of a list lie in the upper left quarter of their photos; or None."""
+    """Returns a warning if all faces of a list are in the upper left quarter of their photos; else None."""
     points, sizes = judged.landmarks_N52, judged.sizes_N2
     if len(points) < _FEWEST_IN_A_CORNER or not (points.max(axis=1) < sizes[:, ::-1] / 2).all():
         return None
@@ -111,14 +111,14 @@ def _mistakes() -> Iterator[tuple[_Undo, str]]:
         lambda points, sizes: np.stack([points[..., 0], sizes[:, :1] - 1 - points[..., 1]], axis=2),
         "fit with y counted from the photo's lower edge; count it from the upper one",
     )
-    turned = "fit the photo as it was before its EXIF orientation turned it; give landmarks of the photo turned upright"
+    turned = "fit the photo as it was before its EXIF orientation was applied; give landmarks of the upright photo"
     yield lambda points, sizes: np.stack([sizes[:, 1:] - 1 - points[..., 1], points[..., 0]], axis=2), turned
     yield lambda points, sizes: np.stack([points[..., 1], sizes[:, :1] - 1 - points[..., 0]], axis=2), turned
     yield lambda points, sizes: sizes[:, None, ::-1] - 1 - points, turned
 
 
 def _scales(points: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[_Undo, str]]:
-    """Landmarks of larger photos; first the factor that brings the faces nearest to the middle of the width."""
+    """Yields landmarks of photos of other sizes, first the size that brings the faces nearest to the middle."""
     spans = geometry(points, sizes).span_px / sizes.min(axis=1)
     middle = max(float(np.median(points[..., 0].mean(axis=1) / sizes[:, 1])), 1e-9) * 2
     for factor in sorted(_FACTORS, key=lambda factor: abs(math.log(factor / middle))):
@@ -136,12 +136,12 @@ def _divided(factor: int, points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _shifts(points: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[_Undo, str]]:
-    """One shift for all, which brings them to the middle of their photos."""
+    """Returns one shift for all landmarks, which brings them to the middle of their photos."""
     shift = np.median(points.mean(axis=1) - sizes[:, ::-1] / 2, axis=0)
     x, y = (round(value, -1) for value in shift.tolist())
     yield (
         lambda points, sizes: points - shift,
-        f"fit moved by about {-x:.0f} pixels in x and {-y:.0f} in y, as those of a photo that was cropped later",
+        f"fit when moved by about {-x:.0f} pixels in x and {-y:.0f} in y, as those of a photo that was cropped later",
     )
 
 

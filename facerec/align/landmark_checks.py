@@ -1,4 +1,4 @@
-"""Judges whether five landmarks can be those of a face in a photo, before a crop is made of them.
+"""Checks whether five landmarks can be those of a face in a photo, before a crop is made from them.
 
 Letter: N faces. Sizes are height and width of each face's photo, in pixels.
 """
@@ -14,17 +14,17 @@ from facerec.core.errors import DataError
 MOST_MISFIT_PX = 14.0
 """See `Geometry`. 0.3 to 7 for frontal faces, up to 13.9 for profiles; 15 and more for points in another order."""
 MOST_MISFIT_AS_BLOCKS = 0.7
-"""Of the misfit as read, where that is above `FITS_PX`: x1 ... x5 followed by y1 ... y5 is then the order meant."""
+"""Share of the misfit, if that is above `FITS_PX`: below it, the list means x1 ... x5 followed by y1 ... y5."""
 FITS_PX = 6.0
 LEAST_SPAN_PX = 4.0
-"""The smallest face that YuNet finds in 240 photos of LFW spans 4.7 px, and is a blur."""
+"""The smallest face that YuNet finds in 240 photos of LFW spans 4.7 px, and is only a blur."""
 MOST_OUTSIDE = 0.3
-"""Of the span. Of 1,010 faces that YuNet finds in LFW and CFP, many cut by the photo's border, 0.16 is the most."""
+"""Share of the span. The maximum of 1,010 faces that YuNet finds in LFW and CFP, many of them cut, is 0.16."""
 MOST_POINTS_OUTSIDE = 3
 MOST_BORDER = 2 / 3
-"""Of the crop. Photos cut close to the face, as those of CFP, give sound crops of which up to 0.60 is border."""
+"""Share of the crop. Photos cut close to the face, as those of CFP, give valid crops with up to 0.60 of border."""
 _GRID = np.arange(2.0, 112.0, 4.0)
-_CELLS_G = (_GRID[:, None] + 1j * _GRID[None, :]).ravel()  # places in a crop of 112 x 112, as x + iy
+_CELLS_G = (_GRID[:, None] + 1j * _GRID[None, :]).ravel()  # positions in a crop of 112 x 112, as x + iy
 _TEMPLATE_5 = TEMPLATE_112[:, 0] + 1j * TEMPLATE_112[:, 1]
 
 
@@ -42,15 +42,15 @@ class BadLandmarksError(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """How the landmarks of N faces lie in their photos, and in crops of 112 x 112 made by them.
+    """Measures of the landmarks of N faces in their photos, and in crops of 112 x 112 made from them.
 
     Attributes:
         span_px: float64 (N,): the diagonal of the rectangle around the five points, in pixels of the photo.
-        num_outside: int64 (N,): how many of the five points lie outside the photo.
-        outside_px: float64 (N,): how far the farthest of them does.
+        num_outside: int64 (N,): how many of the five points are outside the photo.
+        outside_px: float64 (N,): the largest distance of such a point from the photo.
         misfit_px: float64 (N,): root mean square distance of the points from the template in the crop.
-        border: float64 (N,): the share of the crop that lies outside the photo, to within 2 %.
-        is_upright: bool (N,): the crop is turned by less than 45 degrees against the photo.
+        border: float64 (N,): the share of the crop that is outside the photo, to within 2 %.
+        is_upright: bool (N,): the crop is rotated by less than 45 degrees against the photo.
         are_blocks: bool (N,): the ten numbers fit far better as x1 ... x5 followed by y1 ... y5.
     """
 
@@ -64,7 +64,7 @@ class Geometry:
 
     @property
     def is_sound(self) -> np.ndarray:
-        """bool (N,): these can be landmarks of a face in the photo."""
+        """True for landmarks that can be those of a face in the photo: bool (N,)."""
         return (
             (self.span_px >= LEAST_SPAN_PX)
             & (self.outside_px <= MOST_OUTSIDE * self.span_px)
@@ -81,8 +81,8 @@ def geometry(landmarks_N52: ArrayLike, sizes_N2: ArrayLike) -> Geometry:
     The similarity onto the template is that of `similarity_transform`, in complex numbers: scale * photo + shift.
     """
     points, sizes = np.asarray(landmarks_N52, dtype=np.float64), np.asarray(sizes_N2, dtype=np.float64)
-    limits = sizes[:, None, ::-1] - 0.5  # the first pixel reaches from -0.5 to 0.5
-    with np.errstate(all="ignore"):  # of absurd values: they compare as false, so that the face is not sound
+    limits = sizes[:, None, ::-1] - 0.5  # the first pixel extends from -0.5 to 0.5
+    with np.errstate(all="ignore"):  # absurd values compare as false, so that the face is not valid
         span = np.hypot(*np.ptp(points, axis=1).T)
         outside = np.maximum(np.maximum(-0.5 - points, points - limits), 0.0).max(axis=2)
         scale, mean, misfit = _onto_template(points)
@@ -103,12 +103,12 @@ def geometry(landmarks_N52: ArrayLike, sizes_N2: ArrayLike) -> Geometry:
 
 
 def as_blocks(landmarks_N52: np.ndarray) -> np.ndarray:
-    """The same ten numbers of each face, taken as x1 ... x5 followed by y1 ... y5: float64 (N, 5, 2)."""
+    """Returns the ten numbers of each face, read as x1 ... x5 followed by y1 ... y5: float64 (N, 5, 2)."""
     return landmarks_N52.reshape(-1, 2, 5).swapaxes(1, 2)
 
 
 def _onto_template(points_N52: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scale and rotation, complex (N,); the mean of the points, complex (N,); the misfit in pixels, float64 (N,)."""
+    """Returns scale and rotation, complex (N,); the mean of the points, complex (N,); the misfit in pixels, (N,)."""
     source = points_N52[..., 0] + 1j * points_N52[..., 1]
     mean = source.mean(axis=1)
     centred, target = source - mean[:, None], _TEMPLATE_5 - _TEMPLATE_5.mean()
@@ -121,10 +121,10 @@ def _is_upright(scale: np.ndarray) -> np.ndarray:
 
 
 def check_landmarks(landmarks: np.ndarray, *, photo_size_px: tuple[int, int]) -> None:
-    """Refuses five points, (5, 2), that cannot be the landmarks of a face in a photo of that height and width.
+    """Refuses five points, (5, 2), that cannot be the landmarks of a face in a photo of this height and width.
 
     Raises:
-        BadLandmarksError: says what is wrong, and the likely cause.
+        BadLandmarksError: gives the fault, and the likely cause.
     """
     found = geometry(landmarks[None], [photo_size_px])
     if found.is_sound[0]:
@@ -132,11 +132,11 @@ def check_landmarks(landmarks: np.ndarray, *, photo_size_px: tuple[int, int]) ->
     span, num_outside, outside = found.span_px[0], int(found.num_outside[0]), found.outside_px[0]
     photo = f"the photo of {photo_size_px[0]} x {photo_size_px[1]} pixels (height x width)"
     if not span >= LEAST_SPAN_PX:
-        what = f"the five points span {span:.1f} pixels: they are not in pixels, or of a smaller copy of the photo"
+        what = f"the five points span {span:.1f} pixels: they are not in pixels, or fit a smaller copy of the photo"
     elif num_outside > MOST_POINTS_OUTSIDE or not outside <= MOST_OUTSIDE * span:
         what = (
-            f"{num_outside} of the five points lie outside {photo}, by up to {outside:.0f}: they are of another photo, "
-            "or of a larger copy of it"
+            f"{num_outside} of the five points lie outside {photo}, by up to {outside:.0f}: they belong to another "
+            "photo, or to a larger copy of it"
         )
     elif found.are_blocks[0]:
         what = (
@@ -145,25 +145,25 @@ def check_landmarks(landmarks: np.ndarray, *, photo_size_px: tuple[int, int]) ->
         )
     elif not found.misfit_px[0] <= MOST_MISFIT_PX:
         what = (
-            f"{found.misfit_px[0]:.0f} px from the template on average, once aligned: no face, or points in another "
+            f"{found.misfit_px[0]:.0f} px from the template on average after alignment: no face, or points in another "
             "order than left eye, right eye, nose, left and right mouth corner (left in the image)"
         )
     else:
-        what = f"{100 * found.border[0]:.0f} % of the crop lies outside {photo}: the landmarks are of another photo"
+        what = f"{100 * found.border[0]:.0f} % of the crop lies outside {photo}: the landmarks belong to another photo"
     raise BadLandmarksError(what, photo_size_px=photo_size_px)
 
 
 def refuse_fractions(landmarks_N52: np.ndarray, *, path: object) -> None:
-    """Refuses a list whose landmarks are fractions of the photos' sides.
+    """Refuses a list with landmarks that are fractions of the photos' sides.
 
     Raises:
-        DataError: every x and y of the list lies between -1 and 2, where five pixels of a face cannot.
+        DataError: every x and y of the list is between -1 and 2, where five pixels of a face cannot be.
     """
     if not len(landmarks_N52):
         return
     low, high = float(landmarks_N52.min()), float(landmarks_N52.max())
     if low >= -1.0 and high <= 2.0:
         raise DataError(
-            f"{path}: every x and y lies from {low:.3g} to {high:.3g}, as fractions of the photo do; expected pixels. "
+            f"{path}: every x and y is from {low:.3g} to {high:.3g}, like fractions of the photo; expected pixels. "
             "Multiply x by the width of the photo and y by its height"
         )

@@ -1,4 +1,4 @@
-"""Reads what others have written of the faces in photos: our tables, CelebA's text files, InsightFace's `.lst`.
+"""Reads files about the faces in photos: our tables, CelebA's text files, InsightFace's `.lst`.
 
 CelebA: Z. Liu et al., "Deep learning face attributes in the wild", ICCV 2015; `list_landmarks_celeba.txt`,
 `list_landmarks_align_celeba.txt`, `list_bbox_celeba.txt`, `identity_CelebA.txt`. `.lst`: `parse_lst_line` in
@@ -25,20 +25,20 @@ _CELEBA_LANDMARKS = tuple(
 )
 _CELEBA_BOX = ("x_1", "y_1", "width", "height")
 FORMATS = (
-    "a table (.csv, .tsv) with path, identity and, or not, x1, y1 ... x5, y5 and box_x, box_y, box_width, box_height; "
-    "an InsightFace .lst; or a .txt as CelebA's list_landmarks, list_bbox and identity files are"
+    "a table (.csv, .tsv) with path, identity and, optionally, x1, y1 ... x5, y5 and box_x, box_y, box_width, "
+    "box_height; an InsightFace .lst; or a .txt in the format of CelebA's list_landmarks, list_bbox and identity files"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceList:
-    """The N lines of a file about faces in photos; a photo may have several.
+    """The N lines of a file about faces in photos; a photo may have several lines.
 
     Attributes:
-        paths: of the photos, as they are written, N.
-        identities: names, N; or None where the file knows none.
+        paths: the paths of the photos as written, N.
+        identities: names, N; or None if the file has none.
         landmarks: float64 (N, 5, 2), x and y in pixels of the photo, in the template's order; or None.
-        boxes: float64 (N, 4): left, top, width, height, NaN where the line has none; or None.
+        boxes: float64 (N, 4): left, top, width, height, NaN if the line has none; or None.
     """
 
     paths: StringTable
@@ -48,10 +48,10 @@ class FaceList:
 
 
 def read_face_list(path: Path) -> FaceList:
-    """Reads any of `FORMATS`; the suffix, and in a `.txt` the header, says which it is.
+    """Reads any of `FORMATS`, recognised by the suffix, and in a `.txt` by the header.
 
     Raises:
-        DataError: the file is missing, is none of them, or a line does not fit; names the line.
+        DataError: the file is missing or has another format, or a line does not fit; names the line.
     """
     suffix = path.suffix.lower()
     if suffix in TABLE_SUFFIXES:
@@ -60,7 +60,7 @@ def read_face_list(path: Path) -> FaceList:
         raise DataError(f"{path}: expected {FORMATS}")
     found = _read_lst(path) if suffix == ".lst" else _read_celeba(path)
     if not len(found.paths):
-        raise DataError(f"{path}: no face in it; expected {FORMATS}")
+        raise DataError(f"{path}: it lists no face; expected {FORMATS}")
     if found.landmarks is not None:
         refuse_fractions(found.landmarks, path=path)
     return found
@@ -75,18 +75,18 @@ def _from_table(path: Path) -> FaceList:
 
 
 def _read_lst(path: Path) -> FaceList:
-    """Tabs: whether it is aligned, path, label; left, top, right, bottom; x of the five points, then y of them."""
+    """Reads columns separated by tabs: aligned or not, path, label; left, top, right, bottom; five x, then five y."""
     paths, identities, boxes, points = StringTable(), StringTable(), array("d"), array("d")
     num_fields = 0
     for number, line in _lines(path):
         where, fields = f"{path}, line {number}", line.split("\t")
         if len(fields) not in (3, 7, 17) or not fields[1] or not fields[2]:
             raise DataError(
-                f"{where}: expected 3, 7 or 17 fields with tabs between them (aligned, path, label; box; five points), "
+                f"{where}: expected 3, 7 or 17 fields separated by tabs (aligned, path, label; box; five points), "
                 f"found {len(fields)}: {line[:200]!r}"
             )
         if num_fields and len(fields) != num_fields:
-            raise DataError(f"{where}: {len(fields)} fields, but {num_fields} in the lines above")
+            raise DataError(f"{where}: {len(fields)} fields, but {num_fields} in the lines before")
         num_fields = len(fields)
         paths.append(fields[1])
         identities.append(fields[2])
@@ -105,7 +105,7 @@ def _read_lst(path: Path) -> FaceList:
 
 
 def _read_celeba(path: Path) -> FaceList:
-    """The number of lines, a header and the lines; or, without either, a path and an identity in each line."""
+    """Reads the number of lines, a header and the lines; or, without these two, a path and an identity in each line."""
     lines = _lines(path)
     number, first = next(lines, (1, ""))
     if len(first.split()) == 2:
@@ -114,7 +114,7 @@ def _read_celeba(path: Path) -> FaceList:
     columns = header[1:] if header[:1] == ("image_id",) else header
     if not first.strip().isdigit() or columns not in (_CELEBA_LANDMARKS, _CELEBA_BOX):
         raise DataError(
-            f"{path}, line {number}: is {first[:80]!r}, then {' '.join(header)[:80]!r}; expected the number of lines, "
+            f"{path}, line {number}: {first[:80]!r}, then {' '.join(header)[:80]!r}; expected the number of lines, "
             f"then the header {' '.join(_CELEBA_LANDMARKS)}, or image_id {' '.join(_CELEBA_BOX)}; or a photo and an "
             "identity in each line"
         )
@@ -126,7 +126,7 @@ def _read_celeba(path: Path) -> FaceList:
         paths.append(name)
         values.extend(_numbers(fields, where=f"{path}, line {number}"))
     if len(paths) != int(first):
-        raise DataError(f"{path}: {len(paths)} lines, but its first line says {int(first)}; is it cut off?")
+        raise DataError(f"{path}: {len(paths)} lines, but its first line says {int(first)}; is the file complete?")
     rows = np.frombuffer(values, dtype=np.float64).reshape(len(paths), -1)
     if columns == _CELEBA_LANDMARKS:
         return FaceList(paths=paths, landmarks=rows.reshape(-1, 5, 2))
@@ -146,7 +146,7 @@ def _read_celeba_identities(path: Path) -> FaceList:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Those that are not empty, with their numbers."""
+    """Yields the lines that are not empty, with their numbers."""
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():

@@ -1,4 +1,4 @@
-"""Runs an ONNX network on the CPU: by onnxruntime where it is installed, else by OpenCV."""
+"""Runs an ONNX network on the CPU, with onnxruntime if it is installed, else with OpenCV."""
 
 import importlib.util
 import threading
@@ -16,16 +16,16 @@ _Run = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class OnnxNetwork:
-    """A network with one image as its input. Threads may call it at once, and each call counts with one thread, so that
-    figures do not depend on the number of either.
+    """A network with one image as its input. Threads may call it concurrently, and each call uses one thread, so that
+    results do not depend on the number of either.
 
     Args:
-        path: the `.onnx`. It is opened at once.
-        engine: `auto` takes onnxruntime where it is installed, else OpenCV. They differ in the last bits.
+        path: the `.onnx`. It is opened immediately.
+        engine: `auto` uses onnxruntime if it is installed, else OpenCV. They differ in the last bits.
 
     Raises:
-        ConfigError: there is no such engine, or it is not installed.
-        ModelError: the file is no ONNX network, or one that the engine does not run.
+        ConfigError: the engine does not exist, or is not installed.
+        ModelError: the file is not an ONNX network, or the engine does not run it.
     """
 
     def __init__(self, *, path: Path, engine: str = "auto") -> None:
@@ -34,7 +34,7 @@ class OnnxNetwork:
         has_onnxruntime = importlib.util.find_spec("onnxruntime") is not None
         if engine == "onnxruntime" and not has_onnxruntime:
             raise ConfigError(
-                "detector.engine=onnxruntime: it is not installed; pip install onnxruntime, or leave auto"
+                "detector.engine=onnxruntime: it is not installed; pip install onnxruntime, or use engine=auto"
             )
         try:
             look, self._content = look_at(path), path.read_bytes()
@@ -47,13 +47,13 @@ class OnnxNetwork:
         self.path = path
         self.engine = "onnxruntime" if has_onnxruntime and engine != "opencv" else "opencv"
         self.fixed_size_px: tuple[int, int] | None = None
-        """Height and width of its input, where the file fixes them; OpenCV does not tell."""
+        """Returns height and width of its input if the file fixes them; OpenCV does not report them."""
         self.output_names: list[str] = []
         self._of_thread = threading.local()
         self._run: _Run = self._opened_by_onnxruntime() if self.engine == "onnxruntime" else self._opened_by_opencv()
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
-        """float32 (1, 3, H, W) -> the outputs, in the order of `output_names`. Raises ModelError where it cannot."""
+        """Maps float32 (1, 3, H, W) to the outputs, in the order of `output_names`. Raises ModelError if it fails."""
         return self._run(image)
 
     def _opened_by_onnxruntime(self) -> _Run:
@@ -61,10 +61,10 @@ class OnnxNetwork:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong comes as an exception
+        options.log_severity_level = 4  # errors are raised as exceptions
         try:
             session = onnxruntime.InferenceSession(self._content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # of many kinds, without a common base
+        except Exception as error:  # the classes of errors have no common base
             raise self._unusable(error) from None
         (input_, *_) = session.get_inputs()
         height, width = input_.shape[2:] if len(input_.shape) == 4 else (None, None)
@@ -96,7 +96,7 @@ class OnnxNetwork:
         return run
 
     def _of_this_thread(self) -> Any:
-        """OpenCV's networks keep the state of a call, so each thread has its own."""
+        """Returns this thread's network, because OpenCV's networks keep the state of a call."""
         import cv2
 
         if not hasattr(self._of_thread, "network"):
@@ -107,6 +107,6 @@ class OnnxNetwork:
         return self._of_thread.network
 
     def _unusable(self, error: Exception) -> ModelError:
-        reason = " ".join(str(getattr(error, "err", error)).split())[:300]  # OpenCV's tells its source lines too
-        other = "" if self.engine == "onnxruntime" else "; onnxruntime, once installed, may run it"
+        reason = " ".join(str(getattr(error, "err", error)).split())[:300]  # OpenCV's text includes source lines
+        other = "" if self.engine == "onnxruntime" else "; onnxruntime, if installed, may run it"
         return ModelError(f"{self.path}: {self.engine} does not run it ({reason}){other}")

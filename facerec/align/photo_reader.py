@@ -1,7 +1,7 @@
-"""Reads photos and crops of any format as RGB pixels, and writes crops: the one way in and out of image files.
+"""Reads photos and crops of any format as RGB pixels, and writes crops: all image files go through this file.
 
-Alignment in advance, alignment as a table is read, and the sources of crops all read here, so that a photo gives the
-same pixels everywhere.
+`facerec align`, tables that are aligned while they are read, and the sources of crops all read here, so that a photo
+gives the same pixels everywhere.
 """
 
 import os
@@ -13,12 +13,12 @@ from facerec.core.errors import DataError
 from facerec.core.file_kind import FileKind, kind_of_bytes
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
-"""Formats of photos of phones that OpenCV does not read, and an extra of facerec does."""
+"""Formats of phone photos that OpenCV does not read; an extra of facerec reads them."""
 PHOTO_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".gif", ".avif", *HEIF_SUFFIXES
 )  # fmt: skip
-"""Formats of photos; of an animated one, the first picture."""
-HOW_TO_READ_HEIF = "pip install 'facerec[heif]' (the package pi-heif; pillow-heif does as well), or convert it to JPEG"
+"""Formats of photos; of an animated photo, the first picture is read."""
+HOW_TO_READ_HEIF = "pip install 'facerec[heif]' (the package pi-heif; pillow-heif works too), or convert it to JPEG"
 _NO_IMAGE = {
     FileKind.LFS_POINTER: "it is a Git LFS pointer: run git lfs pull in the clone that it comes from",
     FileKind.HTML: "it is an HTML page, saved in place of the image: download it again",
@@ -27,19 +27,20 @@ _NO_IMAGE = {
 
 
 class MissingReaderError(DataError):
-    """An image is of a format that needs a package which is not installed."""
+    """An image has a format that needs a package which is not installed."""
 
 
 def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
-    """Decodes one image, turned upright as its EXIF orientation says.
+    """Decodes one image, rotated by its EXIF orientation.
 
-    By OpenCV, which decodes JPEG crops faster than torchvision (1.3 times) and Pillow (1.9 times), to the same pixels.
+    It uses OpenCV, which decodes JPEG crops faster than torchvision (1.3 times) and Pillow (1.9 times), to the same
+    pixels.
 
-    Greyscale becomes three equal channels, 16 bits are scaled to 8, CMYK is converted, and an alpha channel is dropped
-    (Pillow's `convert("RGB")`, to within one level; but of 16-bit greyscale, where Pillow clips what is above 255).
+    Greyscale becomes three equal channels, 16 bits are scaled to 8, CMYK is converted, and alpha is dropped (the result
+    is that of Pillow's `convert("RGB")`, to within one level; except that Pillow clips 16-bit greyscale above 255).
 
     Args:
-        encoded: the file's bytes, in any format that OpenCV reads; or HEIC, where `pi_heif` or `pillow_heif` is
+        encoded: the file's bytes, in any format that OpenCV reads; or HEIC, if `pi_heif` or `pillow_heif` is
             installed.
         where: names the image in errors: file and record, or path.
 
@@ -48,7 +49,7 @@ def decode_rgb(encoded: bytes, *, where: str) -> np.ndarray:
 
     Raises:
         DataError: the bytes are not an image, or end too early.
-        MissingReaderError: they are HEIC, and no package that reads it is installed.
+        MissingReaderError: the bytes are HEIC, and no package that reads HEIC is installed.
     """
     import cv2
 
@@ -75,7 +76,7 @@ def is_heif(encoded: bytes) -> bool:
 
 
 def _decode_heif(encoded: bytes, *, where: str) -> np.ndarray:
-    """Decodes as `decode_rgb` does. The rotation in the file is applied; its EXIF orientation only repeats that."""
+    """Decodes like `decode_rgb`. The file's rotation is applied; its EXIF orientation only repeats the rotation."""
     try:
         import pi_heif as heif
     except ImportError:
@@ -83,7 +84,7 @@ def _decode_heif(encoded: bytes, *, where: str) -> np.ndarray:
             import pillow_heif as heif
         except ImportError:
             raise MissingReaderError(
-                f"{where}: is a HEIC photo (.heic, .heif), which needs another package: {HOW_TO_READ_HEIF}"
+                f"{where}: a HEIC photo (.heic, .heif) needs another package: {HOW_TO_READ_HEIF}"
             ) from None
     try:
         return np.array(heif.open_heif(encoded, convert_hdr_to_8bit=True).to_pillow().convert("RGB"))
@@ -92,26 +93,26 @@ def _decode_heif(encoded: bytes, *, where: str) -> np.ndarray:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """All of a file. Raises DataError, naming it, where it cannot be read."""
+    """Reads a whole file. Raises DataError, which names it, if it cannot be read."""
     try:
         return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as damaged tables have it
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as in damaged tables
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
 def encode_jpeg(image: np.ndarray, *, quality: int = 95) -> bytes:
-    """uint8 (H, W, 3), RGB -> a JPEG."""
+    """Encodes uint8 (H, W, 3), RGB, as JPEG."""
     import cv2
 
     done, encoded = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done  # of an array of that kind, always
+    assert done  # always true for such an array
     return encoded.tobytes()
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """uint8 (H, W, 3), RGB -> a PNG."""
+    """Encodes uint8 (H, W, 3), RGB, as PNG."""
     import cv2
 
     done, encoded = cv2.imencode(".png", image[:, :, ::-1])
-    assert done  # of an array of that kind, always
+    assert done  # always true for such an array
     return encoded.tobytes()

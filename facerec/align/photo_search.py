@@ -1,4 +1,4 @@
-"""Searches a photo for faces: at the first look, then at other scales and in quarter turns until a face is found."""
+"""Searches a photo for faces: in a first pass, then at other scales and in quarter turns until a face is found."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _SMALLEST_SIDE_PX = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How far a photo is searched.
+    """How far to search a photo.
 
     Attributes:
-        longest_side_px: of the photo at the first look. Larger photos are shrunk to it, smaller ones are enlarged to
-            half of it.
-        further_sides_px: longest sides at which larger photos are searched where nothing is found, in this order.
-        turns: look for faces in photos that are turned by 90, 180 or 270 degrees, too.
-        sure_score: the first look is enough where a face reaches it.
+        longest_side_px: side of the photo in the first pass. Larger photos are reduced to it, smaller ones are enlarged
+            to half of it.
+        further_sides_px: longest sides with which larger photos are searched if nothing was found, in this order.
+        turns: also search the photo rotated by 90, 180 and 270 degrees.
+        sure_score: a face with this score ends the search after the first pass.
     """
 
     longest_side_px: int
@@ -28,11 +28,11 @@ class Search:
     sure_score: float
 
     def rounds(self, photo_side_px: int) -> Iterator[tuple[int, tuple[int, ...], float]]:
-        """The looks at a photo with that longest side, cheapest first: longest side in pixels, quarter turns, and the
-        score of a face that ends the search after them.
+        """Yields the passes over a photo with that longest side, cheapest first: longest side in pixels, quarter
+        turns, and the score of a face that ends the search after the pass.
 
-        Faces that fill the photo get higher scores in a smaller view, so half and a quarter of the side come next. The
-        score of a face is highest when it is upright, so all four turns are compared in one view.
+        Faces that fill the photo get higher scores in a smaller view, so half and a quarter of the side come next. An
+        upright face gets the highest score, so all four turns are compared in one view.
         """
         first_px = min(self.longest_side_px, max(photo_side_px, self.longest_side_px // 2))
         every_turn = (0, 1, 2, 3) if self.turns else (0,)
@@ -48,12 +48,12 @@ class Search:
 
 
 def search_photo(photo: np.ndarray, look: Callable[[np.ndarray], Faces], search: Search) -> Faces:
-    """The faces of the look with the highest score, in pixels of the photo, and how the photo lies turned.
+    """Returns the faces of the pass with the highest score, in pixels of the photo, and the photo's rotation.
 
     Args:
         photo: uint8 (H, W, 3), RGB.
         look: finds the faces in an image, in pixels of that image.
-        search: how far to go.
+        search: how far to search.
     """
     best, best_score = _NO_FACES, 0.0
     sides_px: list[int] = []
@@ -78,7 +78,7 @@ _NO_FACES = Faces(boxes=np.zeros((0, 4)), landmarks=np.zeros((0, 5, 2)), scores=
 
 
 def _view(photo: np.ndarray, side_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """The photo with that longest side, and how much larger it is: (2,), x and y."""
+    """Returns the photo with that longest side, and its scale factors (2,), x and y."""
     import cv2
 
     height, width = photo.shape[:2]
@@ -91,7 +91,7 @@ def _view(photo: np.ndarray, side_px: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_photo(faces: Faces, turn: int, view_size_px: tuple[int, int], scale: np.ndarray) -> Faces:
-    """Faces of a view that was turned counter-clockwise by so many quarters, in pixels of the photo.
+    """Converts faces of a view that was turned counter-clockwise by some quarters to pixels of the photo.
 
     `view_size_px` is width and height before the turn.
     """

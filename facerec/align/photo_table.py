@@ -1,4 +1,4 @@
-"""Tables of photos: path, identity and, or not, the five landmarks of the face, and its box."""
+"""Reads tables of photos: path, identity and, optionally, the five landmarks of the face, and its box."""
 
 import math
 from array import array
@@ -22,12 +22,12 @@ class PhotoTable:
     """The N lines of a table.
 
     Attributes:
-        paths: as they are written, N.
+        paths: the paths as written, N.
         identities: the names, sorted.
-        labels: int64 (N,): which of them.
+        labels: int64 (N,): the number of the identity in `identities`.
         landmarks: float64 (N, 5, 2), x and y in pixels of the photo: left eye, right eye, nose, left and right mouth
             corner, in the image's left and right; or None.
-        boxes: float64 (N, 4): left, top, width, height of the face, NaN where the line has none; or None.
+        boxes: float64 (N, 4): left, top, width, height of the face, NaN if the line has none; or None.
     """
 
     paths: StringTable
@@ -38,18 +38,18 @@ class PhotoTable:
 
 
 def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None = None) -> PhotoTable:
-    """Reads a CSV or TSV (see `csv_lines`) with the header path,identity and, or not, x1,y1 ... x5,y5, and box_x,box_y,
-    box_width,box_height (which a line may leave empty).
+    """Reads a CSV or TSV (see `csv_lines`) with the header path,identity and, optionally, x1,y1 ... x5,y5, and
+    box_x,box_y,box_width,box_height (which may be empty in a line).
 
-    Other columns are passed over. Relative paths begin at the table's folder.
+    Other columns are ignored. Relative paths start at the table's folder.
 
     Args:
         path: the table.
-        on_fault: told the place (such as "line 7") and what is wrong with a line, in place of raising. The line is
-            passed over.
+        on_fault: called with the place (such as "line 7") and the fault of a line, instead of raising. The line is
+            skipped.
 
     Raises:
-        DataError: the file or a column is missing, or there is no line; or a line does not fit; names the line.
+        DataError: the file, a column or all lines are missing; or a line does not fit; names the line.
     """
     numbers: dict[str, int] = {}
     found, paths, points, boxes = array("q"), StringTable(), array("d"), array("d")
@@ -69,7 +69,7 @@ def read_photo_table(path: Path, *, on_fault: Callable[[str, str], None] | None 
         paths.append(file)
         found.append(numbers.setdefault(identity, len(numbers)))
     if not numbers:
-        raise DataError(f"{path}: no line below its header")
+        raise DataError(f"{path}: no line after its header")
     landmarks_N52 = np.frombuffer(points, dtype=np.float64).reshape(-1, 5, 2) if has_landmarks else None
     if landmarks_N52 is not None:
         refuse_fractions(landmarks_N52, path=path)
@@ -92,7 +92,7 @@ def _refuse(path: Path, line: int, what: str, on_fault: Callable[[str, str], Non
 
 
 def _rows(path: Path, on_fault: Callable[[str, str], None] | None) -> Iterator[tuple[int, dict[str, str]]]:
-    """The lines below the header, with their numbers."""
+    """Yields the lines after the header, with their numbers."""
     return csv_lines(
         path,
         columns=("path", "identity"),

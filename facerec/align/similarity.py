@@ -22,7 +22,7 @@ TEMPLATE_112.setflags(write=False)
 
 
 def template(height_px: int, width_px: int) -> np.ndarray:
-    """Where the five landmarks lie in a crop of that size: float64 (5, 2), x and y in pixels.
+    """Returns the places of the five landmarks in a crop of that size: float64 (5, 2), x and y in pixels.
 
     The template is scaled with the height, and the face stays in the middle of the width: at 112 x 96, the size of
     SphereFace and CosFace, the five points are those of 112 x 112 shifted by -8 in x.
@@ -31,9 +31,9 @@ def template(height_px: int, width_px: int) -> np.ndarray:
 
 
 def similarity_transform(source_points: ArrayLike, target_points: ArrayLike) -> np.ndarray:
-    """The rotation, uniform scale and translation that brings `source_points` closest to `target_points`.
+    """Returns the rotation, uniform scale and translation that bring `source_points` closest to `target_points`.
 
-    Least squares, never a reflection (S. Umeyama, "Least-squares estimation of transformation parameters between
+    Solves least squares, without reflection (S. Umeyama, "Least-squares estimation of transformation parameters between
     two point patterns", PAMI 1991, equations 40 to 43).
 
     Args:
@@ -53,7 +53,7 @@ def similarity_transform(source_points: ArrayLike, target_points: ArrayLike) -> 
         )
     source_mean, target_mean = source.sum(axis=0) / len(source), target.sum(axis=0) / len(source)
     if not math.isfinite(source_mean.sum() + target_mean.sum()):
-        raise DataError(f"landmarks {source.tolist()}: expected finite numbers; detect the landmarks anew")
+        raise DataError(f"landmarks {source.tolist()}: expected finite numbers; detect the landmarks again")
     source_centred, target_centred = source - source_mean, target - target_mean
     variance = float((source_centred * source_centred).sum()) / len(source)
     u, singular_values, vt = np.linalg.svd(target_centred.T @ source_centred / len(source))

@@ -1,4 +1,4 @@
-"""Which faces are to be aligned: photos and identities, from a folder or from lists; and where each crop goes."""
+"""Lists the faces to align, photos and identities from a folder or from lists, and the names of their crops."""
 
 import math
 import os
@@ -19,22 +19,22 @@ from facerec.core.typed_text import typed
 
 Value = TypeVar("Value")
 EMPTY_FOLDER = "empty_folder"
-"""Reason of an identity's folder without any photo."""
-NUM_LOOKED_FOR = 100  # first, spread over a list of millions
+"""The reason for an identity's folder without any photo."""
+NUM_LOOKED_FOR = 100  # photos that are checked first, spread over a list of millions
 
 
 @dataclass(frozen=True, kw_only=True)
 class WantedFaces:
-    """N faces, those of an identity together, identities by their names.
+    """N faces, grouped by identity; the identities are sorted by name.
 
     Attributes:
-        base: the folder that relative paths begin at.
-        paths: of the photos, N; one with several wanted faces occurs several times.
-        identities: the names, sorted; one empty name where the photos have no identities.
-        labels: int64 (N,), which of them; never less than the one before.
-        landmarks: float64 (N, 5, 2); or None, where a detector is to find them.
-        boxes: float64 (N, 4): left, top, width, height of the wanted face, NaN where it is not known; or None.
-        left_out: path, reason and detail of what was found and is not wanted.
+        base: the folder that relative paths start at.
+        paths: the paths of the photos, N; a photo with several wanted faces occurs several times.
+        identities: the names, sorted; one empty name if the photos have no identities.
+        labels: int64 (N,), the number of the identity; never decreasing.
+        landmarks: float64 (N, 5, 2); or None, if the detector must find them.
+        boxes: float64 (N, 4): left, top, width, height of the wanted face, NaN if unknown; or None.
+        left_out: path, reason and detail of everything that was found and is not wanted.
     """
 
     base: Path
@@ -50,12 +50,12 @@ class WantedFaces:
 
     @property
     def has_identities(self) -> bool:
-        """False where photos that lie together, or one photo, are given without a list."""
+        """False for photos without subfolders, or one photo, without a list."""
         return self.identities != [""]
 
 
 def face_in_photo(photo: Path) -> WantedFaces:
-    """One face of one photo, without an identity.
+    """Returns the one face of one photo, without an identity.
 
     Raises:
         DataError: its name has no suffix of a photo.
@@ -69,11 +69,11 @@ def face_in_photo(photo: Path) -> WantedFaces:
 
 
 def faces_in_folder(folder: Path, *, boxes: FaceList | None = None) -> WantedFaces:
-    """One face of every photo below a folder; the sub-folders of the folder are the identities.
+    """Returns one face of every photo below a folder; the subfolders of the folder are the identities.
 
-    Where no sub-folder has a photo, the photos beside them are taken, without identities. What systems leave there is
-    passed over (see `is_litter`). Left out are other files than photos, sub-folders without a photo, and photos in no
-    sub-folder where others lie in one.
+    If no subfolder has a photo, the photos in the folder itself are used, without identities. Files that systems add
+    are ignored (see `is_litter`). Files that are not photos, subfolders without a photo, and photos outside subfolders
+    (if others are inside) are left out.
 
     Raises:
         DataError: the folder cannot be listed, or has no photo.
@@ -92,24 +92,25 @@ def faces_in_folder(folder: Path, *, boxes: FaceList | None = None) -> WantedFac
             identities.append(parts[0])
     if not len(paths) and not len(loose):
         raise DataError(
-            f"{folder}: no photo below it. Expected a folder for each identity with its photos in it, or photos "
+            f"{folder}: no photo in it. Expected a folder for each identity with its photos, or photos "
             "without identities"
         )
-    left_out += [(name, EMPTY_FOLDER, "it holds no photo") for name in _sub_folders(folder) - set(identities)]
+    left_out += [(name, EMPTY_FOLDER, "the folder has no photo") for name in _sub_folders(folder) - set(identities)]
     left_out.sort()
     if not len(paths):
         return _grouped(folder, loose, no_names, None, _boxes_of(loose, boxes), left_out)
-    left_out += [(path, "no_identity", "it lies in no folder of an identity") for path in loose]
+    left_out += [(path, "no_identity", "it is not in the folder of an identity") for path in loose]
     return _grouped(folder, paths, identities, None, _boxes_of(paths, boxes), left_out)
 
 
 def faces_in_list(
     faces: FaceList, *, base: Path, identities: FaceList | None = None, boxes: FaceList | None = None
 ) -> WantedFaces:
-    """The faces of a list, one of each line.
+    """Returns the faces of a list, one for each line.
 
-    An identity is that of the line; where the list has none, that of `identities` for the photo; without those, the
-    first folder of the path. Photos without any are left out. Boxes likewise, those of `boxes` first.
+    The identity is that of the line; if the list has none, that of `identities` for the photo; without `identities`,
+    the first folder of the path. Photos without an identity are left out. Boxes come from `boxes` first, then from the
+    list.
 
     Raises:
         ConfigError: both files have identities.
@@ -117,7 +118,7 @@ def faces_in_list(
     """
     names = faces.identities
     if names is not None and identities is not None:
-        raise ConfigError("identities=...: the list of photos has identities of its own; leave identities out")
+        raise ConfigError("identities=...: the list of photos already has identities; remove identities")
     by_path = {} if identities is None else _by_path(identities, list(identities.identities or ()))
     paths, kept_names, left_out, kept = StringTable(), StringTable(), [], array("q")
     for number, path in enumerate(faces.paths):
@@ -127,7 +128,7 @@ def faces_in_list(
             name = by_path.get(path) if identities is not None else _first_folder(path)
         if name is None:
             where = (
-                "no line of identities names it" if identities is not None else "it lies in no folder of an identity"
+                "no line of identities names it" if identities is not None else "it is not in the folder of an identity"
             )
             left_out.append((path, "no_identity", where))
             continue
@@ -136,8 +137,8 @@ def faces_in_list(
         kept_names.append(name)
     if not len(paths):
         raise DataError(
-            f"none of the {len(faces.paths)} photos listed has an identity (the first is {faces.paths[0]}); give "
-            "identities=<a file>: a table with path,identity, or as CelebA's identity_CelebA.txt"
+            f"none of the {len(faces.paths)} listed photos has an identity (the first is {faces.paths[0]}); give "
+            "identities=<a file>: a table with path,identity, or the format of CelebA's identity_CelebA.txt"
         )
     rows = as_int64(kept)
     own_boxes = None if faces.boxes is None else faces.boxes[rows]
@@ -152,10 +153,10 @@ def faces_in_list(
 
 
 def check_photos_are_there(wanted: WantedFaces) -> None:
-    """Refuses a list of which no photo lies below the folder that its paths are taken to begin at.
+    """Refuses a list if none of its photos is below the folder that its paths start at.
 
     Raises:
-        DataError: says where the first was looked for, and which folder would do.
+        DataError: gives the place where the first photo was expected, and a folder that fits.
     """
     some = [wanted.paths[number] for number in np.unique(np.linspace(0, len(wanted) - 1, NUM_LOOKED_FOR).astype(int))]
     if any(os.path.exists(wanted.base / path) for paths in (some, wanted.paths) for path in paths):
@@ -163,9 +164,9 @@ def check_photos_are_there(wanted: WantedFaces) -> None:
     nearby = [wanted.base.parent, *(path for path in sorted(wanted.base.glob("*")) if path.is_dir())]
     fits = next((folder for folder in nearby if any(os.path.exists(folder / path) for path in some)), None)
     raise DataError(
-        f"none of the photos listed is there, such as {wanted.base / some[0]}. "
+        f"none of the listed photos exists, such as {wanted.base / some[0]}. "
         + (
-            f"{typed('photos', fits)} would do"
+            f"{typed('photos', fits)} would fit"
             if fits
             else "Paths in a list are relative to photos=..., or to the list's folder"
         )
@@ -173,12 +174,12 @@ def check_photos_are_there(wanted: WantedFaces) -> None:
 
 
 def crop_names(wanted: WantedFaces, *, suffix: str) -> StringTable:
-    """Where each crop goes, below the folder of the crops: <identity>/<name of the photo><suffix>.
+    """Returns the path of each crop below the folder of the crops: <identity>/<name of the photo><suffix>.
 
-    Crops without identities lie in that folder itself.
+    Crops without identities are in that folder itself.
 
-    A name that is taken is lengthened by the photo's folders, then by a number. Names follow from the order of the
-    wanted faces alone. They hold no separator, and none begins with a dot, which would hide it.
+    A name that is already used gets the photo's folders in front, then a number. The names depend only on the order of
+    the wanted faces. They contain no separator, and none begins with a dot, which would hide it.
     """
     names = StringTable()
     label, taken, folder = -1, set[str](), ""
@@ -206,7 +207,7 @@ def _stems(path: str) -> Iterator[str]:
 
 
 def _safe(name: str) -> str:
-    """A name for a file; different for different ones."""
+    """Returns a name for a file; different texts give different names."""
     name = name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
@@ -263,13 +264,13 @@ def _first_folder(path: str) -> str | None:
 
 
 def _sub_folders(folder: Path) -> set[str]:
-    """The names of the folders in a folder, without litter and links."""
+    """Returns the names of the folders in a folder, without litter and links."""
     with os.scandir(folder) as entries:
         return {entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and not is_litter(entry.name)}
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Relative paths, a folder's files before its sub-folders, by name; links are followed, once."""
+    """Yields relative paths, a folder's files before its subfolders, by name; follows links once."""
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be listed ({error.strerror})")

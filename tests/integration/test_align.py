@@ -82,7 +82,7 @@ def test_summary_says_how_many_photos_show_several_faces_and_which_folders_are_e
     )
     assert "empty        folders without a photo (2): 'Zoe', '安德烈'\n" in printed
     assert "rejected     1 no_face, 1 not_image; listed" in printed
-    assert f"{photos}/安德烈,,empty_folder,it holds no photo" in (tmp_path / "crops" / "report.csv").read_text()
+    assert f"{photos}/安德烈,,empty_folder,the folder has no photo" in (tmp_path / "crops" / "report.csv").read_text()
 
 
 @pytest.mark.parametrize(("given", "crops"), [("photos/Ann", ["1.jpg", "2.jpg"]), ("photos/Ann/2.png", ["2.jpg"])])
@@ -151,7 +151,7 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
             ["detector.weights=yunet.onnx", "out=photos/crops"],
             "out=photos/crops lies in photos, where every folder is an identity",
         ),
-        (["detector.weights=yunet.onnx", "out=."], "is there already, and not of facerec align"),
+        (["detector.weights=yunet.onnx", "out=."], "already exists, and facerec align did not write it"),
         (["detector.weights=yunet.onnx", "choose=biggest"], "choose=biggest; expected one of largest"),
         (["detector.weights=yunet.onnx", "choose=nearest_box"], "choose=nearest_box needs boxes"),
         (
@@ -167,7 +167,7 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         (["detector.weights=yunet.onnx", "detector.longest_side_px=640.5"], "detector.longest_side_px=640.5"),
         (["landmarks=marks.csv", "choose=central"], "choose=central: landmarks=marks.csv needs no detector"),
         (["landmarks=marks.csv", "detector.refine=false"], "needs no detector; leave detector.refine out"),
-        (["landmarks=marks.csv", "identities=names.txt"], "the list of photos has identities of its own"),
+        (["landmarks=marks.csv", "identities=names.txt"], "the list of photos already has identities"),
         (["landmarks=names.txt"], "landmarks=names.txt: it has no landmarks; expected x1"),
         (
             ["landmarks=marks.csv", "photos=photos/Ann"],
@@ -175,7 +175,7 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         ),
         (
             ["landmarks=marks.csv", "photos=."],
-            "none of the photos listed is there, such as Ann/1.png. photos=phot",
+            "none of the listed photos exists, such as Ann/1.png. photos=phot",
         ),
     ],
 )
@@ -233,7 +233,7 @@ def portraits(tmp_path, monkeypatch) -> Callable[..., str]:
         (lambda p: p * 2, "no crop: all 24 were rejected; see {report}. All faces rejected for their landmarks fit a "
             "photo of twice the size"),
         (lambda p: p + 1000, "no crop: all 24 were rejected; see {report}. All faces rejected for their landmarks fit "
-            "moved by about -1000 pixels in x and -1010 in y"),
+            "when moved by about -1000 pixels in x and -1010 in y"),
         (lambda p: p[:, [1, 0, 2, 4, 3]], "fit with left and right exchanged"),
         (lambda p: np.concatenate([p[:7], 2 * p[7:]]), "most of the list was rejected: 17 of 24; see {report}. All"),
     ],
@@ -257,9 +257,7 @@ def test_list_in_blocks_of_x_and_y_is_refused_and_one_that_is_fractions_before_a
     for suffix in (".csv", ".lst"):
         fractions = portraits(lambda p: p / [220, 200], suffix=suffix)
         code, printed = command("align", f"landmarks={fractions}", "photos=team", "out=other")
-        assert code == 2 and "as fractions of the photo do; expected pixels. Multiply x by the width" in printed, (
-            printed
-        )
+        assert code == 2 and "like fractions of the photo; expected pixels. Multiply x by the width" in printed, printed
         assert not (tmp_path / "other").exists()
 
 

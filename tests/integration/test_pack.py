@@ -36,7 +36,7 @@ def crops(tmp_path) -> Path:
 
 @pytest.fixture
 def pack(command, tmp_path):
-    """`pack(...)` packs what lies in `crops` into `out`: (exit code, what was printed)."""
+    """`pack(...)` packs what is inside `crops` into `out`: (exit code, what was printed)."""
     return lambda *more: command("pack", f"data.root={tmp_path / 'crops'}", f"out={tmp_path / 'out'}", *more)
 
 
@@ -171,7 +171,7 @@ def test_what_cannot_work_is_refused(given, message, crops, pack, tmp_path):
 
 def test_place_that_cannot_be_is_refused(crops, pack, tmp_path):
     code, printed = pack(f"out={crops / 'packed'}")
-    assert code == 2 and f"lies in {crops}, where every folder is an identity" in printed
+    assert code == 2 and f"is inside {crops}, where every folder is an identity" in printed
     assert not (crops / "packed").exists()
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/inside"):

@@ -116,7 +116,7 @@ def test_file_that_fixes_its_size_is_seen_in_that_size(tmp_path):
     weights = str(write_scrfd(tmp_path / "fixed.onnx", side_px=192))
     faces = open_detector(weights=weights, longest_side_px=160)([white_squares(96, 160, (32, 24))])[0]
     np.testing.assert_allclose(faces.landmarks, [landmarks_at(32, 24)], atol=1e-3)
-    with pytest.raises(ConfigError, match=r"longest_side_px=640, but .*fixed\.onnx sees 192 x 192 pixels; give 192"):
+    with pytest.raises(ConfigError, match=r"longest_side_px=640, but .*fixed\.onnx takes 192 x 192 pixels; give 192"):
         open_detector(weights=weights)
 
 
@@ -142,8 +142,8 @@ def test_files_of_something_else_are_refused(engine, tmp_path):
         ({"min_score": 1.5}, r"min_score=1\.5; expected a number from 0 to 1"),
         ({"max_overlap": -0.1}, r"max_overlap=-0\.1; expected a number from 0 to 1"),
         ({"sure_score": 2}, "sure_score=2; expected a number from 0 to 1"),
-        ({"further_sides_px": [2560, 1280]}, r"further_sides_px=\[2560, 1280\]; expected sides in pixels that grow"),
-        ({"further_sides_px": [16]}, r"further_sides_px=\[16\]; expected sides"),
+        ({"further_sides_px": [2560, 1280]}, r"further_sides_px=\[2560, 1280\]; expected increasing sides in pixels"),
+        ({"further_sides_px": [16]}, r"further_sides_px=\[16\]; expected increasing sides"),
         ({"engine": "tensorrt"}, "engine=tensorrt; expected one of auto, onnxruntime, opencv"),
     ],
 )

@@ -55,9 +55,9 @@ def test_disk_that_is_full_is_an_error_and_what_was_written_stays(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "j").stat().st_size + 20, limits[1]))
     try:
-        with pytest.raises(DataError, match=r"j: cannot be written \(File too large\). The same"):
+        with pytest.raises(DataError, match=r"j: cannot be written \(File too large\). Repeat the command"):
             journal.append(
-                [Entry(crop="Ann/3.jpg", photo="Ann/3.jpg", reason="missing", detail="there is no such file")]
+                [Entry(crop="Ann/3.jpg", photo="Ann/3.jpg", reason="missing", detail="the file does not exist")]
             )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -34,7 +34,7 @@ def gathered(landmarks: np.ndarray, *, size_px: tuple[int, int] = (HEIGHT, WIDTH
 MISTAKES: list[tuple[Callable[[np.ndarray], np.ndarray], str]] = [
     (lambda p: p * 2, "fit a photo of twice the size"),
     (lambda p: p * 3.5, "fit a photo of 4 times the size"),
-    (lambda p: p + [1000, -300], "fit moved by about -1000 pixels in x and 290 in y"),
+    (lambda p: p + [1000, -300], "fit when moved by about -1000 pixels in x and 290 in y"),
     (lambda p: p.swapaxes(1, 2).reshape(-1, 5, 2), "fit as x1 ... x5 followed by y1 ... y5"),
     (lambda p: p.reshape(-1, 2, 5).swapaxes(1, 2), "fit as x1, y1 ... x5, y5, where all x are expected before all y"),
     (lambda p: p[:, :, ::-1], "fit with x and y exchanged"),
@@ -57,7 +57,7 @@ def test_landmarks_of_the_photo_before_its_orientation_are_named():
     upright = faces() + [0, 0]
     stored = np.stack([upright[..., 1] + 80, WIDTH - 1 - upright[..., 0]], axis=2)  # taken with the camera turned
     cause = common_cause(gathered(stored, size_px=(HEIGHT + 80, WIDTH)))
-    assert cause is not None and "before its EXIF orientation turned it" in cause
+    assert cause is not None and "before its EXIF orientation was applied" in cause
 
 
 def test_rejections_of_different_causes_are_explained_by_none():

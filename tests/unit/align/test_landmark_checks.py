@@ -37,19 +37,22 @@ def test_faces_anywhere_in_the_photo_are_sound(points):
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (FACE / 250, "the five points span 0.2 pixels: they are not in pixels, or of a smaller copy"),
+        (FACE / 250, "the five points span 0.2 pixels: they are not in pixels, or fit a smaller copy"),
         (np.full((5, 2), 3.0), "the five points span 0.0 pixels"),
         (
             FACE * 2,
-            r"4 of the five points lie outside the photo of 250 x 200 pixels \(height x width\), by up to 51: they are",
+            r"4 of the five points lie outside the photo of 250 x 200 pixels \(height x width\), by up to 51: they belong",
         ),
-        (FACE + 1000, "5 of the five points lie outside .*, by up to 913: they are of another photo"),
+        (FACE + 1000, "5 of the five points lie outside .*, by up to 913: they belong to another photo"),
         (FACE - [100, 0], "2 of the five points lie outside .*, by up to 12"),
         (FACE.T.reshape(5, 2), "fit the template far better as x1 ... x5 followed by y1 ... y5 than"),
-        (FACE[[1, 0, 2, 3, 4]], "px from the template on average, once aligned: no face, or points in another order"),
-        (FACE[[1, 0, 2, 4, 3]], "once aligned"),
-        (FACE * [-1, 1] + [200, 0], "once aligned"),
-        (np.arange(10.0).reshape(5, 2), "once aligned"),
+        (
+            FACE[[1, 0, 2, 3, 4]],
+            "px from the template on average after alignment: no face, or points in another order",
+        ),
+        (FACE[[1, 0, 2, 4, 3]], "after alignment"),
+        (FACE * [-1, 1] + [200, 0], "after alignment"),
+        (np.arange(10.0).reshape(5, 2), "after alignment"),
         ((TEMPLATE_112 - 56) * 3.6 + [100, 125], "% of the crop lies outside the photo of 250 x 200"),
         (FACE * 1e300, "of the five points lie outside"),
     ],
@@ -78,7 +81,7 @@ def test_geometry_is_that_of_the_warped_crop():
 
 def test_list_of_fractions_is_refused_as_a_whole():
     fractions = FACE / [200, 250]
-    message = r"a\.csv: every x and y lies from 0.438 to 0.602, .*expected pixels. Multiply x by the width"
+    message = r"a\.csv: every x and y is from 0.438 to 0.602, .*expected pixels. Multiply x by the width"
     with pytest.raises(DataError, match=message):
         refuse_fractions(np.array([fractions, fractions]), path="a.csv")
     refuse_fractions(np.array([fractions, FACE]), path="a.csv")  # the photo of the first is told

@@ -130,7 +130,7 @@ def test_heic_is_read_and_turned_once_where_its_package_is_installed():
 def test_heic_without_its_package_names_the_package(monkeypatch):
     for name in ("pi_heif", "pillow_heif"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingReaderError, match=r"^a\.HEIC: is a HEIC photo .* pip install 'facerec\[heif\]'"):
+    with pytest.raises(MissingReaderError, match=r"^a\.HEIC: a HEIC photo .* pip install 'facerec\[heif\]'"):
         decode_rgb(HEIC, where="a.HEIC")
 
 

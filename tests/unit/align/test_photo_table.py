@@ -41,7 +41,7 @@ def test_landmarks_are_points_in_the_order_of_the_columns(tmp_path):
         ("", r"photos\.csv: the header lacks identity, path; .*found nothing"),
         ("path;name\na;b\n", "the header lacks identity; .*found path, name. Rename name to identity"),
         ("path,identity,x1,y1\n", "lacks x2, x3, x4, x5, y2, y3, y4, y5"),
-        ("path,identity\n", "no line below its header"),
+        ("path,identity\n", "no line after its header"),
         ("path,identity\na.jpg,Ann\nb.jpg,\n", r"line 3: expected a path and an identity, found 'b\.jpg' and ''"),
         ("path,identity\na.jpg\n", r"line 2: expected a path and an identity, found 'a\.jpg' and ''"),
         (HEADER + "a.jpg,Ann,1,2,3,4,five,6,7,8,9,10\n", r"line 2: expected ten numbers .*'five'"),

@@ -99,7 +99,7 @@ def test_photo_that_opencv_does_not_warp_is_named(monkeypatch) -> None:
         raise cv2.error("src.cols < SHRT_MAX")
 
     monkeypatch.setattr(cv2, "warpAffine", refuse)
-    with pytest.raises(DataError, match="photo is 20 x 30 pixels, which OpenCV does not warp"):
+    with pytest.raises(DataError, match="photo is 20 x 30 pixels, too large for OpenCV to warp"):
         align_crop(np.zeros((20, 30, 3), dtype=np.uint8), TEMPLATE_112)
 
 
