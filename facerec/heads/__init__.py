@@ -1,1 +1,1 @@
-"""Margin-softmax heads: margins (pure functions), class centres, engines, and the heads that tie them together."""
+"""Margin-softmax heads: margins (pure functions), class centres, engines, and the heads that combine them."""

@@ -11,9 +11,9 @@ from facerec.heads.options import UnscaledOptions
 
 
 class ASoftmaxHead(Head):
-    """psi = (lambda cos theta + phi(theta)) / (1 + lambda), with the embedding's length as the scale.
+    """psi = (lambda cos theta + phi(theta)) / (1 + lambda), with the embedding's norm as the scale.
 
-    phi(theta) = (-1)^k cos(m theta) - 2k on [k pi / m, (k + 1) pi / m]. lambda falls with the step from
+    phi(theta) = (-1)^k cos(m theta) - 2k on [k pi / m, (k + 1) pi / m]. lambda decreases with the step from
     lambda_start to lambda_min, so that the margin grows. m = 1 is the modified softmax ||x|| cos theta.
 
     Args:
@@ -51,9 +51,9 @@ class ASoftmaxHead(Head):
         self.blend = max(self.lambda_min, self.lambda_start / (1 + self.lambda_decay * step))
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi, see the class."""
+        """Computes psi, see the class."""
         return cos_B + self.margin_fraction / (1 + self.blend) * (self.phi.target(cos_B) - cos_B)
 
     def logit_scale(self, norm_B: torch.Tensor) -> torch.Tensor:
-        """The embedding's length, with its gradient."""
+        """Returns the embedding's norm, with its gradient."""
         return norm_B

@@ -1,4 +1,4 @@
-"""AdaFace: a margin that follows the quality of the image (arXiv 2204.00964)."""
+"""AdaFace: a margin that adapts to the quality of the image (arXiv 2204.00964)."""
 
 from typing import Unpack
 
@@ -11,15 +11,15 @@ from facerec.heads.options import HeadOptions
 
 
 class AdaFaceHead(Head):
-    """psi = cos(theta - m z) - (m z + m), where z says how long the embedding is among the others.
+    """psi = cos(theta - m z) - (m z + m), where z compares the embedding's norm with the other norms.
 
-    z = clip((||x|| - mean) / ((std + 1e-3) / h), -1, 1); the lengths are detached and clipped to [1e-3, 100]. Mean
-    and standard deviation (unbiased) are running ones of the global batches, and start at 20 and 100.
+    z = clip((||x|| - mean) / ((std + 1e-3) / h), -1, 1); the norms are detached and clipped to [1e-3, 100]. Mean and
+    standard deviation (unbiased) are running averages over the global batches, and start at 20 and 100.
 
     Args:
         m: margin.
-        h: width of the range of lengths over which the margin moves, in standard deviations.
-        momentum: of the mean and the standard deviation, moved after every step.
+        h: width of the range of norms over which the margin changes, in standard deviations.
+        momentum: momentum of the mean and the standard deviation, which are updated after every step.
         beyond_pi, gradient: see `CombinedMargin`; the paper clips the angle to [1e-3, pi - 1e-3].
         options: see `HeadOptions`.
 
@@ -46,18 +46,18 @@ class AdaFaceHead(Head):
         if not 0 <= momentum <= 1:
             raise ConfigError(f"head.momentum is {momentum}; expected 0 .. 1")
         self.m, self.h, self.momentum = m, h, momentum
-        self.margin = CombinedMargin(m2=m, beyond_pi=beyond_pi, gradient=gradient)  # checks m; m2 is given per sample
+        self.margin = CombinedMargin(m2=m, beyond_pi=beyond_pi, gradient=gradient)  # checks m; m2 is set per sample
         self.register_buffer("norm_mean", torch.tensor(20.0))
         self.register_buffer("norm_std", torch.tensor(100.0))
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi, see the class."""
+        """Computes psi, see the class."""
         quality_B = (_clipped(norm_B) - self.norm_mean) / (self.norm_std + 1e-3) * self.h
         shift_B = self.margin_fraction * self.m * quality_B.clamp(-1, 1)
         return self.margin.target(cos_B, m2_B=-shift_B, m3_B=shift_B + self.margin_fraction * self.m)
 
     def update_state(self, cos_B: torch.Tensor, norm_B: torch.Tensor, negatives_lse_B: torch.Tensor) -> None:
-        """Moves the mean and the standard deviation."""
+        """Updates the mean and the standard deviation."""
         std, mean = torch.std_mean(_clipped(norm_B))
         self.norm_mean.lerp_(mean.to(self.norm_mean.dtype), 1 - self.momentum)
         self.norm_std.lerp_(std.to(self.norm_std.dtype), 1 - self.momentum)

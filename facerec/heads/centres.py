@@ -12,29 +12,29 @@ from torch import nn
 from facerec.core.errors import ConfigError
 
 ROWS_PER_BLOCK = 1024
-"""Rows that share one random stream. Changing it changes every initial centre."""
+"""Number of rows that share one random stream. Changing it changes every initial centre."""
 
-_STREAM = 0x43454E54  # keeps these streams apart from others drawn with the same seed
+_STREAM = 0x43454E54  # separates these streams from others that are drawn with the same seed
 
 
 class ClassCentres(nn.Module):
-    """The class centres W, and for a plain softmax their biases.
+    """The class centres W, and the biases of a plain softmax.
 
-    Row j starts as a pure function of (seed, j, embedding_dim), drawn from N(0, init_std^2): the same row whatever
-    the number of classes, the dtype and the device. Under `torch.device("meta")` nothing is drawn; call
-    `reset_parameters` after `to_empty`.
+    Row j starts as a pure function of (seed, j, embedding_dim), drawn from N(0, init_std^2). It does not depend on the
+    number of classes, the dtype or the device. Under `torch.device("meta")` nothing is drawn; call `reset_parameters`
+    after `to_empty`.
 
     Args:
         num_classes: C, at least 2.
         embedding_dim: D.
         init_std: standard deviation of every initial entry (0.01 in InsightFace).
         seed: not negative.
-        num_sub_centres: K; those of class j are the rows j K .. j K + K - 1, as in arcface_torch.
-        bias: whether each class also has a bias, starting at 0.
-        shard: the classes whose centres are held here; None for all.
+        num_sub_centres: K; the sub-centres of class j are the rows j K .. j K + K - 1, as in arcface_torch.
+        bias: True if each class also has a bias, which starts at 0.
+        shard: the classes whose centres this process holds; None for all.
 
     Attributes:
-        classes: those held here, c of them.
+        classes: the classes held here, c of them.
         weight: parameter (c * K, D).
         bias: parameter (c,), or None.
 
@@ -59,7 +59,7 @@ class ClassCentres(nn.Module):
         if num_classes is None:
             raise ConfigError(
                 "head.num_classes is null; expected the number of identities of the training set: "
-                "`facerec train` fills it in, elsewhere pass it"
+                "`facerec train` fills it in; in your own code, pass it"
             )
         if num_classes < 2:
             raise ConfigError(f"head.num_classes is {num_classes}; expected at least 2 identities to tell apart")
@@ -82,7 +82,7 @@ class ClassCentres(nn.Module):
         self.reset_parameters()
 
     def local(self, labels: torch.Tensor) -> torch.Tensor:
-        """Labels among all classes -> their places among those held here, -1 for the others."""
+        """Maps labels among all classes to positions among the classes held here, -1 for other classes."""
         if len(self.classes) == self.num_classes:
             return labels
         here = (labels >= self.classes.start) & (labels < self.classes.stop)
@@ -106,11 +106,11 @@ class ClassCentres(nn.Module):
 
 
 def fill_initial_rows(rows_RD: torch.Tensor, *, first_row: int, std: float, seed: int) -> None:
-    """Fills `rows_RD` (R, D), in place, with the initial centres of the global rows first_row .. first_row + R - 1.
+    """Fills `rows_RD` (R, D) in place with the initial centres of the global rows first_row .. first_row + R - 1.
 
-    Each block of `ROWS_PER_BLOCK` global rows has a Philox stream of its own, so any range of rows can be drawn
-    without those before its first block, and the result does not depend on the number of threads. The numbers are
-    drawn in fp32 on the CPU, for any dtype and device.
+    Each block of `ROWS_PER_BLOCK` global rows has its own Philox stream, so any range of rows can be drawn without the
+    rows before its first block, and the result does not depend on the number of threads. The numbers are drawn in fp32
+    on the CPU, for any dtype and device.
     """
     rows_RD = rows_RD.detach()  # the threads below do not inherit no_grad
     num_rows, embedding_dim = rows_RD.shape

@@ -1,7 +1,7 @@
-"""The chunked engine: what the dense engine computes, without ever holding the (B, C) matrix.
+"""The chunked engine: computes the result of the dense engine without ever holding the (B, C) matrix.
 
-Classes are taken a chunk at a time: forward keeps a running (maximum, sum) per sample, backward computes the chunk's
-cosines again. That is four products of batch and centres where the dense engine has three.
+It processes the classes chunk by chunk. The forward pass keeps a running (maximum, sum) per sample, and the backward
+pass computes the chunk's cosines again. That makes four products of batch and centres; the dense engine makes three.
 
 Letters: B samples, C classes, K sub-centres per class, R = C * K centres, D embedding dimensions; n classes and
 r = n * K centres of one chunk.
@@ -18,15 +18,15 @@ from facerec.core.errors import ConfigError
 from facerec.heads.engines import MIN_NORM, EngineInput, EngineOutput, target_cosines
 
 RowUpdate = Callable[[slice, torch.Tensor], None]
-"""Moves rows of the centres by their gradient (r, D), as an optimizer's step would."""
+"""Updates rows of the centres from their gradient (r, D), like a step of an optimizer."""
 
 FUSED_TARGET = (
     "optimizer.fused_centres=true, but this head's negatives send a gradient to the target cosine: use "
-    "fused_centres=false, or detach the target cosine there"
+    "fused_centres=false, or detach the target cosine in the negatives"
 )
 
 CHUNK_ENTRIES = {"cpu": 2**19, "other": 2**24}
-"""Entries of a chunk's (B, r) matrices: on a CPU they stay in the cache, on a GPU they keep it busy."""
+"""Number of entries of a chunk's (B, r) matrices: on a CPU they fit in the cache, on a GPU they keep it busy."""
 
 
 def chunked(
@@ -36,10 +36,10 @@ def chunked(
 
     Args:
         given: see `EngineInput`.
-        classes_per_chunk: n; None takes what suits the device.
-        row_update: called in the backward with every chunk's gradient, in place of returning the gradient of all
-            centres, which then never exists. Backward may run once only, and g must not send a gradient to the
-            target cosine.
+        classes_per_chunk: n; None chooses it for the device.
+        row_update: called in the backward pass with every chunk's gradient. Then the gradient of all centres is not
+            returned and never exists as a whole. The backward pass may run only once, and g must not send a gradient
+            to the target cosine.
     """
     scale = torch.as_tensor(given.scale, dtype=given.emb_BD.dtype, device=given.emb_BD.device)
     if classes_per_chunk is None:
@@ -52,7 +52,7 @@ def chunked(
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What the forward and the backward share, beside the tensors that autograd must see."""
+    """Shared by the forward and the backward pass, in addition to the tensors that autograd must see."""
 
     given: EngineInput
     classes_per_chunk: int
@@ -64,15 +64,15 @@ class _Chunk:
     """The cosines of one chunk.
 
     Attributes:
-        rows: which rows of the centres.
-        classes: which classes.
-        weight_rD: the centres, as they are.
-        inverse_norm_r: one over their lengths; None where they are not normalised.
-        cos_Bn: cosines; without normalisation products, the bias included.
-        winner_Bn1: which sub-centre is the nearest; None with one per class.
-        filtered_Bn: what the inter-class filter found, or None.
-        own_B: the sample's label is in this chunk.
-        column_B1: the label's column in this chunk, 0 for the others.
+        rows: the rows of the centres.
+        classes: the classes.
+        weight_rD: the centres, not normalised.
+        inverse_norm_r: one over the norms of the centres; None if they are not normalised.
+        cos_Bn: cosines; without normalisation, products including the bias.
+        winner_Bn1: number of the nearest sub-centre; None with one sub-centre per class.
+        filtered_Bn: the entries that the inter-class filter found, or None.
+        own_B: True if the sample's label is in this chunk.
+        column_B1: the label's column in this chunk, 0 for other labels.
     """
 
     rows: slice
@@ -86,12 +86,12 @@ class _Chunk:
     column_B1: torch.Tensor
 
     def put_own(self, values_Bn: torch.Tensor, value: float) -> None:
-        """Overwrites the entries of the samples' own classes, in place."""
+        """Overwrites the entries of the samples' own classes in place."""
         found_B1 = values_Bn.gather(1, self.column_B1)
         values_Bn.scatter_(1, self.column_B1, found_B1.masked_fill_(self.own_B[:, None], value))
 
     def spread(self, values_Bn: torch.Tensor) -> torch.Tensor:
-        """(B, n) per class -> (B, r): to the sub-centre that is the nearest, 0 to the others."""
+        """Maps (B, n) per class to (B, r): the value goes to the nearest sub-centre, 0 to the others."""
         if self.winner_Bn1 is None:
             return values_Bn
         spread_BnK = values_Bn.new_zeros(*values_Bn.shape, len(self.weight_rD) // values_Bn.shape[1])
@@ -99,7 +99,7 @@ class _Chunk:
 
 
 def _chunks(plan: _Plan, inverse_norm_R: torch.Tensor, *, measure: bool) -> Iterator[_Chunk]:
-    """All chunks in order. With `measure` they fill `inverse_norm_R` in, else they read it."""
+    """Yields all chunks in order. With `measure` they fill in `inverse_norm_R`, otherwise they read it."""
     given, num_sub = plan.given, plan.given.num_sub_centres
     emb_BD, labels_B = given.emb_BD.detach(), given.labels_B
     for first in range(0, given.num_classes, plan.classes_per_chunk):
@@ -137,14 +137,14 @@ def _chunks(plan: _Plan, inverse_norm_R: torch.Tensor, *, measure: bool) -> Iter
 
 
 def _true_cosines(given: EngineInput, product_Br: torch.Tensor, weight_rD: torch.Tensor) -> torch.Tensor:
-    """(B, n): cosines where neither embeddings nor centres are normalised."""
+    """Returns the cosines (B, n) if neither embeddings nor centres are normalised."""
     cos_Br = product_Br / given.emb_BD.detach().norm(dim=1).clamp(min=MIN_NORM)[:, None]
     cos_Br /= weight_rD.norm(dim=1).clamp(min=MIN_NORM)
     return cos_Br.view(len(cos_Br), -1, given.num_sub_centres).amax(dim=2)
 
 
 class _Chunked(torch.autograd.Function):
-    """(embeddings, centres, bias, scale) -> (target cosines, log-sum-exp and sum of the negatives' logits)."""
+    """Maps (embeddings, centres, bias, scale) to (target cosines, log-sum-exp and sum of the negatives' logits)."""
 
     @staticmethod
     def forward(
@@ -245,7 +245,7 @@ def _logits_gradient(
     lse_B: torch.Tensor,
     grad_lse_B: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-    """The share of every logit in the log-sum-exp's gradient, g, and what g was computed from (empty: it is cos)."""
+    """Returns each logit's share in the log-sum-exp's gradient, g, and the input of g (empty if g is cos)."""
     logits_Bn = _logits(chunk, given, scale, cos_target_B)
     share_Bn = logits_Bn.sub_(lse_B[:, None]).exp_().mul_(grad_lse_B[:, None])
     if given.negatives is None:
@@ -258,7 +258,7 @@ def _logits_gradient(
 def _centre_gradient(
     chunk: _Chunk, emb_BD: torch.Tensor, grad_cos_Bn: torch.Tensor, grad_emb_BD: torch.Tensor
 ) -> torch.Tensor:
-    """The gradient of the chunk's centres (r, D); adds the embeddings' share to `grad_emb_BD`."""
+    """Returns the gradient of the chunk's centres (r, D); adds the embeddings' part to `grad_emb_BD`."""
     grad_Br = chunk.spread(grad_cos_Bn)
     if chunk.inverse_norm_r is None:
         grad_emb_BD.addmm_(grad_Br, chunk.weight_rD)
@@ -273,7 +273,7 @@ def _centre_gradient(
 class _OwnCentres:
     """The nearest centre of every sample's own class, and the gradients through the target cosine.
 
-    They are zero for the samples whose class is in another shard.
+    The gradients are zero for samples whose class is in another shard.
     """
 
     def __init__(self, given: EngineInput, cos_target_B: torch.Tensor) -> None:
@@ -299,17 +299,17 @@ class _OwnCentres:
             self.norm_B1 = norm_BK1[samples_B, self.winner_B]
 
     def embedding_gradient(self, grad_B: torch.Tensor) -> torch.Tensor:
-        """(B, D), for a gradient of the target cosines."""
+        """Returns the gradient of the embeddings (B, D) for a gradient of the target cosines."""
         return grad_B[:, None] * self.unit_BD
 
     def centre_gradient(self, grad_B: torch.Tensor) -> torch.Tensor:
-        """(B, D), one row per sample, for `add_to_chunk` or `add_to_all`."""
+        """Returns the gradient of the own centres (B, D), one row per sample, for `add_to_chunk` or `add_to_all`."""
         if self.norm_B1 is None:
             return grad_B[:, None] * self.emb_BD
         return grad_B[:, None] * (self.emb_BD - self.cos_B[:, None] * self.unit_BD) / self.norm_B1
 
     def add_to_chunk(self, grad_rD: torch.Tensor, chunk: _Chunk, own_grad_BD: torch.Tensor) -> None:
-        """Adds `centre_gradient` to those rows that lie in the chunk."""
+        """Adds `centre_gradient` to the rows that are in the chunk."""
         row_B = chunk.column_B1[:, 0] * self.num_sub + torch.where(chunk.own_B, self.winner_B, 0)
         grad_rD.index_add_(0, row_B, own_grad_BD * chunk.own_B[:, None])
 

@@ -19,8 +19,8 @@ class MarginHead(Head):
         options: see `HeadOptions`.
 
     Raises:
-        ConfigError: an argument is out of range; or beyond_pi="linear" with margins for which the fallback lies
-            above the curve that it continues.
+        ConfigError: an argument is out of range; or beyond_pi="linear" with margins for which the fallback is above
+            the curve that it continues.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class MarginHead(Head):
         _check_fallback(self.margin)
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi(c) = cos(m1 theta + m2) - m3."""
+        """Computes psi(c) = cos(m1 theta + m2) - m3."""
         return self.margin.scaled(self.margin_fraction).target(cos_B)
 
     def extra_repr(self) -> str:
@@ -46,7 +46,7 @@ class MarginHead(Head):
 
 
 def _check_fallback(margin: CombinedMargin) -> None:
-    """Refuses beyond_pi="linear" where psi would jump up at m1 theta + m2 = pi and reward the wrong side."""
+    """Refuses beyond_pi="linear" if psi would jump up at m1 theta + m2 = pi and reward the wrong side."""
     start_rad = (math.pi - margin.m2) / margin.m1
     if margin.beyond_pi != "linear" or not 0 <= start_rad <= math.pi:
         return

@@ -13,7 +13,7 @@ from facerec.heads.options import HeadOptions
 class CurricularFaceHead(Head):
     """ArcFace's target; a negative with cos theta_j > cos(theta_y + m) counts as cos theta_j (t + cos theta_j).
 
-    t follows the mean target cosine, so that hard negatives weigh little at first and much later.
+    t follows the mean target cosine, so that hard negatives have little weight at first and much more later.
 
     Args:
         m: margin in radians.
@@ -44,13 +44,13 @@ class CurricularFaceHead(Head):
         self.register_buffer("t", torch.zeros(()))
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi(c) = cos(theta + m)."""
+        """Computes psi(c) = cos(theta + m)."""
         return self.margin.scaled(self.margin_fraction).target(cos_B)
 
     def negatives(self, cos_BC: torch.Tensor, cos_target_B: torch.Tensor) -> torch.Tensor:
-        """g, see the class."""
+        """Computes g, see the class."""
         angle_B = cos_target_B.detach().clamp(-1, 1).acos() + self.margin_fraction * self.margin.m2
-        # 1 while there is no margin, t + cos with the whole margin
+        # 1 without a margin, t + cos with the whole margin
         weight_BC = 1 + self.margin_fraction * (self.t - 1 + cos_BC)
         return torch.where(cos_BC > angle_B.cos()[:, None], cos_BC * weight_BC, cos_BC)
 

@@ -11,7 +11,7 @@ from facerec.heads.options import HeadOptions
 
 
 class ElasticFaceHead(Head):
-    """ArcFace or CosFace with a margin drawn from N(m, std^2) for every sample while training, else m.
+    """ArcFace or CosFace with a margin drawn from N(m, std^2) for every sample in training, else m.
 
     The draws come from torch's default generator, which the trainer seeds for every micro-batch.
 
@@ -45,10 +45,10 @@ class ElasticFaceHead(Head):
         self.margin = CombinedMargin(m2=m if kind == "arc" else 0.0, beyond_pi=beyond_pi, gradient=gradient)
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi, see the class."""
+        """Computes psi, see the class."""
         m_B = torch.full_like(cos_B, self.m)
         if self.training:
-            # in fp32 for every dtype, so that the draws are the same
+            # fp32 for every dtype, so that the draws are the same
             m_B += self.std * torch.randn_like(cos_B, dtype=torch.float32).to(cos_B.dtype)
         if self.training and self.plus:
             rank_B = cos_B.detach().argsort(descending=True).argsort()  # 0: the smallest angle

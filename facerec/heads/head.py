@@ -1,7 +1,7 @@
-"""Heads: class centres, a margin and an engine tied into the module that turns embeddings and labels into a loss.
+"""Heads: each combines class centres, a margin and an engine into a module that maps embeddings and labels to a loss.
 
-A head is a class with two formulas, psi on the target (`target`) and g on the negatives (`negatives`); everything
-else is in `Head`. Every head has a file of its own.
+A head is a class with two formulas, psi for the target (`target`) and g for the negatives (`negatives`); everything
+else is in `Head`. Every head has its own file.
 
 Letters: B samples, C classes, D embedding dimensions.
 """
@@ -27,12 +27,12 @@ from facerec.heads.trained_rows import TrainedRows
 from facerec.processes.group import ALONE, this_process
 
 DENSE_ENTRIES = 2**22
-"""The largest (B, C) for which engine="auto" takes the dense engine: 16 MB a matrix."""
+"""The largest (B, C) for which engine="auto" uses the dense engine: 16 MB per matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOutput:
-    """What every head returns for a micro-batch of B samples.
+    """The output of every head for a micro-batch of B samples.
 
     Attributes:
         loss: scalar, the mean over the samples, with gradient; fp32, or fp64 for fp64 inputs.
@@ -49,9 +49,9 @@ class HeadOutput:
 class Head(nn.Module):
     """Softmax over scaled cosines: t = s psi(c_y), z_j = s g(c_j, c_y), L = softplus(logsumexp_{j != y} z_j - t).
 
-    A subclass gives psi in `target` and, where it is not the identity, g in `negatives`. What it learns besides by
-    gradient lives in buffers: read at any time, changed only in `update_state`, which sees the whole global batch
-    once at the end of every step.
+    A subclass defines psi in `target` and, unless it is the identity function, g in `negatives`. State that it learns
+    without gradients is in buffers: they may be read at any time, and are changed only in `update_state`, which gets
+    the whole global batch once at the end of every step.
 
     Args:
         options: see `HeadOptions`.
@@ -93,38 +93,38 @@ class Head(nn.Module):
         self._engine_named: str | None = None
         self._observed: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    # What a margin gives
+    # A margin overrides these.
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi: target cosines (B,) and lengths of the embeddings (B,), both with gradient -> (B,).
+        """Computes psi from target cosines (B,) and norms of the embeddings (B,), both with gradient: (B,).
 
-        The margins count `margin_fraction` times, so that they can be ramped up.
+        The margins are multiplied by `margin_fraction`, so that they can be ramped up.
         """
         return cos_B
 
     def negatives(self, cos_BC: torch.Tensor, cos_target_B: torch.Tensor) -> torch.Tensor:
-        """g: cosines to other classes (B, n) and target cosines (B,) -> (B, n), entry by entry."""
+        """Computes g from cosines to other classes (B, n) and target cosines (B,), entry by entry: (B, n)."""
         return cos_BC
 
     def logit_scale(self, norm_B: torch.Tensor) -> float | torch.Tensor:
-        """s: one for all, or (B,)."""
+        """Returns s: one for all samples, or (B,)."""
         return self.scale if self.learned_scale is None else self.learned_scale.clamp(min=1e-3)
 
     def penalty(self, norm_B: torch.Tensor) -> torch.Tensor | None:
-        """What a sample's loss is raised by, from the lengths of the embeddings (B,)."""
+        """Returns what is added to each sample's loss, from the norms of the embeddings (B,); None adds nothing."""
         return None
 
     def start(self, step: int) -> None:
-        """What depends on the number of steps done."""
+        """Updates everything that depends on the number of steps done."""
 
     def update_state(self, cos_B: torch.Tensor, norm_B: torch.Tensor, negatives_lse_B: torch.Tensor) -> None:
-        """What the head learns besides by gradient, from the target cosines, the lengths of the embeddings and the
-        log-sum-exp of the negatives of a step's whole global batch, detached. Called at the step's end."""
+        """Updates the state that the head learns without gradients, from the target cosines, the norms of the
+        embeddings and the negatives' log-sum-exp of a step's whole global batch, detached, at the end of the step."""
 
-    # What the trainer calls
+    # The trainer calls these.
 
     def train_rows(self, optimizer: Callable[[torch.Tensor], RowOptimizer], *, fused: bool = False) -> None:
-        """Moves the centres by a row optimizer from now on instead of by torch.optim: see `TrainedRows`.
+        """Makes a row optimizer update the centres from now on, instead of torch.optim: see `TrainedRows`.
 
         With `fused` a step may have one micro-batch only, and no gradient scaler.
 
@@ -136,7 +136,7 @@ class Head(nn.Module):
         holders = ALONE if self.is_sharded else self.processes
         if fused and holders.world_size > 1:
             raise ConfigError(
-                "optimizer.fused_centres=true moves the centres before the other processes' gradients are known: "
+                "optimizer.fused_centres=true updates the centres before the other processes' gradients are known: "
                 "use head.sharding=sharded, or fused_centres=false"
             )
         self.rows = TrainedRows(centres=self.centres, optimizer=optimizer, fused=fused, processes=holders)
@@ -144,13 +144,13 @@ class Head(nn.Module):
     def start_step(
         self, step: int, *, margin_fraction: float = 1.0, labels_of_step: torch.Tensor, lr: float = 0.0
     ) -> None:
-        """Before the first micro-batch of a step.
+        """Prepares a step; call it before the step's first micro-batch.
 
         Args:
-            step: steps done so far.
-            margin_fraction: how much of the margin is used, 0 .. 1.
+            step: number of steps done so far.
+            margin_fraction: the share of the margin that is used, 0 .. 1.
             labels_of_step: int64, the labels of the global batch, on the centres' device.
-            lr: the rate at which the row optimizer moves the centres, where there is one.
+            lr: the learning rate of the row optimizer, if there is one.
 
         Raises:
             ConfigError: sample_rate is below 1 and no row optimizer was given.
@@ -160,7 +160,7 @@ class Head(nn.Module):
         self.start(step)
         if self.sample_rate < 1 and self.rows is None:
             raise ConfigError(
-                f"head.sample_rate is {self.sample_rate}, but nothing moves the drawn centres: call train_rows first"
+                f"head.sample_rate is {self.sample_rate}, but nothing updates the drawn centres: call train_rows first"
             )
         if self.rows is not None:
             drawn = None
@@ -179,11 +179,11 @@ class Head(nn.Module):
             self.rows.start_step(drawn, lr=lr)
 
     def end_step(self, *, grad_scale: float = 1.0, skipped: bool = False) -> None:
-        """After the last micro-batch of a step.
+        """Finishes a step; call it after the step's last micro-batch.
 
         Args:
-            grad_scale: what a gradient scaler multiplied the loss with.
-            skipped: the optimizer left the parameters as they are, since a gradient overflowed.
+            grad_scale: the factor by which a gradient scaler multiplied the loss.
+            skipped: the optimizer left the parameters unchanged, because a gradient overflowed.
         """
         if self.rows is not None:
             self.rows.end_step(grad_scale=grad_scale, skipped=skipped)
@@ -195,15 +195,15 @@ class Head(nn.Module):
             self._observed.clear()
 
     def set_margin_fraction(self, fraction: float) -> None:
-        """Uses `fraction` (0 .. 1) of the margins from now on. Not part of the state: it follows from the step."""
+        """Uses `fraction` (0 .. 1) of the margins from now on. It is not stored, because it follows from the step."""
         if not 0 <= fraction <= 1:
             raise ConfigError(f"the margin fraction is {fraction}; expected 0 (no margin) .. 1 (the whole margin)")
         self.margin_fraction = fraction
 
     def forward(self, emb_BD: torch.Tensor, labels_B: torch.Tensor) -> HeadOutput:
-        """Embeddings (B, D), any floating type and length, and int64 labels (B,) -> `HeadOutput`.
+        """Computes `HeadOutput` from embeddings (B, D), of any floating type and norm, and int64 labels (B,).
 
-        Computes in fp32 at least, under autocast too; only the product with the negatives follows torch's float32
+        Computes in fp32 or higher, also under autocast; only the product with the negatives follows torch's float32
         matmul precision.
 
         Raises:
@@ -265,7 +265,7 @@ class Head(nn.Module):
         fused = self.rows is not None and self.rows.fused
         name = self.engine
         if name == "auto":
-            # the same on all processes, however long their shards are
+            # the same choice on all processes, whatever the sizes of their shards
             holders = self.processes.world_size if self.is_sharded else 1
             num_rows = -(-self._num_taking_part // holders) * self.centres.num_sub_centres
             is_small = len(given.emb_BD) * num_rows <= DENSE_ENTRIES
@@ -286,7 +286,7 @@ def _check_inputs(emb_BD: torch.Tensor, labels_B: torch.Tensor, centres: ClassCe
             f"{tuple(emb_BD.shape)}; expected (batch, {centres.embedding_dim}): give both the same size"
         )
     if emb_BD.device.type != "cpu":
-        return  # a look would wait for the device in every step; the sources check their labels
+        return  # reading the labels would wait for the device in every step; the sources check their labels
     lowest, highest = torch.stack(labels_B.aminmax()).tolist()
     if lowest < 0 or highest >= centres.num_classes:
         label = lowest if lowest < 0 else highest

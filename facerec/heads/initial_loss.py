@@ -1,4 +1,4 @@
-"""The loss that an untrained network has under any head, so that a user can tell normal from stuck."""
+"""Computes the loss of an untrained network with any head, so that a user can tell normal training from a stuck one."""
 
 import math
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ NUM_ANGLES = 20_000
 
 @torch.no_grad()
 def initial_loss(head: Head) -> float:
-    """The expected loss of random embeddings of length sqrt(D) under random centres, for many classes, as things stand.
+    """Returns the expected loss of random embeddings of norm sqrt(D) and random centres, for many classes.
 
-    The angle between random directions in D dimensions has a density proportional to sin(theta)^(D - 2), over which
-    the head's own psi and g are integrated. For ArcFace that is near s sin(m) + ln C + s^2 / (2D).
+    It uses the head's current state. The angle between random directions in D dimensions has a density proportional to
+    sin(theta)^(D - 2), over which the head's psi and g are integrated. For ArcFace it is near s sin(m) + ln C + s^2/2D.
     """
     was_training = head.training
     head.eval()
@@ -29,7 +29,7 @@ def _of_random_embeddings(head: Head) -> float:
     dim, num_sub = head.centres.embedding_dim, head.centres.num_sub_centres
     angle = (torch.arange(NUM_ANGLES, dtype=torch.float64) + 0.5) * (math.pi / NUM_ANGLES)
     density = ((dim - 2) * angle.sin().log()).softmax(dim=0)
-    # the nearest of K sub-centres: the smallest of K angles
+    # the nearest of K sub-centres has the smallest of K angles
     further = 1 - density.cumsum(dim=0)
     density = torch.cat([torch.ones(1, dtype=torch.float64), further]).clamp(min=0).pow(num_sub).diff().neg()
     cos = angle.cos()
@@ -51,7 +51,7 @@ def _of_random_embeddings(head: Head) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _Values:
-    """What a head makes of N products, fp64 on the CPU: tensors (N,) or of one number."""
+    """The head's values for N products, fp64 on the CPU: tensors (N,) or scalars."""
 
     target: torch.Tensor
     negatives: torch.Tensor
@@ -60,13 +60,13 @@ class _Values:
 
 
 def _of_head(head: Head, product: torch.Tensor, *, usual: torch.Tensor, length: float) -> _Values:
-    """Asks the head where its state lies: on its device and in its type, since some devices have no fp64.
+    """Calls the head on its own device and in its own type, because some devices have no fp64.
 
     Args:
         head: in evaluation mode.
         product: fp64 (N,), cosines or plain products, on the CPU.
-        usual: the product with the own centre that the negatives are compared with.
-        length: of all embeddings.
+        usual: the product with the own centre to which the negatives are compared.
+        length: the norm of all embeddings.
     """
 
     def there(values: torch.Tensor) -> torch.Tensor:

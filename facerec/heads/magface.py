@@ -1,4 +1,4 @@
-"""MagFace: the embedding's length as the quality of the image (arXiv 2103.06627)."""
+"""MagFace: the embedding's norm as the quality of the image (arXiv 2103.06627)."""
 
 from typing import Unpack
 
@@ -11,12 +11,12 @@ from facerec.heads.options import HeadOptions
 
 
 class MagFaceHead(Head):
-    """psi = cos(theta + m(a)), plus the penalty lambda_g (a / u_a^2 + 1 / a); a is the length, clamped to [l_a, u_a].
+    """psi = cos(theta + m(a)), plus the penalty lambda_g (a / u_a^2 + 1 / a); a is the norm, clamped to [l_a, u_a].
 
-    m(a) is the line from (l_a, l_m) to (u_a, u_m). Its gradient moves the lengths.
+    m(a) is the line from (l_a, l_m) to (u_a, u_m). Its gradient changes the norms.
 
     Args:
-        l_a, u_a: range of the lengths.
+        l_a, u_a: range of the norms.
         l_m, u_m: range of the margin in radians.
         lambda_g: weight of the penalty that makes embeddings long.
         beyond_pi, gradient: see `CombinedMargin`; gradient="straight_through" concerns the cosine, not m(a).
@@ -44,15 +44,15 @@ class MagFaceHead(Head):
         if lambda_g < 0:
             raise ConfigError(f"head.lambda_g is {lambda_g}; expected 0 or more")
         self.l_a, self.u_a, self.l_m, self.u_m, self.lambda_g = l_a, u_a, l_m, u_m, lambda_g
-        self.margin = CombinedMargin(m2=u_m, beyond_pi=beyond_pi, gradient=gradient)  # m2 is given per sample
+        self.margin = CombinedMargin(m2=u_m, beyond_pi=beyond_pi, gradient=gradient)  # m2 is set per sample
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi, see the class."""
+        """Computes psi, see the class."""
         slope = (self.u_m - self.l_m) / (self.u_a - self.l_a)
         m_B = self.l_m + slope * (norm_B.clamp(self.l_a, self.u_a) - self.l_a)
         return self.margin.target(cos_B, m2_B=self.margin_fraction * m_B)
 
     def penalty(self, norm_B: torch.Tensor) -> torch.Tensor:
-        """lambda_g g(a)."""
+        """Computes lambda_g g(a)."""
         length_B = norm_B.clamp(self.l_a, self.u_a)
         return self.lambda_g * (length_B / self.u_a**2 + 1 / length_B)

@@ -15,15 +15,15 @@ BeyondPi = Literal["monotone", "linear", "none", "clip"]
 Gradient = Literal["exact", "straight_through"]
 
 MIN_SIN = 1e-3
-"""Floor of sin(theta) where the gradient divides by it; keeps d psi / d cos of ArcFace(0.5) near 480 at cos = 1."""
+"""Minimum of sin(theta) in the gradient's denominator; keeps d psi / d cos of ArcFace(0.5) near 480 at cos = 1."""
 
 MIN_ANGLE_RAD = 1e-3
-"""How near to 0 and pi beyond_pi="clip" lets the angle come (the value of AdaFace's paper)."""
+"""Distance that beyond_pi="clip" keeps the angle from 0 and pi (the value of AdaFace's paper)."""
 
 
 def clamped_sin(cos: torch.Tensor) -> torch.Tensor:
-    """sin(theta) of cosines in [-1, 1], any shape, held above `MIN_SIN`."""
-    # near +-1, 1 - c^2 would lose half of the digits that (1 - c)(1 + c) keeps
+    """Returns sin(theta) of cosines in [-1, 1], any shape, at least `MIN_SIN`."""
+    # Near +-1, 1 - c^2 would lose half of the digits that (1 - c)(1 + c) keeps.
     return ((1 - cos) * (1 + cos)).sqrt().clamp(min=MIN_SIN)
 
 
@@ -31,7 +31,7 @@ def clamped_sin(cos: torch.Tensor) -> torch.Tensor:
 class CombinedMargin:
     """psi(cos theta) = cos(m1 theta + m2) - m3 on the target (arXiv 1801.07698, eq. 4).
 
-    With m1 = 1 and m2 = 0 psi is cos - m3 for any number, so it can also act on logits that are no cosines.
+    With m1 = 1 and m2 = 0, psi is cos - m3 for any number, so it can also be applied to logits that are not cosines.
     Otherwise the cosine is clamped to [-1, 1]. Values are exact everywhere. The gradient is the exact
     m1 sin(m1 theta + m2) / sin theta, with sin theta in the denominator clamped at `MIN_SIN`, so it is finite at
     cos = +-1.
@@ -40,13 +40,13 @@ class CombinedMargin:
         m1: factor on the angle (SphereFace), > 0.
         m2: margin added to the angle in radians (ArcFace).
         m3: margin subtracted from the cosine (CosFace).
-        beyond_pi: what psi is where u = m1 theta + m2 leaves [0, pi] and cos(u) would turn back.
+        beyond_pi: psi where u = m1 theta + m2 leaves [0, pi] and cos(u) would rise again.
             "monotone": (-1)^k cos(u) - 2k - m3 with k = floor(u / pi), continuous with its derivative.
             "linear": cos theta - m2 sin(m2) - m3 beyond pi, the fallback of InsightFace's MXNet code.
             "clip": u is clipped to [1e-3, pi - 1e-3], without gradient outside (arXiv 2204.00964, AdaFace).
             "none": cos(u) - m3, unguarded.
         gradient: "exact", or "straight_through": d psi / d cos = 1 everywhere, as in arcface_torch, which computes
-            the margin without recording it; its published figures come from that.
+            the margin without recording it; its published figures were reached with it.
 
     Raises:
         ConfigError: m1 is not positive, m2 is not within [-pi, pi], m3 is not finite, or a name is unknown.
@@ -75,18 +75,18 @@ class CombinedMargin:
     def target(
         self, cos_B: torch.Tensor, *, m2_B: torch.Tensor | None = None, m3_B: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """psi of the target cosines (B,), in fp32 or the input's wider type.
+        """Computes psi of the target cosines (B,), in fp32 or the input's wider type.
 
         Args:
             cos_B: target cosines.
-            m2_B, m3_B: margins per sample in place of m2 and m3; a gradient flows to them.
+            m2_B, m3_B: margins per sample instead of m2 and m3; they get a gradient.
         """
         cos_B = cos_B.to(torch.promote_types(cos_B.dtype, torch.float32))
         angular_B = cos_B if m2_B is None and self.m1 == 1 and self.m2 == 0 else self._angular(cos_B, m2_B)
         return angular_B - (self.m3 if m3_B is None else m3_B)
 
     def scaled(self, fraction: float) -> "CombinedMargin":
-        """This margin at `fraction` of its strength: 0 is no margin, 1 is this one. For margin ramp-up."""
+        """Returns this margin at `fraction` of its strength, for margin ramp-up: 0 is no margin, 1 is this margin."""
         if fraction == 1:  # 1 + (m1 - 1) may round
             return self
         return replace(self, m1=1 + fraction * (self.m1 - 1), m2=fraction * self.m2, m3=fraction * self.m3)
@@ -97,7 +97,7 @@ class CombinedMargin:
 
 
 class _AngularMargin(torch.autograd.Function):
-    """cos(m1 theta + m2) with its closed-form derivatives: autograd through acos divides 0 by 0 at cos = +-1."""
+    """cos(m1 theta + m2) with closed-form derivatives, because autograd through acos divides 0 by 0 at cos = +-1."""
 
     @staticmethod
     def forward(cos_B: torch.Tensor, m2: torch.Tensor, margin: CombinedMargin) -> torch.Tensor:

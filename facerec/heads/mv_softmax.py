@@ -11,10 +11,10 @@ from facerec.heads.options import HeadOptions
 
 
 class MVSoftmaxHead(Head):
-    """A negative above the margined target counts as t cos theta_j + t - 1.
+    """A negative above the target with its margin becomes t cos theta_j + t - 1.
 
-    The target is ArcFace's cos(theta + m) where cos theta > 0, or CosFace's cos theta - m where cos theta > m;
-    elsewhere cos theta, so psi jumps there and is not monotone.
+    The target is ArcFace's cos(theta + m) if cos theta > 0, or CosFace's cos theta - m if cos theta > m; else it is
+    cos theta, so psi has a jump and is not monotone.
 
     Args:
         kind: "arc" or "cos".
@@ -46,12 +46,12 @@ class MVSoftmaxHead(Head):
         self.t = t
 
     def target(self, cos_B: torch.Tensor, norm_B: torch.Tensor) -> torch.Tensor:
-        """psi, see the class."""
+        """Computes psi, see the class."""
         margin = self.margin.scaled(self.margin_fraction)
         return torch.where(cos_B > margin.m3, margin.target(cos_B), cos_B)
 
     def negatives(self, cos_BC: torch.Tensor, cos_target_B: torch.Tensor) -> torch.Tensor:
-        """g, see the class."""
+        """Computes g, see the class."""
         t = 1 + self.margin_fraction * (self.t - 1)
         margined_B = self.target(cos_target_B.detach(), cos_target_B)
         return torch.where(cos_BC > margined_B[:, None], t * cos_BC + t - 1, cos_BC)

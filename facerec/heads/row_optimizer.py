@@ -1,7 +1,7 @@
-"""Optimizers of class centres by rows: those that took no part in a step keep their values and their momentum.
+"""Optimizers of class centres by rows: rows that took no part in a step keep their values and their momentum.
 
-torch.optim moves every entry of a parameter: with a dense gradient, momentum and weight decay go on pulling at centres
-that were not drawn. These here also run inside the chunked engine, row range by row range.
+torch.optim updates every entry of a parameter: with a dense gradient, momentum and weight decay keep pulling at centres
+that were not drawn. The optimizers here can also run inside the chunked engine, on one range of rows after another.
 
 Letters: R rows, D columns; r rows that take part.
 """
@@ -16,18 +16,18 @@ Rows = slice | torch.Tensor
 
 
 class RowOptimizer(Protocol):
-    """Moves rows of one parameter. Its state lies in buffers of the parameter's shape, so a checkpoint has it."""
+    """Updates rows of one parameter. Its state is in buffers of the parameter's shape, so checkpoints save it."""
 
     def update(self, parameter: torch.Tensor, rows: Rows, gradient: torch.Tensor, *, lr: float) -> None:
-        """Moves `parameter[rows]` in place by its gradient; the gradient is used up."""
+        """Updates `parameter[rows]` in place from its gradient; overwrites the gradient."""
         ...
 
 
 class RowSGD(nn.Module):
-    """torch.optim.SGD on rows.
+    """SGD like torch.optim.SGD, on rows.
 
     Args:
-        parameter: what will be moved, (R, D) or (R,); only its shape, type and device are looked at.
+        parameter: the parameter to update, (R, D) or (R,); only its shape, type and device are read.
         momentum, weight_decay, nesterov: see torch.optim.SGD.
     """
 
@@ -43,7 +43,7 @@ class RowSGD(nn.Module):
     @torch.no_grad()
     def update(self, parameter: torch.Tensor, rows: Rows, gradient: torch.Tensor, *, lr: float) -> None:
         """See `RowOptimizer`."""
-        values = parameter[rows]  # a view for a slice, a copy for numbers
+        values = parameter[rows]  # a view for a slice, a copy for an array of numbers
         step = gradient.add_(values, alpha=self.weight_decay) if self.weight_decay else gradient
         if self.momentum:
             running = self.momentum_buffer[rows].mul_(self.momentum).add_(step)
@@ -53,10 +53,10 @@ class RowSGD(nn.Module):
 
 
 class RowAdamW(nn.Module):
-    """torch.optim.AdamW on rows; the bias correction counts the steps in which a row took part.
+    """AdamW like torch.optim.AdamW, on rows; the bias correction counts the steps in which a row took part.
 
     Args:
-        parameter: what will be moved, (R, D) or (R,); only its shape, type and device are looked at.
+        parameter: the parameter to update, (R, D) or (R,); only its shape, type and device are read.
         betas, eps, weight_decay: see torch.optim.AdamW.
     """
 
@@ -94,7 +94,7 @@ class RowAdamW(nn.Module):
 
 
 def _bias_correction(beta: float, count: torch.Tensor) -> torch.Tensor:
-    """1 - beta^count in the type of count, without the digits that the difference loses where beta is near 1."""
+    """Returns 1 - beta^count in the type of count, without the loss of digits of a difference if beta is near 1."""
     return -torch.expm1(count * (math.log(beta) if beta > 0 else -math.inf))
 
 

@@ -1,4 +1,4 @@
-"""Which class centres take part in a step (Partial FC, arXiv 2203.15565)."""
+"""Draws the class centres that take part in a step (Partial FC, arXiv 2203.15565)."""
 
 import torch
 
@@ -6,15 +6,15 @@ from facerec.core.seeding import GAMMA, finalised, shifted_right, torch_seed_of
 
 
 def drawn_classes(*, seed: int, step: int, classes: range, rate: float, labels_of_step: torch.Tensor) -> torch.Tensor:
-    """int64, sorted, of `classes`: j takes part when hash(seed, step, j) < rate, or when j is a label of the step.
+    """Returns the classes j, int64, sorted, with hash(seed, step, j) < rate, and the labels of the step.
 
-    A class is drawn by a function of its own number alone, so the draw does not depend on how many processes hold
-    the centres, and classes beyond the last would not change it.
+    The draw of a class depends only on its own number, so it depends neither on the number of processes that hold the
+    centres nor on the number of classes.
 
     Args:
-        seed, step: what the draw depends on, with the class.
-        classes: those to draw from, one after the other.
-        rate: probability of a class that is no label, in (0, 1].
+        seed, step: the draw depends on these and the class.
+        classes: the consecutive classes to draw from.
+        rate: probability of a class that is not a label, in (0, 1].
         labels_of_step: int64, labels of the global batch, on the device of the result.
     """
     numbers = torch.arange(classes.start, classes.stop, device=labels_of_step.device)
@@ -25,5 +25,5 @@ def drawn_classes(*, seed: int, step: int, classes: range, rate: float, labels_o
 
 
 def _hash(numbers: torch.Tensor, key: int) -> torch.Tensor:
-    """53 random bits for each number under a key."""
+    """Returns 53 random bits for each number under a key."""
     return shifted_right(finalised(finalised(numbers * GAMMA + key)), 11)

@@ -1,6 +1,6 @@
 """Class centres cut into shards, one per process: each computes its own classes for the samples of all.
 
-What travels is embeddings, labels and a few numbers per sample, so it does not depend on the number of classes.
+Processes exchange embeddings, labels and a few numbers per sample, so traffic does not depend on the number of classes.
 
 Letters: B samples of this process, N = world_size * B of all, C classes.
 """
@@ -15,16 +15,16 @@ from facerec.processes.group import Processes
 
 
 def shard_of(num_classes: int, processes: Processes) -> range:
-    """The classes of this process: as torch's chunk cuts them, so that the last shards may be shorter or empty."""
+    """Returns the classes of this process, cut like torch's chunk: the last shards may be smaller or empty."""
     size = -(-num_classes // processes.world_size)
     return range(min(processes.rank * size, num_classes), min((processes.rank + 1) * size, num_classes))
 
 
 def gathered(given: EngineInput, processes: Processes) -> EngineInput:
-    """The samples of all processes; labels are still numbers among all classes."""
+    """Returns the samples of all processes; their labels are numbers among all classes."""
     emb_BD, scale = given.emb_BD, given.scale
     dim = emb_BD.shape[1]
-    if isinstance(scale, torch.Tensor) and scale.ndim > 0:  # one collective for both: their backwards have no order
+    if isinstance(scale, torch.Tensor) and scale.ndim > 0:  # one collective for both, as their backwards have no order
         both = processes.gather_with_gradient(torch.cat([emb_BD, scale[:, None].to(emb_BD.dtype)], dim=1))
         emb_BD, scale = both[:, :dim], both[:, dim]
     else:
@@ -34,7 +34,7 @@ def gathered(given: EngineInput, processes: Processes) -> EngineInput:
 
 
 def merged(output: EngineOutput, processes: Processes) -> EngineOutput:
-    """The outputs (N,) of every process's own classes -> (B,) over all classes, for its own samples."""
+    """Merges the outputs (N,) of every process's own classes to those of all classes (B,), for its own samples."""
     lse_N = _MergedLogSumExp.apply(output.negatives_lse_B, processes)
     sum_N = output.logit_sum_B
     return EngineOutput(
@@ -45,7 +45,7 @@ def merged(output: EngineOutput, processes: Processes) -> EngineOutput:
 
 
 class _MergedLogSumExp(torch.autograd.Function):
-    """The log-sum-exp of those of all processes; each gets back its share of the sum of all gradients."""
+    """Computes the log-sum-exp over all processes; each process gets back its share of the sum of all gradients."""
 
     @staticmethod
     def forward(ctx: Any, lse_N: torch.Tensor, processes: Processes) -> torch.Tensor:

@@ -7,7 +7,7 @@ from facerec.heads.options import UnscaledOptions
 
 
 class SoftmaxHead(Head):
-    """Plain softmax over W x + b: no normalisation, no margin, no scale.
+    """Plain softmax on W x + b: no normalisation, no margin, no scale.
 
     Args:
         options: see `UnscaledOptions`.

@@ -1,4 +1,4 @@
-"""The class centres that take part in a step, moved by a row optimizer instead of torch.optim.
+"""The class centres that take part in a step, updated by a row optimizer instead of torch.optim.
 
 Letters: C classes, K sub-centres per class, R = C * K centres, r of them in a step, D embedding dimensions.
 """
@@ -13,22 +13,22 @@ from facerec.heads.row_optimizer import RowOptimizer
 from facerec.processes.group import ALONE, Processes
 
 ROWS_PER_UPDATE = 2**16
-"""Rows that are moved at once: bounds the memory of an update."""
+"""Number of rows that are updated together; it bounds the memory of an update."""
 
 
 class TrainedRows(nn.Module):
-    """Hands out the drawn centres as a leaf of their own, whose gradient has only their rows, and puts them back.
+    """Gives the engine the drawn centres as a separate leaf, whose gradient has only their rows, and writes them back.
 
-    The centres no longer take a gradient themselves, so torch.optim passes them over.
+    The centres themselves get no gradient any more, so torch.optim skips them.
 
     Args:
-        centres: whose rows are moved.
+        centres: the centres whose rows are updated.
         optimizer: makes the row optimizer of a parameter.
-        fused: move rows inside the engine's backward, so that their gradient never exists as a whole.
-        processes: those that hold the same centres; their gradients are summed.
+        fused: update rows inside the engine's backward pass, so that their gradient never exists as a whole.
+        processes: the processes that hold the same centres; their gradients are summed.
 
     Attributes:
-        classes: int64, sorted, the places of those that take part; None for all.
+        classes: int64, sorted, the positions of the classes that take part; None for all.
         weight_rD, bias: the leaves for the engine; None between steps.
     """
 
@@ -42,7 +42,7 @@ class TrainedRows(nn.Module):
     ) -> None:
         super().__init__()
         centres.requires_grad_(False)
-        self._centres = [centres]  # in a list: not a part of this module's state
+        self._centres = [centres]  # in a list, so that it is not part of this module's state
         self.fused = fused
         self.processes = processes
         self.weight_optimizer = optimizer(centres.weight)
@@ -59,7 +59,7 @@ class TrainedRows(nn.Module):
         return self._centres[0]
 
     def start_step(self, classes: torch.Tensor | None, *, lr: float) -> None:
-        """Takes the rows of the classes that were drawn; None takes all."""
+        """Takes the rows of the drawn classes; None takes all."""
         weight_RD, bias_C = self.centres.weight.detach(), self.centres.bias
         num_sub = self.centres.num_sub_centres
         self.classes, self._rows, self._lr = classes, None, lr
@@ -71,22 +71,22 @@ class TrainedRows(nn.Module):
             self.bias = (bias_C.detach().clone() if classes is None else bias_C.detach()[classes]).requires_grad_()
 
     def positions(self, labels_B: torch.Tensor) -> torch.Tensor:
-        """Places among the centres, -1 for none -> among the classes that take part."""
+        """Maps positions among the centres (-1 for none) to positions among the classes that take part."""
         if self.classes is None:
             return labels_B
         return torch.searchsorted(self.classes, labels_B).masked_fill_(labels_B < 0, -1)
 
     def update(self, rows: slice, gradient_rD: torch.Tensor) -> None:
-        """Moves a range of the rows that take part: what the chunked engine calls when `fused`."""
+        """Updates a range of the rows that take part; the chunked engine calls it if `fused`."""
         self.weight_optimizer.update(self.centres.weight, self._global(rows), gradient_rD, lr=self._lr)
 
     @torch.no_grad()
     def end_step(self, *, grad_scale: float, skipped: bool) -> None:
-        """Moves what the backward did not move yet, and lets the leaves go.
+        """Updates the rows that the backward pass has not updated yet, and releases the leaves.
 
         Args:
-            grad_scale: what the gradients were multiplied with.
-            skipped: leave everything as it is, since a gradient of the step overflowed.
+            grad_scale: the factor on the gradients.
+            skipped: change nothing, because a gradient of the step overflowed.
         """
         for leaf in (self.weight_rD, self.bias):
             if leaf is not None and leaf.grad is not None:

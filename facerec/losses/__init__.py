@@ -1,1 +1,1 @@
-"""What is optimised: the objective built on a head."""
+"""The objective of a training: the loss of a head and additional terms."""

@@ -1,7 +1,7 @@
 """Terms on angles: Intra pulls embeddings to their class centres, Inter pushes the centres apart.
 
-Letters: B samples of this process, N of all that share the centres, C classes, c of them held here, D embedding
-dimensions, R classes of a chunk.
+Letters: B samples of this process, N samples of all processes that share the centres, C classes, c of them held here,
+D embedding dimensions, R classes of a chunk.
 """
 
 import math
@@ -20,16 +20,16 @@ from facerec.processes.group import ALONE, Processes, this_process
 Energy = Literal["angle", "mhe"]
 
 MIN_SQUARED_DISTANCE = 1e-4
-"""Floor of the squared distance of two unit vectors in the hyperspherical energy: fp32 cosines are no finer."""
+"""Minimum of the squared distance of two unit vectors in the hyperspherical energy: fp32 cosines are not finer."""
 
 ELEMENTS_PER_CHUNK = 1 << 22
-"""Cosines between centres that are held at a time."""
+"""Number of cosines between centres that are held in memory together."""
 
 
 def angle_rad(cos: torch.Tensor) -> torch.Tensor:
-    """arccos in radians, any shape, of cosines clamped to [-1, 1].
+    """Returns arccos in radians, any shape, of cosines clamped to [-1, 1].
 
-    Values are exact. The gradient is -1 / sin(theta), with the sine held above 1e-3, so it is finite at cos = +-1.
+    Values are exact. The gradient is -1 / sin(theta), with a sine of at least 1e-3, so it is finite at cos = +-1.
     """
     return _Angle.apply(cos)
 
@@ -47,7 +47,7 @@ class Intra(Term):
         super().__init__(weight=weight)
 
     def forward(self, inputs: TermInputs) -> torch.Tensor:
-        """Scalar, in 0 .. 1; its gradient reaches the embeddings and the centres."""
+        """Returns a scalar in 0 .. 1; its gradient reaches the embeddings and the centres."""
         assert inputs.target_cos_B is not None  # the objective refuses the term without a head
         return angle_rad(inputs.target_cos_B).mean() / math.pi
 
@@ -56,17 +56,17 @@ class Inter(Term):
     """Pushes the class centres of the batch away from all other centres. Its gradient reaches all centres.
 
     Both energies are means over the samples i and all classes j != y_i of a function of the angle theta between the
-    centres W_yi and W_j. They are computed in chunks of classes, forward and once more backward, so that the batch x
-    classes matrix is never held. Where the centres are cut into shards, the W_yi of all samples are brought together,
-    and every process compares them with its own centres.
+    centres W_yi and W_j. They are computed in chunks of classes, in the forward and again in the backward pass, so that
+    the (batch, classes) matrix is never held. If the centres are sharded, the W_yi of all samples are gathered, and
+    every process compares them with its own centres.
 
     Args:
         weight: the coefficient in the objective.
-        energy: "angle", -theta / pi: the Inter-Loss of arXiv 1801.07698. "mhe", 1 / |w_yi - w_j|^2 of the unit centres
-            (s = 2): the minimum hyperspherical energy of arXiv 1805.09298, as its SphereFace+ takes it.
+        energy: "angle": -theta / pi, the Inter-Loss of arXiv 1801.07698. "mhe": 1 / |w_yi - w_j|^2 of the unit centres
+            (s = 2), the minimum hyperspherical energy of arXiv 1805.09298, as in its SphereFace+.
 
     Raises:
-        ConfigError: an unknown energy.
+        ConfigError: the energy is unknown.
     """
 
     needs_head = True
@@ -80,7 +80,7 @@ class Inter(Term):
         self.processes = this_process()
 
     def forward(self, inputs: TermInputs) -> torch.Tensor:
-        """Scalar: in -1 .. 0 for "angle", positive for "mhe".
+        """Returns a scalar: in -1 .. 0 for "angle", positive for "mhe".
 
         Raises:
             ConfigError: the head has several centres per class.
@@ -89,7 +89,7 @@ class Inter(Term):
         if inputs.centres.num_sub_centres != 1:
             raise ConfigError(
                 f"Inter is the angle between the centres of two classes, but head.num_sub_centres="
-                f"{inputs.centres.num_sub_centres}: use one centre per class, or leave inter out of loss=[...]"
+                f"{inputs.centres.num_sub_centres}: use one centre per class, or remove inter from loss=[...]"
             )
         is_sharded = len(inputs.centres.classes) < inputs.centres.num_classes
         holders = self.processes if is_sharded else ALONE
@@ -102,7 +102,7 @@ class Inter(Term):
 
 
 class _Angle(torch.autograd.Function):
-    """arccos with a clamped slope: autograd's own divides by 0 at cos = +-1."""
+    """arccos with a clamped slope, because autograd's own divides by 0 at cos = +-1."""
 
     @staticmethod
     def forward(cos: torch.Tensor) -> torch.Tensor:
@@ -135,7 +135,7 @@ class _AngleEnergy:
 
 
 class _HypersphericalEnergy:
-    """1 / |a - b|^2 of two unit vectors; |a - b|^2 = 2 - 2 cos."""
+    """Computes 1 / |a - b|^2 of two unit vectors; |a - b|^2 = 2 - 2 cos."""
 
     @staticmethod
     def value(cos: torch.Tensor) -> torch.Tensor:
@@ -150,9 +150,9 @@ _ENERGIES = {"angle": _AngleEnergy, "mhe": _HypersphericalEnergy}
 
 
 class _MeanEnergy(torch.autograd.Function):
-    """Mean over i and j != y_i of energy(cos(W_yi, W_j)), chunk by chunk over j; the backward computes cosines anew.
+    """The mean over i and j != y_i of energy(cos(W_yi, W_j)), chunk by chunk over j; backward computes cosines again.
 
-    The centres are those of `holders`: each sums over its own classes j, for the samples of all.
+    The processes `holders` have the centres: each sums over its own classes j, for the samples of all.
     """
 
     @staticmethod
@@ -198,37 +198,37 @@ class _MeanEnergy(torch.autograd.Function):
 
 
 def _rows(rows_cD: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
-    """(N, D): the row of every label, 0 for the labels -1."""
+    """Returns the row of every label (N, D), 0 for the labels -1."""
     if len(rows_cD) == 0:
         return rows_cD.new_zeros(len(labels_N), rows_cD.shape[1])
     return rows_cD[labels_N.clamp(min=0)].masked_fill(labels_N[:, None] < 0, 0)
 
 
 def _add_rows(rows_cD: torch.Tensor, labels_N: torch.Tensor, added_ND: torch.Tensor) -> None:
-    """Adds to the row of every label, in place; the labels -1 have none."""
+    """Adds to the row of every label, in place; skips the labels -1."""
     if len(rows_cD) > 0:
         added_ND = added_ND.masked_fill(labels_N[:, None] < 0, 0)
         rows_cD.index_add_(0, labels_N.clamp(min=0), added_ND.to(rows_cD.dtype))
 
 
 def _chunks(weight_cD: torch.Tensor, num_samples: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """The number of the first class, and the centres, of every chunk."""
+    """Yields the number of the first class, and the centres, of every chunk."""
     classes_per_chunk = max(1, ELEMENTS_PER_CHUNK // num_samples)
     for first in range(0, len(weight_cD), classes_per_chunk):
         yield first, weight_cD[first : first + classes_per_chunk]
 
 
 def _is_own(labels_N: torch.Tensor, first: int, num_classes: int) -> torch.Tensor:
-    """bool (N, R): where the class of a chunk is the sample's own."""
+    """Returns True where the class of a chunk is the sample's own: bool (N, R)."""
     return labels_N[:, None] == torch.arange(first, first + num_classes, device=labels_N.device)
 
 
 def _unit(rows_RD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of length 1, and the lengths they had (R, 1)."""
+    """Returns rows of norm 1, and their original norms (R, 1)."""
     norm_R1 = rows_RD.norm(dim=1, keepdim=True).clamp(min=1e-12)
     return rows_RD / norm_R1, norm_R1
 
 
 def _through_unit(grad_RD: torch.Tensor, unit_RD: torch.Tensor, norm_R1: torch.Tensor) -> torch.Tensor:
-    """From the gradient of rows of length 1 to that of the rows before they were divided by their length."""
+    """Converts the gradient of the normalised rows to that of the original rows."""
     return (grad_RD - unit_RD * (grad_RD * unit_RD).sum(dim=1, keepdim=True)) / norm_R1

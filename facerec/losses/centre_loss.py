@@ -1,4 +1,4 @@
-"""Centre loss: pulls embeddings to the moving mean of their class, with centres of its own.
+"""Centre loss: pulls embeddings to the moving mean of their class, with its own centres.
 
 Letters: B samples, C classes, D embedding dimensions, N classes of a global batch.
 """
@@ -13,15 +13,15 @@ from facerec.processes.group import this_process
 class CentreLoss(Term):
     """(1 / B) sum |x_i - c_yi|^2 / 2 (Wen et al., ECCV 2016, equation 2), on embeddings that are not normalised.
 
-    The paper sums both this and the softmax over the batch, here both are means: its lambda is the `weight` here.
-    The centres begin at 0 and are constant within a step. At its end every class of the global batch, with n_j
-    samples, moves by equation 4: c_j <- c_j - alpha * sum_{y_i = j} (c_j - x_i) / (1 + n_j). Every process holds all
-    centres, and moves them by the samples of all.
+    The paper sums this loss and the softmax over the batch; here both are means, so the paper's lambda is `weight`.
+    The centres start at 0 and are constant within a step. At the end of the step, every class of the global batch, with
+    n_j samples, is updated by equation 4: c_j <- c_j - alpha * sum_{y_i = j} (c_j - x_i) / (1 + n_j). Every process
+    holds all centres, and updates them from the samples of all processes.
 
     Args:
         weight: the coefficient in the objective, 0.003 in the paper.
         alpha: how far a centre moves, 0 .. 1.
-        num_classes: C; None stands in the configuration until the data set is known, and is refused here.
+        num_classes: C; None is for configurations before the data set is known, and is refused here.
         embedding_dim: D.
 
     Attributes:
@@ -42,7 +42,7 @@ class CentreLoss(Term):
         if num_classes is None:
             raise ConfigError(
                 "num_classes is null for CentreLoss; expected the number of identities of the training set: "
-                "`facerec train` fills it in, elsewhere pass it"
+                "`facerec train` fills it in; in your own code, pass it"
             )
         self.alpha = alpha
         self.processes = this_process()
@@ -50,7 +50,7 @@ class CentreLoss(Term):
         self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def forward(self, inputs: TermInputs) -> torch.Tensor:
-        """Scalar; its gradient reaches the embeddings.
+        """Returns a scalar; its gradient reaches the embeddings.
 
         Raises:
             ConfigError: the embeddings do not have D dimensions.
@@ -65,12 +65,12 @@ class CentreLoss(Term):
         return (emb_BD - self.centres[labels_B]).square().sum(dim=1).mean() / 2
 
     def start_step(self, step: int) -> None:
-        """Forgets what a step that was not ended has seen."""
+        """Forgets the samples of a step that was not finished."""
         self._seen = []
 
     @torch.no_grad()
     def end_step(self) -> None:
-        """Moves the centres of the classes that the step has seen."""
+        """Updates the centres of the step's classes."""
         labels_B, emb_BD = (self.processes.gather(torch.cat(parts)) for parts in zip(*self._seen, strict=True))
         self._seen = []
         classes_N, class_of_B, counts_N = labels_B.unique(return_inverse=True, return_counts=True)

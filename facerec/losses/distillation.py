@@ -1,4 +1,4 @@
-"""Distillation: embeddings are pulled to those that a teacher gives the same images.
+"""Distillation: pulls embeddings to those that a teacher gives for the same images.
 
 Letters: B samples, D embedding dimensions.
 """
@@ -14,19 +14,19 @@ from facerec.losses.term import Term, TermInputs
 class Distillation(Term):
     """The mean of 1 - cos(x_i, t_i) between the embeddings x and those of a teacher, t.
 
-    The teacher sees the images as the network does, augmented. It is no part of what is trained or saved.
+    The teacher sees the same augmented images as the network. It is neither trained nor saved.
 
     Args:
         weight: the coefficient in the objective.
-        teacher: anything that embeds: uint8 (B, H, W, 3) RGB -> float32 (B, D), for example what `facerec.load` opens.
+        teacher: anything that embeds: uint8 (B, H, W, 3) RGB -> float32 (B, D), for example what `facerec.load` returns.
     """
 
     def __init__(self, *, weight: float = 1.0, teacher: Embedder) -> None:
         super().__init__(weight=weight)
-        self._embed = teacher.__call__  # not the teacher: a module would be trained and saved with the objective
+        self._embed = teacher.__call__  # not the teacher itself: a module would be trained and saved with the objective
 
     def forward(self, inputs: TermInputs) -> torch.Tensor:
-        """Scalar, in 0 .. 2; its gradient reaches the embeddings.
+        """Returns a scalar in 0 .. 2; its gradient reaches the embeddings.
 
         Raises:
             ConfigError: the teacher's embeddings have another number of dimensions.

@@ -1,4 +1,4 @@
-"""Objective: the one thing the trainer calls to turn embeddings and labels into a loss and figures to log."""
+"""The objective: the trainer calls it to map embeddings and labels to a loss and metrics for the log."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from facerec.losses.term import Term, TermInputs
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveOutput:
-    """What the trainer gets for a micro-batch of B samples.
+    """The output of the objective for a micro-batch of B samples.
 
     Attributes:
         loss: scalar, the mean over the samples, with gradient.
         logs: scalars to log, detached, on the device, means over the micro-batch: "loss"; with a head
             "target_angle_deg", the mean angle between an embedding and its class centre in degrees; with terms
-            "softmax", the loss of the head, and "term/<name>", each without its coefficient.
+            "softmax", the loss of the head, and "term/<name>", each without its weight.
         target_cos_B: fp32 (B,), in [-1, 1], detached; None without a head.
-        sample_losses_B: (B,), detached: the loss of the head for every sample, and the terms, of which each sample
-            carries the mean.
+        sample_losses_B: (B,), detached: each sample's loss in the head plus the terms, which are means that all samples
+            share.
     """
 
     loss: torch.Tensor
@@ -33,14 +33,14 @@ class ObjectiveOutput:
 
 
 class Objective(nn.Module):
-    """The loss of a head plus those of any number of terms, each times its coefficient, with the figures to log.
+    """The loss of a head plus any number of weighted terms, with metrics for the log.
 
     Args:
         head: a `facerec.heads.head.Head`, or None to train on terms alone.
-        terms: by the names under which they are logged and saved.
+        terms: the terms, by the names for logging and saving.
 
     Raises:
-        ConfigError: neither a head nor a term, or a term that needs a head without one.
+        ConfigError: there is neither a head nor a term, or a term needs a head and there is none.
     """
 
     def __init__(self, *, head: nn.Module | None, terms: Mapping[str, Term] | None = None) -> None:
@@ -52,28 +52,28 @@ class Objective(nn.Module):
         for name, term in self.terms.items():
             if head is None and term.needs_head:
                 raise ConfigError(
-                    f"loss.{name} is about the class centres of a head, and there is no head: choose a head=..., or "
-                    f"leave {name} out of loss=[...]"
+                    f"loss.{name} needs the class centres of a head, and there is no head: choose a head=..., or "
+                    f"remove {name} from loss=[...]"
                 )
 
     def start_step(self, step: int, *, margin_fraction: float, labels_of_step: torch.Tensor, lr: float = 0.0) -> None:
-        """Before the first micro-batch of a step: see `facerec.heads.head.Head.start_step` and `Term.start_step`.
+        """Prepares a step, see `facerec.heads.head.Head.start_step` and `Term.start_step`.
 
         Raises:
-            ConfigError: a term moves all class centres, but the head moves only those that it drew.
+            ConfigError: a term updates all class centres, but the head updates only those that it drew.
         """
         if self.head is not None:
             self.head.start_step(step, margin_fraction=margin_fraction, labels_of_step=labels_of_step, lr=lr)
         for name, term in self.terms.items():
             if term.moves_all_centres and self.head.rows is not None:
                 raise ConfigError(
-                    f"loss.{name} moves all class centres in every step, which neither head.sample_rate below 1 nor "
-                    f"optimizer.fused_centres=true allows: leave one of them out"
+                    f"loss.{name} updates all class centres in every step, which neither head.sample_rate below 1 nor "
+                    f"optimizer.fused_centres=true allows: remove one of them"
                 )
             term.start_step(step)
 
     def end_step(self, *, grad_scale: float = 1.0, skipped: bool = False) -> None:
-        """After the last micro-batch of a step: what was learned from the whole global batch takes effect.
+        """Finishes a step: applies what the head and the terms have learned from the whole global batch.
 
         Args:
             grad_scale, skipped: see `facerec.heads.head.Head.end_step`.
@@ -84,18 +84,18 @@ class Objective(nn.Module):
             term.end_step()
 
     def expected_initial_loss(self) -> float | None:
-        """The loss of the head, without the terms, for an untrained network; None without a head."""
+        """Returns the loss of the head, without the terms, for an untrained network; None without a head."""
         return None if self.head is None else initial_loss(self.head)
 
     def forward(self, emb_BD: torch.Tensor, labels_B: torch.Tensor, images: torch.Tensor) -> ObjectiveOutput:
-        """A micro-batch's loss. Raises what the head and the terms raise.
+        """Computes a micro-batch's loss. Raises the errors of the head and the terms.
 
         Args:
             emb_BD: embeddings (B, D), any floating type.
             labels_B: int64 (B,).
             images: uint8 (B, H, W, 3), RGB, augmented, on any device.
         """
-        # fp32 at least: angles near 0 and sums over a batch are lost in half precision
+        # fp32 or higher: half precision loses angles near 0 and sums over a batch.
         emb_BD = emb_BD.to(torch.promote_types(emb_BD.dtype, torch.float32))
         logs: dict[str, torch.Tensor] = {}
         loss, sample_losses_B = emb_BD.new_zeros(()), emb_BD.new_zeros(len(labels_B))

@@ -1,4 +1,4 @@
-"""The interface of a term: a loss beside that of the head, with a coefficient of its own.
+"""The interface of a term: an additional loss with its own weight.
 
 Letters: B samples of a micro-batch, D embedding dimensions, H x W pixels.
 """
@@ -16,15 +16,15 @@ from facerec.heads.centres import ClassCentres
 
 @dataclass(frozen=True, kw_only=True)
 class TermInputs:
-    """What a term sees of a micro-batch.
+    """The input of a term for a micro-batch.
 
     Attributes:
         emb_BD: embeddings, fp32 or fp64, not normalised, with gradient.
         labels_B: int64.
-        images: uint8 (B, H, W, 3), RGB, augmented, as the network sees them before normalisation; on any device.
+        images: uint8 (B, H, W, 3), RGB, augmented, before normalisation; on any device.
         target_cos_B: fp32 or fp64, the cosine between each embedding and its class centre, in [-1, 1], with gradient to
             both; None without a head.
-        centres: those of the head; None without a head.
+        centres: the centres of the head; None without a head.
     """
 
     emb_BD: torch.Tensor
@@ -35,20 +35,20 @@ class TermInputs:
 
 
 class Term(nn.Module):
-    """Base of all terms: `forward(TermInputs)` gives a scalar, the mean over the micro-batch, without the coefficient.
+    """Base of all terms: `forward(TermInputs)` returns a scalar, the mean over the micro-batch, without the weight.
 
-    What a term learns lies in buffers, so that a checkpoint has it. It is read at a step's start and updated once at
-    its end, from the whole global batch, so that it does not depend on how the batch is cut into micro-batches.
+    State that a term learns is in buffers, so that checkpoints save it. It is constant within a step and updated once
+    at the end, from the whole global batch, so that it does not depend on the size of the micro-batches.
 
     Args:
         weight: the coefficient in the objective.
 
     Attributes:
-        needs_head: whether the term looks at `target_cos_B` or `centres`.
-        moves_all_centres: whether its gradient reaches the centres of classes that are not in the batch.
+        needs_head: True if the term reads `target_cos_B` or `centres`.
+        moves_all_centres: True if its gradient reaches the centres of classes that are not in the batch.
 
     Raises:
-        ConfigError: a negative coefficient.
+        ConfigError: the weight is negative.
     """
 
     needs_head: ClassVar[bool] = False
@@ -61,11 +61,11 @@ class Term(nn.Module):
         self.weight = weight
 
     def forward(self, inputs: TermInputs) -> torch.Tensor:
-        """The term of a micro-batch: a scalar with gradient."""
+        """Computes the term of a micro-batch: a scalar with gradient."""
         raise NotImplementedError
 
     def start_step(self, step: int) -> None:
-        """Called before the first micro-batch of a step."""
+        """Prepares a step; called before its first micro-batch."""
 
     def end_step(self) -> None:
-        """Called after the last micro-batch of a step: what was learned from the whole global batch takes effect."""
+        """Finishes a step; called after its last micro-batch, to apply what was learned from the whole global batch."""

@@ -27,10 +27,10 @@ class Triplet(Term):
         margin_rad: m in radians.
         mining: "batch_hard": for every anchor its farthest positive and its nearest negative (arXiv 1703.07737).
             "semi_hard": for every pair of an anchor and a positive, the nearest of the negatives that are farther than
-            the positive, and where there is none the farthest negative (arXiv 1503.03832).
+            the positive, or the farthest negative if there is none (arXiv 1503.03832).
 
     Raises:
-        ConfigError: a margin that is not within (0, pi), or an unknown mining.
+        ConfigError: the margin is not within (0, pi), or the mining is unknown.
     """
 
     def __init__(self, *, weight: float = 1.0, margin_rad: float = 0.35, mining: Mining = "batch_hard") -> None:
@@ -44,10 +44,10 @@ class Triplet(Term):
         self._without_triplets: list[torch.Tensor] = []
 
     def forward(self, inputs: TermInputs) -> torch.Tensor:
-        """Scalar, in radians; its gradient reaches the embeddings.
+        """Returns a scalar in radians; its gradient reaches the embeddings.
 
         Raises:
-            ConfigError: the micro-batch has no two images of one identity, or none of another.
+            ConfigError: the micro-batch has no two images of one identity, or only one identity.
         """
         labels_B = inputs.labels_B
         emb_BD = F.normalize(inputs.emb_BD, dim=1)
@@ -70,15 +70,15 @@ class Triplet(Term):
         return hinge.where(is_triplet, 0).sum() / is_triplet.sum().clamp(min=1)
 
     def start_step(self, step: int) -> None:
-        """On a GPU the look at the micro-batches is one step late, so that training does not wait for it."""
+        """Checks for triplets; on a GPU one step late, so that training does not wait for the result."""
         self._look()
 
     def _look(self) -> None:
         flags, self._without_triplets = self._without_triplets, []
         if flags and bool(torch.stack(flags).any()):
             raise ConfigError(
-                "a micro-batch without a triplet: no two of its images show one identity, or all do. Draw identities "
-                "with several images each, for example data.images_per_identity=4, in a micro-batch "
+                "a micro-batch without a triplet: no two of its images show one identity, or all of them do. Draw "
+                "identities with several images each, for example data.images_per_identity=4, in a micro-batch "
                 "(trainer.micro_batch_size) that is a larger multiple of it"
             )
 
@@ -87,10 +87,10 @@ class Triplet(Term):
 
 
 def _semi_hard_negatives(cos_BB: torch.Tensor, negative_BB: torch.Tensor) -> torch.Tensor:
-    """int64 (B, B): for anchor a and any sample p, the negative of a that is nearest among those farther than p, or
-    the farthest of all. Arbitrary for anchors without a negative.
+    """Returns for anchor a and any sample p the nearest negative of a that is farther than p, or the farthest of all:
+    int64 (B, B). Arbitrary for anchors without a negative.
     """
-    # ascending angles; other samples of the anchor's identity stand behind all negatives
+    # ascending angles; other samples of the anchor's identity come after all negatives
     far_BB, negatives_BB = (-cos_BB).masked_fill(~negative_BB, math.inf).sort(dim=1)
     rank_BB = torch.searchsorted(far_BB, -cos_BB, right=True)
     last_B1 = negative_BB.sum(dim=1, keepdim=True).sub(1).clamp(min=0)

@@ -155,7 +155,7 @@ def test_a_term_that_moves_all_centres_is_refused_where_only_drawn_ones_move():
     head.train_rows(partial(RowSGD, momentum=0.9))
     step = {"margin_fraction": 1.0, "labels_of_step": LABELS_B}
     Objective(head=head, terms={"intra": Intra()}).start_step(0, **step)
-    with pytest.raises(ConfigError, match=r"loss\.inter moves all class centres.*head\.sample_rate"):
+    with pytest.raises(ConfigError, match=r"loss\.inter updates all class centres.*head\.sample_rate"):
         Objective(head=head, terms={"inter": Inter()}).start_step(0, **step)
 
 
@@ -185,5 +185,5 @@ def test_state_of_head_and_terms_is_saved_under_their_names():
 def test_nothing_to_train_on_and_terms_that_miss_their_head_are_refused():
     with pytest.raises(ConfigError, match="no head and no loss"):
         Objective(head=None)
-    with pytest.raises(ConfigError, match=r"loss\.inter is about the class centres .* choose a head"):
+    with pytest.raises(ConfigError, match=r"loss\.inter needs the class centres .* choose a head"):
         Objective(head=None, terms={"triplet": Triplet(), "inter": Inter()})
