@@ -18,7 +18,7 @@ class Distillation(Term):
 
     Args:
         weight: the coefficient in the objective.
-        teacher: anything that embeds: uint8 (B, H, W, 3) RGB -> float32 (B, D), for example what `facerec.load` returns.
+        teacher: anything that embeds: uint8 (B, H, W, 3) RGB -> float32 (B, D), such as what `facerec.load` returns.
     """
 
     def __init__(self, *, weight: float = 1.0, teacher: Embedder) -> None:

@@ -1,1 +1,1 @@
-"""Backbones, the neck, the embedding network, and reading weights."""
+"""Backbones, the necks, the embedding network, and reading of weights."""

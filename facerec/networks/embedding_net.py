@@ -1,4 +1,4 @@
-"""The embedding network: a backbone and a neck as one module, and building one from its stored card."""
+"""The embedding network: a backbone and a neck as one module, also built from its stored card."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from facerec.networks.mobilefacenet import MobileFaceNet
 from facerec.networks.neck import FCBNFCBN, GDC, BNDropoutFCBN
 from facerec.networks.vit import VisionTransformer
 
-# What model.json may name. Nothing else is ever built from a file.
+# The only names that model.json may contain. Nothing else is ever built from a file.
 BACKBONES = {part.name: part for part in (IResNet, MobileFaceNet, VisionTransformer, TorchvisionBackbone, TimmBackbone)}
 NECKS = {part.name: part for part in (BNDropoutFCBN, GDC, FCBNFCBN)}
 PARTS = ("backbone.", "neck.")
@@ -25,13 +25,13 @@ PARTS = ("backbone.", "neck.")
 class EmbeddingNet(nn.Module):
     """Backbone and neck: normalised float (B, 3, H, W) -> float32 (B, embedding_dim).
 
-    The state dict has no "backbone." and "neck." in front of its keys: for IResNet, MobileFaceNet (with the neck gdc)
-    and the vision transformer (fc_bn_fc_bn) they are those of InsightFace's arcface_torch, in both directions.
+    The keys of the state dict have no prefix "backbone." or "neck.": for IResNet, MobileFaceNet (with the neck gdc) and
+    the vision transformer (fc_bn_fc_bn) they are the keys of InsightFace's arcface_torch, in both directions.
 
     Args:
         backbone: maps images to a feature map (B, C, h, w).
         neck: maps the feature map to the embedding.
-        input_spec: the preprocessing that the network is trained on.
+        input_spec: the preprocessing with which the network is trained.
     """
 
     def __init__(self, *, backbone: nn.Module, neck: nn.Module, input_spec: InputSpec) -> None:
@@ -44,14 +44,14 @@ class EmbeddingNet(nn.Module):
 
     @property
     def embedding_dim(self) -> int:
-        """Length of the embedding."""
+        """Returns the length of the embedding."""
         return self.neck.embedding_dim  # type: ignore[return-value]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.neck(self.backbone(images))
 
     def card(self) -> dict[str, Any]:
-        """What `build_network` needs to build the same network again: names and plain arguments."""
+        """Returns the names and plain arguments with which `build_network` builds the same network again."""
         return {
             "backbone": {"name": self.backbone.name, "arguments": self.backbone.arguments},
             "neck": {"name": self.neck.name, "arguments": self.neck.arguments},
@@ -74,14 +74,14 @@ def _add_part_names(net: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
 
 
 def join(*, backbone: Any, neck: Callable[..., nn.Module], input_spec: InputSpec) -> EmbeddingNet:
-    """Joins a backbone and the neck that `neck(in_channels=, in_height=, in_width=)` builds for what it puts out."""
+    """Joins a backbone and the neck that `neck(in_channels=, in_height=, in_width=)` builds for its feature map."""
     rows, columns = backbone.output_size(input_spec.height_px, input_spec.width_px)
     fitting = neck(in_channels=backbone.out_channels, in_height=rows, in_width=columns)
     return EmbeddingNet(backbone=backbone, neck=fitting, input_spec=input_spec)
 
 
 def build_network(card: dict[str, Any]) -> EmbeddingNet:
-    """The network that a card (see `EmbeddingNet.card`) describes, with fresh weights, on the default device.
+    """Builds the network that a card (see `EmbeddingNet.card`) describes, with fresh weights, on the default device.
 
     Raises:
         ModelError: the card names a backbone or a neck that is not registered, or arguments it does not take.
@@ -101,18 +101,18 @@ def build_network(card: dict[str, Any]) -> EmbeddingNet:
 
 
 def described(backbone: dict[str, Any]) -> str:
-    """A card's backbone in one line, for people: its name and arguments."""
+    """Describes a card's backbone in one line: its name and arguments."""
     arguments = ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items())
     return f"{backbone['name']} ({arguments})" if arguments else backbone["name"]
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of parameters, frozen ones included."""
+    """Returns the number of parameters, including frozen ones."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_macs(card: dict[str, Any]) -> int:
-    """Multiply-accumulates of one image's forward pass, counted on the meta device (convolutions and matrices)."""
+    """Returns the multiply-accumulates of one image's forward pass, on the meta device (convolutions, matrices)."""
     with torch.device("meta"):
         network = build_network(card).eval()
         spec = network.input_spec

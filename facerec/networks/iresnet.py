@@ -23,12 +23,12 @@ MIN_CHANNELS = 16
 
 
 class IResNetBlock(nn.Module):
-    """BN - 3x3 conv - BN - PReLU - 3x3 conv (carries the stride) - BN, plus the shortcut.
+    """BN - 3x3 conv - BN - PReLU - 3x3 conv (with the stride) - BN, plus the shortcut.
 
     Args:
         in_channels, out_channels: channels at the input and at the output.
-        stride: 1 or 2, of the second convolution and of the shortcut.
-        project: the shortcut is a 1x1 convolution with BN; else the input itself.
+        stride: 1 or 2; the stride of the second convolution and of the shortcut.
+        project: True if the shortcut is a 1x1 convolution with BN; else it is the input itself.
     """
 
     def __init__(self, *, in_channels: int, out_channels: int, stride: int, project: bool) -> None:
@@ -57,15 +57,15 @@ class IResNetBlock(nn.Module):
 class IResNet(nn.Module):
     """The convolutional part: (B, 3, H, W) -> (B, 512 * width_multiplier, ceil(H / 16), ceil(W / 16)).
 
-    Module names are InsightFace's, so that its state dicts load as they are.
+    Module names are InsightFace's, so that its state dicts load unchanged.
 
     Args:
         depth: 18, 34, 50, 100 or 200.
-        width_multiplier: scales all channels; 0.25 has 16 in the stem, for machines without a GPU.
+        width_multiplier: scales all channels; 0.25 gives 16 in the stem, for machines without a GPU.
         checkpoint_activations: compute activations again in the backward pass instead of keeping them.
 
     Raises:
-        ConfigError: another depth, or a width that leaves less than 16 channels in the stem.
+        ConfigError: the depth is another one, or the width leaves fewer than 16 channels in the stem.
     """
 
     name = "iresnet"
@@ -108,11 +108,11 @@ class IResNet(nn.Module):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that make the network, for model.json."""
+        """Returns the constructor's arguments, for model.json."""
         return {"depth": self.depth, "width_multiplier": self.width_multiplier}
 
     def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
-        """Rows and columns of the feature map for an image of this size."""
+        """Returns rows and columns of the feature map for an image of this size."""
         return -(-height_px // 16), -(-width_px // 16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Any classification network of torchvision or timm, by name, as a backbone.
 
-The classification layers are taken off; what they would read is the feature map. Weights are fresh: arguments that
-would fetch or open a library's own are refused, in a model's card as well.
+The classification layers are removed; their input is the feature map. Weights are fresh: arguments that would load or
+open a library's own weights are refused, also in a model's card.
 """
 
 import difflib
@@ -21,27 +21,27 @@ from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
 from facerec.networks.recompute import can_recompute, run_pieces
 
-# Arguments of the libraries that load weights, and those that say something about the classification layers only.
+# Arguments of the libraries that load weights, and arguments that concern only the classification layers.
 REFUSED = (
     "weights", "weights_backbone", "checkpoint_path", "cache_dir", "num_classes", "in_chans", "features_only",
     "aux_logits", "transform_input", "representation_size", "drop_rate", "scriptable", "exportable",
 )  # fmt: skip
-# Files of torchvision.models whose networks are a row of parts with the classification last.
+# Files of torchvision.models whose networks are a sequence of parts with the classification last.
 ROWS = (
     "alexnet", "convnext", "densenet", "efficientnet", "googlenet", "inception", "maxvit", "mnasnet", "mobilenetv2",
     "mobilenetv3", "regnet", "resnet", "shufflenetv2", "squeezenet", "swin_transformer", "vgg",
 )  # fmt: skip
 VIT = "vision_transformer"
 HEADS = ("avgpool", "flatten", "dropout", "fc", "classifier", "head", "heads", "aux1", "aux2", "AuxLogits")
-# What the libraries raise for an argument, or for an image size, that does not suit a network.
+# Errors that the libraries raise for an argument, or for an image size, that does not suit a network.
 UNSUITABLE = (TypeError, ValueError, AssertionError, RuntimeError, NotImplementedError)
 
 
 class LibraryBackbone(nn.Module, ABC):
     """A network of a library: (B, 3, height_px, width_px) -> (B, out_channels, h, w).
 
-    A subclass says how its library builds a network and computes the feature map. The library's network is the module
-    `model`, so that its keys are the library's with "model." in front.
+    A subclass defines how its library builds a network and computes the feature map. The library's network is the
+    module `model`, so that its keys are the library's keys with the prefix "model.".
 
     Args:
         model: its name in the library.
@@ -50,12 +50,12 @@ class LibraryBackbone(nn.Module, ABC):
         checkpoint_activations: compute activations again in the backward pass instead of keeping them.
 
     Raises:
-        ConfigError: the library is not installed, it has no such network, or the network takes no such argument or
-            size, or cannot compute its activations again.
+        ConfigError: the library is not installed, it has no such network, or the network does not take such an argument
+            or size, or cannot compute its activations again.
     """
 
     name: str
-    """The library's, which a model's card holds."""
+    """Returns the library's name, which a model's card stores."""
 
     def __init__(
         self,
@@ -91,21 +91,21 @@ class LibraryBackbone(nn.Module, ABC):
 
     @abstractmethod
     def _fit_to_training(self) -> None:
-        """Takes off what the feature map does not need, and prepares `checkpoint_activations` or refuses it."""
+        """Removes parts that the feature map does not need, and prepares `checkpoint_activations` or refuses it."""
 
     def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
-        """Rows and columns of the feature map. Raises ConfigError where the network does not take this size."""
+        """Returns rows and columns of the feature map. Raises ConfigError if the network does not take this size."""
         return self._shape(height_px, width_px)[1:]
 
     def _build(self, builder: Callable[..., nn.Module], **arguments: Any) -> nn.Module:
-        more = self.arguments["model_arguments"]  # replaces none of the others: that is a TypeError
+        more = self.arguments["model_arguments"]  # an argument that repeats another one is a TypeError
         try:
             try:
                 return builder(**arguments, **more)
             except (RuntimeError, NotImplementedError):
                 if torch.get_default_device().type != "meta":
                     raise
-                # Some builders compute their sizes with tensors, which have no numbers on the meta device.
+                # Some builders compute their sizes with tensors, which have no values on the meta device.
                 with torch.random.fork_rng(devices=[]), torch.device("cpu"):
                     return builder(**arguments, **more).to("meta")
         except UNSUITABLE as error:
@@ -117,7 +117,7 @@ class LibraryBackbone(nn.Module, ABC):
             ) from None
 
     def _shape(self, height_px: int, width_px: int) -> tuple[int, int, int]:
-        """Channels, rows and columns for an image of this size."""
+        """Returns channels, rows and columns for an image of this size."""
         try:
             with torch.no_grad():
                 found = self._on_meta(dict(self.named_parameters()), height_px, width_px)
@@ -134,7 +134,7 @@ class LibraryBackbone(nn.Module, ABC):
         return channels, rows, columns
 
     def _on_meta(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
-        """The feature map of one image without its numbers, in evaluation mode."""
+        """Computes the shape of one image's feature map, without values, in evaluation mode."""
         state = {name: tensor.to("meta") for name, tensor in chain(parameters.items(), self.named_buffers())}
         dtype = next(iter(parameters.values())).dtype
         was_training = self.training
@@ -148,7 +148,7 @@ class LibraryBackbone(nn.Module, ABC):
 
 
 class TorchvisionBackbone(LibraryBackbone):
-    """A classification network of torchvision, the transformer's class token left out of the map.
+    """A classification network of torchvision; its map does not contain the transformer's class token.
 
     Names are those of torchvision.models.list_models(module=torchvision.models).
     """
@@ -156,7 +156,7 @@ class TorchvisionBackbone(LibraryBackbone):
     name = "torchvision"
 
     def _network(self, model: str) -> nn.Module:
-        from torchvision import models  # not above: it takes as long to import as torch
+        from torchvision import models  # imported here, because it takes as long to import as torch
 
         families = {
             name: models.get_model_builder(name).__module__.rpartition(".")[2]
@@ -168,7 +168,7 @@ class TorchvisionBackbone(LibraryBackbone):
         self.family = families[model]
         if "dropout" in self.arguments["model_arguments"] and self.family not in (VIT, "swin_transformer"):
             raise ConfigError(
-                f"backbone.model_arguments.dropout: in {model} it acts on the classification layers, which are off; "
+                f"backbone.model_arguments.dropout: in {model} it is for the classification layers, which are removed; "
                 "use neck.dropout"
             )
         network = self._build(models.get_model_builder(model), weights=None, **self._size_arguments())
@@ -196,7 +196,7 @@ class TorchvisionBackbone(LibraryBackbone):
         if self.family == "maxvit":
             return {"input_size": (height_px, width_px)}
         if self.family in ("googlenet", "inception"):
-            return {"init_weights": True}  # their default, which they warn of unless it is given
+            return {"init_weights": True}  # the default; without it, these networks warn
         return {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -216,10 +216,10 @@ class TorchvisionBackbone(LibraryBackbone):
 
 
 class TimmBackbone(LibraryBackbone):
-    """A network of timm (pytorch-image-models): the map or the tokens that its `forward_features` gives.
+    """A network of timm (pytorch-image-models): the map or the tokens that its `forward_features` returns.
 
-    Tokens that stand for no place are left out. Needs the extra `timm`. Names are those of timm.list_models().
-    Activations cannot be computed again in networks with batch normalisation, whose statistics timm would update twice.
+    Tokens without a position are removed. Needs the extra `timm`. Names are those of timm.list_models(). Activations
+    cannot be computed again in networks with batch normalisation, because timm would update the statistics twice.
     """
 
     name = "timm"
@@ -244,8 +244,8 @@ class TimmBackbone(LibraryBackbone):
         features = self.model.forward_features(x)  # type: ignore[operator]
         if not isinstance(features, torch.Tensor) or features.ndim not in (3, 4):
             raise ConfigError(
-                f"backbone.model={self.arguments['model']} gives {type(features).__name__} where a map or tokens are "
-                "expected; choose another network of timm"
+                f"backbone.model={self.arguments['model']} returns {type(features).__name__}, not a map or tokens; "
+                "choose another network of timm"
             )
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else features
@@ -253,7 +253,7 @@ class TimmBackbone(LibraryBackbone):
         return tokens.transpose(1, 2).unflatten(2, _grid(tokens.shape[1], *x.shape[2:]))
 
     def _take_off_what_is_not_used(self) -> None:
-        """Removes parts, and freezes parameters, that the feature map does not depend on: what is left of the head."""
+        """Removes parts and freezes parameters that do not influence the feature map: the rest of the head."""
         parameters = {name: p.detach().to("meta").requires_grad_() for name, p in self.named_parameters()}
         with torch.enable_grad():
             features = self._on_meta(parameters, self.arguments["height_px"], self.arguments["width_px"])
@@ -274,7 +274,7 @@ class TimmBackbone(LibraryBackbone):
                 self.model.set_grad_checkpointing(True)  # type: ignore[operator]
                 return
             except (AttributeError, AssertionError):
-                reason = "timm has none for it"
+                reason = "timm does not support it for this network"
         raise ConfigError(
             f"backbone.checkpoint_activations=true with backbone.model={self.arguments['model']}: {reason}. Set it to "
             "false and lower trainer.micro_batch_size"
@@ -282,7 +282,7 @@ class TimmBackbone(LibraryBackbone):
 
 
 def _pieces(module: nn.Module) -> Iterator[nn.Module]:
-    """Blocks and single layers, in the order of their run."""
+    """Returns blocks and single layers, in the order in which they run."""
     for part in module.children():
         if type(part) in (nn.Sequential, nn.ModuleList):
             yield from _pieces(part)
@@ -308,11 +308,11 @@ def _timm(model: str) -> ModuleType:
 def _unknown(model: str, known: Collection[str], listing: str) -> ConfigError:
     nearest = difflib.get_close_matches(model, list(known), n=3)
     hint = f"did you mean {', '.join(nearest)}?" if nearest else f"there are {len(known)}, see {listing}"
-    return ConfigError(f"backbone.model={model}: no network of this name that can be a backbone; {hint}")
+    return ConfigError(f"backbone.model={model}: no backbone has this name; {hint}")
 
 
 def _grid(num_tokens: int, height_px: int, width_px: int) -> tuple[int, int]:
-    """Rows and columns of tokens with the proportions of the image; one column where there are none."""
+    """Returns rows and columns of tokens with the proportions of the image; one column if no rows and columns fit."""
     rows = math.isqrt(num_tokens * height_px // width_px)
     columns = num_tokens // max(rows, 1)
     fits = rows * columns == num_tokens and rows * width_px == columns * height_px

@@ -1,4 +1,4 @@
-"""Fits a state dict of torchvision or timm to a backbone of that network, whose classification layers are off."""
+"""Fits a state dict of torchvision or timm to a backbone of that network, which has no classification layers."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from facerec.core.errors import ModelError
 from facerec.networks.library import LibraryBackbone
 
 _PREFIX = "model."
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # torchvision's own files still have it
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")  # torchvision's own files still use it
 _OF_IMAGE_SIZE = ("pos_embed", "relative_position", "attn_mask", "rel_pos")
 _RESNETS = {
     ((2, 2, 2, 2), False): "resnet18", ((3, 4, 6, 3), False): "resnet34", ((3, 4, 6, 3), True): "resnet50",
@@ -21,24 +21,24 @@ _RESNETS = {
 def fit_to_library(
     backbone: LibraryBackbone, state: Mapping[str, torch.Tensor], *, path: Path
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Names a library's tensors as the backbone does, and leaves out its classification layers.
+    """Renames a library's tensors as in the backbone, and removes its classification layers.
 
     Args:
-        backbone: of the same network.
-        state: names as in the library, or with "model." in front.
-        path: where it was read; for messages.
+        backbone: a backbone of the same network.
+        state: names as in the library, or with the prefix "model.".
+        path: the file of the tensors; for messages.
 
     Returns:
-        The tensors of the backbone, and a line that says what was left out.
+        The tensors of the backbone, and a line that says what was removed.
 
     Raises:
-        ModelError: the tensors are of another network, or of one for images of another size.
+        ModelError: the tensors belong to another network, or to the network for another image size.
     """
     ours = backbone.state_dict()
     parts = {key.split(".")[1] for key in ours}
     named = {_PREFIX + _OLD_DENSENET.sub(r"\1\2", key.removeprefix(_PREFIX)): value for key, value in state.items()}
     left_out = [key for key in named if key not in ours and key.split(".")[1] not in parts]
-    # Files of torch before 0.4.1 do not count the batches, which only an average over all of them would need.
+    # Files of torch before 0.4.1 have no count of batches, which only a cumulative average would need.
     counts = {key: value for key, value in ours.items() if key.endswith("num_batches_tracked")}
     fitting = {**counts, **{key: value for key, value in named.items() if key not in left_out}}
     _check(backbone, ours, fitting, path)
@@ -50,7 +50,7 @@ def fit_to_library(
 
 
 def library_network_of(state: Mapping[str, torch.Tensor]) -> str | None:
-    """The name of torchvision's ResNet that a state dict's names are those of; None for other networks."""
+    """Returns the name of the torchvision ResNet with these names in its state dict; None for other networks."""
     if "layer1.0.conv1.weight" not in state or "layer1.0.bn1.weight" not in state or "prelu.weight" in state:
         return None
     found = [re.match(r"layer([1-4])\.(\d+)\.", key) for key in state]
@@ -71,14 +71,14 @@ def _check(
     faults = []
     if unlike:
         key = unlike[0]
-        shapes = f"{tuple(theirs[key].shape)} there, {tuple(ours[key].shape)} here"
+        shapes = f"{tuple(theirs[key].shape)} in the file, {tuple(ours[key].shape)} in the network"
         faults.append(f"{len(unlike)} tensors have other shapes ({key.removeprefix(_PREFIX)}: {shapes})")
     if absent:
-        faults.append(f"{len(absent)} are absent there ({absent[0].removeprefix(_PREFIX)})")
+        faults.append(f"the file lacks {len(absent)} tensors ({absent[0].removeprefix(_PREFIX)})")
     if unknown:
-        faults.append(f"{len(unknown)} are there that {name} does not have ({unknown[0].removeprefix(_PREFIX)})")
+        faults.append(f"the file has {len(unknown)} tensors that {name} lacks ({unknown[0].removeprefix(_PREFIX)})")
     of_size = [key for key in unlike + absent + unknown if not any(word in key for word in _OF_IMAGE_SIZE)]
-    mend = "It is of another network: choose backbone=torchvision|timm and backbone.model by the name it was made from"
+    mend = "It is of another network: choose backbone=torchvision|timm and the file's network as backbone.model"
     if not of_size:
         height_px, width_px = backbone.arguments["height_px"], backbone.arguments["width_px"]
         mend = (

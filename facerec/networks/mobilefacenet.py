@@ -8,21 +8,21 @@ from torch import nn
 from facerec.networks.prelu import PReLU
 from facerec.networks.recompute import run_pieces
 
-# (channels inside and at the end of the block that halves the map, channels inside and number of those that follow)
+# (inner channels and output channels of the block that halves the map, inner channels and number of the next blocks)
 STAGES = ((128, 128, 128, 4), (256, 256, 256, 6), (512, 256, 256, 2))
 STEM_CHANNELS = 128
 OUT_CHANNELS = 512
 
 
 class ConvNorm(nn.Module):
-    """Convolution - BN - PReLU, the last on demand.
+    """Convolution - BN - PReLU; the PReLU is optional.
 
     Args:
         in_channels, out_channels: channels at the input and at the output.
         kernel_size: the map keeps its size at stride 1.
         stride: 1 or 2.
-        groups: of the convolution.
-        activation: whether the PReLU is there.
+        groups: groups of the convolution.
+        activation: True for a PReLU.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ConvNorm(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 to the inner channels - depthwise 3x3 - 1x1 without activation; at stride 1 plus its input.
+    """1x1 to the inner channels - depthwise 3x3 - 1x1 without activation; with stride 1, plus the input.
 
     Args:
         in_channels, inner_channels, out_channels: channels at the input, inside, at the output.
@@ -74,7 +74,7 @@ class Bottleneck(nn.Module):
 
 
 class Stage(nn.Module):
-    """Bottlenecks of stride 1 and equal width, one after another."""
+    """Bottlenecks of stride 1 and equal width, in sequence."""
 
     def __init__(self, *, channels: int, inner_channels: int, num_blocks: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Stage(nn.Module):
 class MobileFaceNet(nn.Module):
     """The convolutional part: (B, 3, H, W) -> (B, 512, ceil(H / 16), ceil(W / 16)).
 
-    Module names are InsightFace's, so that with the neck `gdc` its state dicts load as they are.
+    Module names are InsightFace's, so that with the neck `gdc` its state dicts load unchanged.
 
     Args:
         checkpoint_activations: compute activations again in the backward pass instead of keeping them.
@@ -121,11 +121,11 @@ class MobileFaceNet(nn.Module):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that make the network, for model.json."""
+        """Returns the constructor's arguments, for model.json."""
         return {}
 
     def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
-        """Rows and columns of the feature map for an image of this size."""
+        """Returns rows and columns of the feature map for an image of this size."""
         return -(-height_px // 16), -(-width_px // 16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ class Neck(nn.Module, ABC):
     """
 
     name: str
-    """What a model's card calls it."""
+    """The name in a model's card."""
 
     def __init__(
         self, *, in_channels: int, in_height: int, in_width: int, embedding_dim: int = 512, dropout: float = 0.0
@@ -49,14 +49,14 @@ class Neck(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that the backbone does not determine, for model.json."""
+        """Returns the constructor's arguments that the backbone does not determine, for model.json."""
         return {"embedding_dim": self.embedding_dim, "dropout": self.dropout.p}
 
 
 class BNDropoutFCBN(Neck):
     """BN - dropout - flatten - linear - BN (ArcFace paper, section 3.1, "E").
 
-    The last BN's weight stays at 1, since the head normalises the embedding anyway.
+    The last BN's weight stays at 1, because the head normalises the embedding anyway.
     The dropout is 0.4 in the paper and 0 in arcface_torch.
     """
 
@@ -96,7 +96,7 @@ class GDC(Neck):
 
 
 class FCBNFCBN(Neck):
-    """Dropout - flatten, place by place - linear - BN - linear - BN, for the tokens of a transformer.
+    """Dropout - flatten, position by position - linear - BN - linear - BN, for the tokens of a transformer.
 
     Module names and initialisation are those of InsightFace's ViT, whose dropout is 0.
     """
@@ -122,7 +122,7 @@ class FCBNFCBN(Neck):
 
 
 class _Layers(nn.Module):
-    """A sequence under the name `layers`, which stands in InsightFace's keys."""
+    """Wraps a sequence under the name `layers`, which is part of InsightFace's keys."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()

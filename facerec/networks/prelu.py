@@ -1,4 +1,4 @@
-"""PReLU with a backward pass that reads and writes less on the CPU."""
+"""PReLU with a backward pass that needs less memory traffic on the CPU."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from torch import nn
 
 
 class PReLU(nn.PReLU):
-    """nn.PReLU, same parameters and values.
+    """Like nn.PReLU, with the same parameters and values.
 
-    torch's backward writes a weight gradient of the size of the activations before it sums it up. On the CPU, where
-    that takes a fifth of an IResNet's step, the two gradients are computed by passes that vectorise instead.
+    torch's backward pass writes a weight gradient of the size of the activations before it sums it up. On the CPU,
+    where that takes a fifth of an IResNet's step, vectorised passes compute the two gradients instead.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -20,7 +20,7 @@ class PReLU(nn.PReLU):
 
 
 class _ChannelwisePReLU(torch.autograd.Function):
-    """x (B, C, H, W), weight (C,); first derivatives only."""
+    """Takes x (B, C, H, W) and weight (C,); has first derivatives only."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

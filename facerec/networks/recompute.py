@@ -12,13 +12,13 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_pieces(pieces: Iterable[nn.Module], x: torch.Tensor, *, recompute: bool) -> torch.Tensor:
-    """The pieces one after another; with `recompute` only what goes into each is kept for the backward pass.
+    """Runs the pieces in sequence; with `recompute`, only the input of each is kept for the backward pass.
 
-    Outputs, gradients, random numbers (dropout, drop-path) and running statistics are those without `recompute`.
+    Outputs, gradients, random numbers (dropout, drop-path) and running statistics equal those without `recompute`.
     """
     for piece in pieces:
         if recompute and can_recompute(piece) and torch.is_grad_enabled():
-            # torch.compile takes no contexts and needs none: it repeats no update of a buffer.
+            # torch.compile accepts no contexts and needs none: it does not repeat updates of buffers.
             contexts: dict[str, Any] = (
                 {} if torch.compiler.is_compiling() else {"context_fn": partial(_contexts, piece)}
             )
@@ -29,19 +29,19 @@ def run_pieces(pieces: Iterable[nn.Module], x: torch.Tensor, *, recompute: bool)
 
 
 def can_recompute(piece: nn.Module) -> bool:
-    """Whether recomputing pays: a single layer keeps little but its input either way, and may work in place on it."""
+    """True if recomputing pays: a single layer keeps little but its input anyway, and may work on it in place."""
     return any(True for _ in piece.children())
 
 
 def _contexts(piece: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Around the forward pass, and around its repetition."""
+    """Returns the contexts of the forward pass, and of its repetition."""
     return nullcontext(), _Repetition(piece)
 
 
 class _Repetition:
-    """While it is open, batch normalisation runs as it did when this was made, but updates copies of its statistics.
+    """While it is active, batch normalisation runs as when this was made, but updates copies of its statistics.
 
-    May be opened again: a graph that is kept is recomputed in every backward pass.
+    It may be entered several times: a graph that is kept is recomputed in every backward pass.
     """
 
     def __init__(self, piece: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Reads the tensors of a weights file, torch's or safetensors', without running anything that the file holds."""
+"""Reads the tensors of a weights file, of torch or safetensors, without running anything from the file."""
 
 import pickle
 import re
@@ -15,20 +15,20 @@ from facerec.core.errors import ModelError
 from facerec.core.file_kind import FileKind, FileLook, look_at
 
 CONTAINERS = ("state_dict_backbone", "state_dict", "model_state_dict", "model", "net", "backbone")
-"""Under which keys training scripts put the weights of the network; the first is arcface_torch's."""
+"""Keys under which training scripts store the weights of the network; the first is arcface_torch's."""
 WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
-"""What stands before all names of a network that was wrapped: by DDP, torch.compile, or a module of one's own."""
-PLAIN_FILE = "in the environment that it was made in, torch.save(network.state_dict(), 'weights.pth')"
+"""Prefix of all names of a wrapped network: by DDP, torch.compile, or a module of the user."""
+PLAIN_FILE = "in the environment that made the file, torch.save(network.state_dict(), 'weights.pth')"
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFile:
-    """What a weights file holds.
+    """The content of a weights file.
 
     Attributes:
-        state: its tensors by name, on the CPU, finite; without a wrapper's prefix.
-        notes: which part of the file they are, where it holds more.
+        state: its tensors by name, on the CPU, finite; without the prefix of a wrapper.
+        notes: which part of the file they are, if the file holds more.
     """
 
     state: dict[str, torch.Tensor]
@@ -36,7 +36,7 @@ class TensorFile:
 
 
 def look_at_model(path: Path) -> FileLook:
-    """`look_at` for a file of weights. Raises ModelError where it cannot be read."""
+    """`look_at` for a file of weights. Raises ModelError if the file cannot be read."""
     try:
         return look_at(path)
     except OSError as error:
@@ -44,10 +44,10 @@ def look_at_model(path: Path) -> FileLook:
 
 
 def read_tensor_file(look: FileLook) -> TensorFile:
-    """Reads a state dict in a file of torch or of safetensors.
+    """Reads a state dict from a file of torch or safetensors.
 
     Raises:
-        ModelError: it is another file, cut or damaged, holds more than tensors, or a weight that is not finite.
+        ModelError: the file has another format, is incomplete or damaged, or holds more than finite tensors.
     """
     path = look.path
     if (fault := look.not_itself()) is not None:
@@ -58,8 +58,8 @@ def read_tensor_file(look: FileLook) -> TensorFile:
         found = _read_torch(look)
     elif look.kind is FileKind.TORCH_SCRIPT:
         raise ModelError(
-            f"{path} is a TorchScript archive, a network together with its code; facerec runs no code of a file. Save "
-            f"its weights alone: {PLAIN_FILE}"
+            f"{path} is a TorchScript archive, a network together with its code; facerec runs no code from files. Save "
+            f"only its weights: {PLAIN_FILE}"
         )
     else:
         raise ModelError(
@@ -72,10 +72,10 @@ def read_tensor_file(look: FileLook) -> TensorFile:
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file. Raises ModelError."""
+    """Returns the tensors of a safetensors file. Raises ModelError."""
     try:
         return load_file(path)
-    except Exception as error:  # safetensors has an error class of its own that it does not export in a stable place
+    except Exception as error:  # safetensors' own error class is not exported in a stable place
         raise ModelError(f"{path}: a damaged safetensors file ({error}); get it again") from None
 
 
@@ -87,7 +87,7 @@ def refuse_not_finite(state: Mapping[str, torch.Tensor], *, where: Path) -> None
         more = f", as do {len(bad) - 1} other tensors" if len(bad) > 1 else ""
         raise ModelError(
             f"{where}: {bad[0]} holds NaN or infinite values ({int((~first.isfinite()).sum())} of {first.numel()})"
-            f"{more}. The weights were saved after a training had diverged, or the file is damaged: take an earlier "
+            f"{more}. The weights were saved after a training had diverged, or the file is damaged: use an earlier "
             "checkpoint, or get the file again"
         )
 
@@ -95,26 +95,26 @@ def refuse_not_finite(state: Mapping[str, torch.Tensor], *, where: Path) -> None
 def _is_finite(value: torch.Tensor) -> bool:
     if not value.is_floating_point() or not value.numel():
         return True
-    return bool(torch.stack(value.float().aminmax()).isfinite().all())  # of a mask, there would be a copy
+    return bool(torch.stack(value.float().aminmax()).isfinite().all())  # a mask would need a copy
 
 
 def _read_torch(look: FileLook) -> Any:
     path = look.path
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about old formats
+            warnings.simplefilter("ignore")  # warnings of torch about old formats
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch's own text recommends to run the file's code.
+        # torch's own message recommends running the file's code.
         names = re.findall(r"(?:GLOBAL|type|class) ['\"]?((?:\w+\.)+\w+)", str(error))
         if look.kind is FileKind.PICKLE and not names:
             reason = "it is a pickle that torch did not write, or is damaged"
         else:
             objects = f"objects ({names[0]}, ...)" if names else "objects"
-            reason = f"it holds whole Python {objects}, as when torch.save was given a network"
+            reason = f"it holds whole Python {objects}, as after torch.save(network)"
         raise ModelError(
-            f"{path}: not a file of plain tensors: {reason}. Files that carry code are never executed. Save its "
-            f"weights alone: {PLAIN_FILE}"
+            f"{path}: not a file of plain tensors: {reason}. facerec never runs code from files. Save only its "
+            f"weights: {PLAIN_FILE}"
         ) from None
     except Exception as error:  # a damaged file can fail in any way
         raise ModelError(
@@ -124,7 +124,7 @@ def _read_torch(look: FileLook) -> Any:
 
 
 def _state_dict(found: Any, path: Path) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """The network's tensors in what was loaded, and a note where it holds more."""
+    """Returns the network's tensors from the loaded content, and a note if it holds more."""
     under: list[str] = []
     while (key := _container(found)) is not None:
         under.append(key)
@@ -135,17 +135,17 @@ def _state_dict(found: Any, path: Path) -> tuple[dict[str, torch.Tensor], list[s
     if other is not None:
         raise ModelError(
             f"{path}: expected a state dict (names to tensors), found a dictionary of {len(found)} entries in which "
-            f"{str(other)[:60]!r} is {_named(found[other])}; save its weights alone: {PLAIN_FILE}"
+            f"{str(other)[:60]!r} is {_named(found[other])}; save only its weights: {PLAIN_FILE}"
         )
     notes = []
     if under:
         whose = "a checkpoint of arcface_torch" if under[0] == CONTAINERS[0] else "a checkpoint"
-        notes.append(f"{path} is {whose}: its {'.'.join(under)} is taken, all else in it is left out")
+        notes.append(f"{path} is {whose}: facerec takes its {'.'.join(under)} and ignores the rest")
     return {key: value.detach() for key, value in found.items()}, notes
 
 
 def _container(found: Any) -> str | None:
-    """The key under which a dictionary has the network's state dict; None for a state dict itself."""
+    """Returns the key under which a dictionary has the network's state dict; None for a state dict itself."""
     if not isinstance(found, dict):
         return None
     return next((key for key in CONTAINERS if isinstance(found.get(key), dict)), None)

@@ -31,7 +31,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear - ReLU6 - linear on every token."""
+    """Linear - ReLU6 - linear on each token."""
 
     def __init__(self, *, token_dim: int) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class ViTBlock(nn.Module):
 
     Args:
         token_dim, num_heads: see `VisionTransformer`.
-        drop_path: probability that a sample goes past the attention, and past the MLP (arXiv 1603.09382).
+        drop_path: probability that a sample skips the attention, and that it skips the MLP (arXiv 1603.09382).
     """
 
     def __init__(self, *, token_dim: int, num_heads: int, drop_path: float) -> None:
         super().__init__()
-        from torchvision.ops import StochasticDepth  # not above: it takes as long to import as torch
+        from torchvision.ops import StochasticDepth  # imported here, because it takes as long to import as torch
 
         self.norm1 = nn.LayerNorm(token_dim)
         self.attn = Attention(token_dim=token_dim, num_heads=num_heads)
@@ -66,7 +66,7 @@ class ViTBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Square patches to tokens: (B, 3, H, W) -> (B, N, D). Pixels right and below that fill no patch are left out."""
+    """Maps square patches to tokens: (B, 3, H, W) -> (B, N, D). Pixels of incomplete patches are cut off."""
 
     def __init__(self, *, patch_size_px: int, token_dim: int) -> None:
         super().__init__()
@@ -79,17 +79,17 @@ class PatchEmbedding(nn.Module):
 class VisionTransformer(nn.Module):
     """The transformer without class token: (B, 3, height_px, width_px) -> its tokens as a map (B, token_dim, h, w).
 
-    h and w count whole patches. Module names are InsightFace's, so that with the neck `fc_bn_fc_bn` its state dicts
-    load as they are.
+    h and w count complete patches. Module names are InsightFace's, so that with the neck `fc_bn_fc_bn` its state dicts
+    load unchanged.
 
     Args:
         token_dim: length of a token (InsightFace: T 256, S and B 512).
         depth: number of blocks (T and S 12, B 24).
         num_heads: heads of the attention; divides token_dim.
         patch_size_px: side of a patch; 9 gives 12 x 12 tokens for 112 x 112 pixels.
-        height_px, width_px: size of the images, which the position embedding is made for.
-        drop_path: probability of going past the last block's parts; grows linearly from 0 at the first block.
-        mask_ratio: share of tokens that training leaves out at random; a learned token stands in their places.
+        height_px, width_px: size of the images, for which the position embedding is made.
+        drop_path: probability of skipping the last block's branches; rises linearly from 0 at the first block.
+        mask_ratio: share of tokens that training replaces at random by a learned token.
         checkpoint_activations: compute activations again in the backward pass instead of keeping them.
 
     Raises:
@@ -148,7 +148,7 @@ class VisionTransformer(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def output_size(self, height_px: int, width_px: int) -> tuple[int, int]:
-        """Rows and columns of patches. Raises ConfigError for another size than the network is made for."""
+        """Returns rows and columns of patches. Raises ConfigError for another size than the network's."""
         if (height_px, width_px) != self.image_size_px:
             raise ConfigError(
                 f"backbone.height_px={self.image_size_px[0]}, backbone.width_px={self.image_size_px[1]}, but the input "
@@ -165,7 +165,7 @@ class VisionTransformer(nn.Module):
         return self.norm(run_pieces(self.blocks, x_BND, recompute=self.checkpoint_activations))
 
     def _transform_masked(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """Only a random share of each sample's tokens goes through the blocks."""
+        """Sends only a random share of each sample's tokens through the blocks."""
         num_samples, num_tokens, token_dim = x_BND.shape
         num_kept = max(1, int(num_tokens * (1 - self.mask_ratio)))
         kept_BK = torch.rand(num_samples, num_tokens, device=x_BND.device).argsort(1)[:, :num_kept]

@@ -30,18 +30,18 @@ from facerec.runs.run_directory import RunDirectory
 MODEL_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 VIT_OPTIONS = {(256, 12): "vit_t", (512, 12): "vit_s", (512, 24): "vit_b"}  # (token_dim, depth) in configs/backbone
-CROP_PX = 112  # of all networks of InsightFace
+CROP_PX = 112  # size of all networks of InsightFace
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredModel:
-    """A network as it lay on disk.
+    """A network as stored on disk.
 
     Attributes:
-        card: what `build_network` takes, and what else model.json says (trained_on, thresholds).
+        card: the input of `build_network`, and everything else in model.json (trained_on, thresholds).
         state: its tensors, on the CPU.
-        path: where it came from.
-        warnings: what a user should know: damaged checkpoints that were passed over, tensors that were left out.
+        path: the path that it was read from.
+        warnings: notes for the user: damaged checkpoints that were skipped, tensors that were left out.
     """
 
     card: dict[str, Any]
@@ -50,29 +50,29 @@ class StoredModel:
     warnings: list[str] = field(default_factory=list)
 
     def network(self) -> EmbeddingNet:
-        """The network with these weights, on the CPU, in evaluation mode. Raises ModelError where they do not fit."""
+        """Returns the network with these weights, on the CPU, in evaluation mode. Raises ModelError on a misfit."""
         network = build_network(self.card)
         wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
         found = {key: tuple(value.shape) for key, value in self.state.items()}
         if unfit := [key for key in wanted | found if wanted.get(key) != found.get(key)]:
             key = unfit[0]
             raise ModelError(
-                f"{self.path}: the weights do not fit the network that is described: {key} is "
+                f"{self.path}: the weights do not fit the described network: {key} is "
                 f"{found.get(key, 'absent')}, expected {wanted.get(key, 'none of this name')}"
-                + (f"; so it is with {len(unfit) - 1} more tensors" if len(unfit) > 1 else "")
+                + (f"; {len(unfit) - 1} more tensors do not fit either" if len(unfit) > 1 else "")
             )
         network.load_state_dict(self.state)
         return network.eval()
 
 
 def read_model(path: str) -> StoredModel:
-    """Reads a run directory (its newest whole checkpoint), a checkpoint, or a state dict of InsightFace in a file of
-    torch or safetensors; the file's content says which, not its name.
+    """Reads a run directory (its newest complete checkpoint), a checkpoint, or a state dict of InsightFace in a file of
+    torch or safetensors; the file's content decides, not its name.
 
-    Nothing that is loaded runs code: tensors come through safetensors or torch's `weights_only`, all else is JSON.
+    No loaded file runs code: tensors are read by safetensors or torch's `weights_only`, everything else is JSON.
 
     Raises:
-        ModelError: the path does not exist or holds no model; the message says what it is.
+        ModelError: the path does not exist or holds no model; the message says what it holds.
         CheckpointError: the checkpoint is damaged.
     """
     location = _existing(path)
@@ -81,18 +81,18 @@ def read_model(path: str) -> StoredModel:
         if look.kind is FileKind.ONNX:
             raise ModelError(
                 f"{location} is an ONNX network; a model here is a run directory, a checkpoint, or a state dict (.pt, "
-                ".pth, .safetensors). Give what it was exported from"
+                ".pth, .safetensors). Give the model that it was exported from"
             )
         return _stored(read_tensor_file(look), location)
     return _read_folder(location)
 
 
 def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
-    """`read_model` for weights to start training from (`init_from`); where the network has a backbone of torchvision
-    or timm, a state dict of that library too.
+    """Like `read_model`, for weights to start training from (`init_from`); if the network has a backbone of torchvision
+    or timm, the file may also be a state dict of that library.
 
     Raises:
-        ModelError: as `read_model`; or an ONNX file; or the weights of another network than the library's.
+        ModelError: as `read_model`; or it is an ONNX file, or has the weights of another network.
     """
     location = _existing(path, key="init_from")
     if not location.is_file() or _is_of_checkpoint(location):
@@ -100,9 +100,9 @@ def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
     look = look_at_model(location)
     if look.kind is FileKind.ONNX or (location.suffix.lower() == ".onnx" and look.not_itself() is None):
         raise ModelError(
-            f"init_from={path}: an ONNX file cannot be trained on: exporting has folded batch normalisation into the "
-            "convolutions, and its weights and statistics cannot be told apart any more. Start from what it was "
-            "exported from: a run directory, a checkpoint, or a .pt of InsightFace"
+            f"init_from={path}: an ONNX file cannot be trained: the export has folded batch normalisation into the "
+            "convolutions, so that its weights and statistics cannot be separated. Start from the model that it was "
+            "exported from: a run directory, a checkpoint, or an InsightFace .pt"
         )
     file = read_tensor_file(look)
     backbone = network.backbone
@@ -120,19 +120,19 @@ def _existing(path: str, *, key: str = "model") -> Path:
 
 
 def _is_of_checkpoint(file: Path) -> bool:
-    """True for the model file of a checkpoint, which its card describes."""
+    """True for the model file of a checkpoint, which has a card."""
     return file.name == MODEL_FILE and (file.parent / CARD_FILE).exists()
 
 
 def _read_folder(location: Path) -> StoredModel:
-    """A run directory or a checkpoint, or the model file of one."""
+    """Reads a run directory or a checkpoint, or the model file of a checkpoint."""
     location = location.parent if location.is_file() else location
     if (location / MODEL_FILE).exists():
         return _read_checkpoint(location)
     newest, warnings = newest_whole(RunDirectory(location).checkpoints)
     if newest is None:
         raise ModelError(
-            f"{location}: no {MODEL_FILE} and no whole checkpoint under checkpoints/ in this folder; "
+            f"{location}: this folder has no {MODEL_FILE} and no complete checkpoint under checkpoints/; "
             "expected a run directory or a checkpoint" + "".join(f"\n  {warning}" for warning in warnings)
         )
     stored = _read_checkpoint(newest)
@@ -160,7 +160,7 @@ def _stored(file: TensorFile, path: Path) -> StoredModel:
 
 
 def _insightface_card(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
-    """What network a state dict of arcface_torch belongs to, read off the names and shapes of its tensors."""
+    """Derives the network of an arcface_torch state dict from the names and shapes of its tensors."""
     found = _found_in(state)
     if found is None:
         raise ModelError(_other_network(state, path))
@@ -176,26 +176,26 @@ _Found = tuple[dict[str, Any], str, int]  # backbone, name of the neck, embeddin
 
 
 def _found_in(state: dict[str, torch.Tensor]) -> _Found | None:
-    """The network of InsightFace whose tensors these are."""
+    """Returns the InsightFace network that has these tensors."""
     try:
         return _iresnet(state) or _mobilefacenet(state) or _vit(state)
-    except (KeyError, IndexError, ValueError):  # a tensor that is absent, or has fewer dimensions
+    except (KeyError, IndexError, ValueError):  # a tensor is absent, or has fewer dimensions
         return None
 
 
 def _other_network(state: dict[str, torch.Tensor], path: Path) -> str:
-    """The message for tensors of a network that is not InsightFace's."""
+    """Returns the message for tensors of a network that is not InsightFace's."""
     kinds = f"not an IResNet (depths {', '.join(map(str, BLOCKS_PER_STAGE))}), MobileFaceNet or ViT of InsightFace"
     if (name := library_network_of(state)) is not None:
         overrides = ["backbone=torchvision", override_of("backbone.model", name), override_of("init_from", path)]
         return (
-            f"{path}: {kinds}, but a ResNet as torchvision and timm have it: it tells kinds of objects apart, and "
-            f"gives no embedding of a face. To train from it: {typed_command(['facerec', 'train', *overrides])}"
+            f"{path}: {kinds}, but a ResNet as in torchvision and timm: it distinguishes kinds of objects, and does "
+            f"not embed faces. To train from it: {typed_command(['facerec', 'train', *overrides])}"
         )
     first = ", ".join(key[:60] for key in list(state)[:3])
     return (
         f"{path}: {kinds}; its {len(state)} tensors begin with {first or 'none'}. Weights of a network of torchvision "
-        "or timm are a start for training: init_from= with backbone=torchvision|timm backbone.model=<its name>"
+        "or timm are only a start for training: init_from= with backbone=torchvision|timm backbone.model=<its name>"
     )
 
 
@@ -215,7 +215,7 @@ def _mobilefacenet(state: dict[str, torch.Tensor]) -> _Found | None:
 
 
 def _vit(state: dict[str, torch.Tensor]) -> _Found | None:
-    """With the 8 heads of all of InsightFace's; what it dropped in training is not stored."""
+    """Returns the ViT with 8 heads, as all of InsightFace's; its dropout in training is not stored."""
     depth = _count(r"blocks\.(\d+)\.attn\.", state)
     if depth == 0:
         return None
@@ -230,14 +230,14 @@ def _count(pattern: str, state: dict[str, torch.Tensor]) -> int:
 
 
 def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
-    """Copies weights into a network (`init_from`): all of the backbone, and of the neck what fits.
+    """Copies weights into a network (`init_from`): all of the backbone, and the fitting tensors of the neck.
 
     Returns:
-        The report: how many tensors were taken, which were not, with both shapes, and whether the images were
-        normalised otherwise.
+        The report: how many tensors were copied, which were not, with both shapes, and whether the images were
+        normalised differently.
 
     Raises:
-        ModelError: the backbones differ; the message names the one that is stored.
+        ModelError: the backbones differ; the message names the stored one.
     """
     target = network.state_dict()
     fitting = {k: v for k, v in stored.state.items() if k in target and v.shape == target[k].shape}
@@ -248,10 +248,10 @@ def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
         if key not in fitting:
             theirs = tuple(stored.state[key].shape) if key in stored.state else "absent"
             ours = tuple(target[key].shape) if key in target else "absent"
-            lines.append(f"  {key}: {theirs} there, {ours} here")
+            lines.append(f"  {key}: {theirs} in the file, {ours} in this run")
     here = network.card()["input_spec"]
     lines += [
-        f"  input.{key}: {theirs} there, {here[key]} here; the weights expect what they were trained with"
+        f"  input.{key}: {theirs} in the file, {here[key]} in this run; the weights need the input of their training"
         for key, theirs in stored.card["input_spec"].items()
         if theirs != here[key] and key in ("channels", "mean", "std")
     ]
@@ -259,22 +259,22 @@ def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
 
 
 def _check_backbone(network: EmbeddingNet, stored: StoredModel, fitting: dict[str, torch.Tensor]) -> None:
-    """Refuses weights of another backbone, also one whose tensors happen to fit: IResNet-100 holds an IResNet-50's."""
+    """Refuses weights of another backbone, even if all tensors fit: IResNet-100 contains an IResNet-50's."""
     with torch.device("meta"):
         theirs = build_network(stored.card).backbone.state_dict()
     ours = network.backbone.state_dict()
     if {key: value.shape for key, value in theirs.items()} != {key: value.shape for key, value in ours.items()}:
         there, here = stored.card["backbone"], network.card()["backbone"]
         raise ModelError(
-            f"init_from={stored.path} holds another backbone than this run trains: {described(there)} there, "
-            f"{described(here)} here. Choose {_choice(there, here)}"
+            f"init_from={stored.path} has another backbone than this run trains: {described(there)} in the file, "
+            f"{described(here)} in this run. Choose {_choice(there, here)}"
         )
     if absent := sorted(set(ours) - set(fitting)):
         raise ModelError(f"{stored.path}: {absent[0]} of its backbone is absent, or has another shape than described")
 
 
 def _choice(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """The overrides of `facerec train` that choose the backbone of a card."""
+    """Returns the overrides of `facerec train` that select the backbone of a card."""
     name, arguments = there["name"], there["arguments"]
     if name == "iresnet":
         width, width_here = arguments["width_multiplier"], here["arguments"].get("width_multiplier", 1.0)
@@ -283,4 +283,4 @@ def _choice(there: dict[str, Any], here: dict[str, Any]) -> str:
     if name == "vit":
         name = VIT_OPTIONS.get((arguments["token_dim"], arguments["depth"]), "vit_s")
     model = f" backbone.model={arguments['model']}" if "model" in arguments else ""
-    return f"backbone={name}{model}, with the arguments that stand there"
+    return f"backbone={name}{model}, with the arguments of the file"

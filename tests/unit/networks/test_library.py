@@ -152,7 +152,7 @@ def test_arguments_of_the_builder_arrive():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": "resnet81"}, r"backbone\.model=resnet81: no network of this name .*; did you mean resnet18"),
+        ({"model": "resnet81"}, r"backbone\.model=resnet81: no backbone has this name; did you mean resnet18"),
         ({"model": "fcn_resnet50"}, r"did you mean .*resnet50"),
         ({"model": "zzz"}, r"there are \d+, see torchvision\.models\.list_models"),
         ({"model": "resnet18", "model_arguments": {"colour": 1}}, r"cannot build it .*colour"),
@@ -286,10 +286,10 @@ def test_maps_of_timm_in_channels_last_order_are_turned(small_timm):
     ("arguments", "message"),
     [
         ({"model": "token"}, r"did you mean tokens\?"),
-        ({"model": "hf-hub:someone/tokens"}, r"no network of this name"),
+        ({"model": "hf-hub:someone/tokens"}, r"no backbone has this name"),
         ({"model": "channels_last", "checkpoint_activations": True}, r"checkpoint_activations=true .* update twice"),
         ({"model": "tokens", "model_arguments": {"model_name": "hf-hub:someone/tokens"}}, r"cannot build .*model_name"),
-        ({"model": "list", "height_px": 32, "width_px": 32}, r"backbone\.model=list gives list where a map or tokens"),
+        ({"model": "list", "height_px": 32, "width_px": 32}, r"backbone\.model=list returns list, not a map or tokens"),
         ({"model": "tokens", "model_arguments": {"drop_rate": 0.1}}, r"drop_rate: .* neck\.dropout"),
     ],
 )

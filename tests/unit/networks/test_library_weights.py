@@ -42,7 +42,7 @@ def test_weights_of_torchvision_load_into_its_backbone_without_the_classificatio
         assert torch.equal(value, state[key]), key
     assert "120 of 132 tensors taken" in report
     assert "no classification layers: fc.weight (1000, 512), fc.bias (1000,)" in report
-    assert ("its state_dict is taken, all else in it is left out" in report) == bool(under)
+    assert ("facerec takes its state_dict and ignores the rest" in report) == bool(under)
 
 
 def test_files_of_safetensors_and_old_names_of_densenets_load_too(tmp_path):
@@ -76,7 +76,9 @@ def test_weights_for_images_of_another_size_are_refused_with_the_reason(tmp_path
     write_of_library(tmp_path / "vit.pth", "vit_b_16")
     with torch.device("meta"):
         network = of_library("vit_b_16")
-    with pytest.raises(ModelError, match=r"pos_embedding: \(1, 197, 768\) there, \(1, 50, 768\) here.*another size"):
+    with pytest.raises(
+        ModelError, match=r"pos_embedding: \(1, 197, 768\) in the file, \(1, 50, 768\) in the network.*another size"
+    ):
         read_initial(str(tmp_path / "vit.pth"), network)
 
 
@@ -85,5 +87,5 @@ def test_resnet_of_torchvision_is_not_taken_for_an_iresnet(model, tmp_path):
     path = tmp_path / "x.pth"
     write_of_library(path, model)
     for read in (lambda: read_model(str(path)), lambda: read_initial(str(path), small())):
-        with pytest.raises(ModelError, match=rf"a ResNet as torchvision.* backbone\.model={model} "):
+        with pytest.raises(ModelError, match=rf"a ResNet as in torchvision.* backbone\.model={model} "):
             read()

@@ -22,7 +22,10 @@ def test_checkpoint_of_arcface_torch_gives_its_backbone(tmp_path):
     stored = read_model(str(tmp_path / "checkpoint_gpu_0.pt"))
     assert torch.equal(stored.network().neck.fc.weight, network.neck.fc.weight)
     assert len(stored.warnings) == 1
-    assert "a checkpoint of arcface_torch: its state_dict_backbone is taken, all else in it is" in stored.warnings[0]
+    assert (
+        "a checkpoint of arcface_torch: facerec takes its state_dict_backbone and ignores the rest"
+        in stored.warnings[0]
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
@@ -59,7 +62,7 @@ def test_files_that_are_not_what_they_seem_are_named(name, key, content, says, t
     path = tmp_path / name
     path.write_bytes(content)
     if name == "x.onnx" and key == "init_from" and "not weights" in says:
-        says = "an ONNX file cannot be trained on"  # its name says so
+        says = "an ONNX file cannot be trained"  # its name says so
     with pytest.raises(ModelError, match=f"{name}.*{says}") as found:
         read_model(str(path)) if key == "model" else read_initial(str(path), small())
     assert "\n" not in str(found.value)

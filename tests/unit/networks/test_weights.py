@@ -182,12 +182,12 @@ def test_initial_weights_are_copied_and_the_report_names_what_did_not_fit(tmp_pa
     lines = report.splitlines()
     assert lines[0] == f"init_from {tmp_path}: {num_tensors - 6} of {num_tensors} tensors taken"
     assert lines[1:] == [
-        "  fc.bias: (16,) there, (8,) here",
+        "  fc.bias: (16,) in the file, (8,) in this run",
         "  fc.weight: (16, 512) there, (8, 512) here",
-        "  features.bias: (16,) there, (8,) here",
-        "  features.running_mean: (16,) there, (8,) here",
-        "  features.running_var: (16,) there, (8,) here",
-        "  features.weight: (16,) there, (8,) here",
+        "  features.bias: (16,) in the file, (8,) in this run",
+        "  features.running_mean: (16,) in the file, (8,) in this run",
+        "  features.running_var: (16,) in the file, (8,) in this run",
+        "  features.weight: (16,) in the file, (8,) in this run",
         "  odd: (3,) there, absent here",
     ]
 
@@ -209,7 +209,7 @@ def test_initial_weights_of_another_depth_or_width_are_refused_and_the_right_one
 
     stored = on_meta(*theirs)
     model = StoredModel(card=stored.card(), state=stored.state_dict(), path=Path("runs/a"))
-    with pytest.raises(ModelError, match=rf"^init_from=runs/a holds another backbone .*depth={theirs[0]}.*{says}"):
+    with pytest.raises(ModelError, match=rf"^init_from=runs/a has another backbone .*depth={theirs[0]}.*{says}"):
         load_initial(on_meta(*ours), model)
 
 
@@ -237,8 +237,8 @@ def test_report_says_where_the_initial_weights_saw_other_pixels(tmp_path):
     stored.card["input_spec"] |= {"channels": "BGR", "std": 128.0}
     lines = load_initial(small(size_px=48), stored).splitlines()  # another size is no warning
     assert lines[-2:] == [
-        "  input.channels: BGR there, RGB here; the weights expect what they were trained with",
-        "  input.std: 128.0 there, 127.5 here; the weights expect what they were trained with",
+        "  input.channels: BGR in the file, RGB in this run; the weights need the input of their training",
+        "  input.std: 128.0 in the file, 127.5 in this run; the weights need the input of their training",
     ]
     assert not any("height_px" in line for line in lines)
 
@@ -266,7 +266,7 @@ def onnx_bytes() -> bytes:
 )
 def test_onnx_is_refused_as_initial_weights_with_the_reason(name, content, tmp_path):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ModelError, match=rf"init_from=.*{name}: an ONNX file cannot be trained on.*folded batch norm"):
+    with pytest.raises(ModelError, match=rf"init_from=.*{name}: an ONNX file cannot be trained.*folded batch norm"):
         read_initial(str(tmp_path / name), small())
 
 
