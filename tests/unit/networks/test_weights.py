@@ -183,12 +183,12 @@ def test_initial_weights_are_copied_and_the_report_names_what_did_not_fit(tmp_pa
     assert lines[0] == f"init_from {tmp_path}: {num_tensors - 6} of {num_tensors} tensors taken"
     assert lines[1:] == [
         "  fc.bias: (16,) in the file, (8,) in this run",
-        "  fc.weight: (16, 512) there, (8, 512) here",
+        "  fc.weight: (16, 512) in the file, (8, 512) in this run",
         "  features.bias: (16,) in the file, (8,) in this run",
         "  features.running_mean: (16,) in the file, (8,) in this run",
         "  features.running_var: (16,) in the file, (8,) in this run",
         "  features.weight: (16,) in the file, (8,) in this run",
-        "  odd: (3,) there, absent here",
+        "  odd: (3,) in the file, absent in this run",
     ]
 
 
