@@ -11,13 +11,11 @@ from omegaconf import OmegaConf
 
 from facerec.cli import multirun
 from facerec.cli.config.compose import compose
-from facerec.cli.config.sweeps import choices_of
 from facerec.cli.main import main
 from facerec.cli.multirun import plan
 from facerec.cli.verb_list import VERBS, Verb
 from facerec.core.errors import ConfigError
 from facerec.sweeping.grid import Trial
-from facerec.sweeping.trials import expand
 
 # A trial: writes what a real one would write, fails for the seed that a file names.
 TRIAL = """
@@ -69,24 +67,6 @@ def test_trials_run_the_verb_in_a_fresh_interpreter(monkeypatch):
     assert multirun.trial_command("train", trial, config_dir="own") == [
         *(sys.executable, "-m", "facerec", "train", "seed=1", "init_from='a b'", "--config-dir", "own")
     ]
-
-
-def test_sweeps_expand_to_every_combination_in_order():
-    assert expand(choices_of(["head.m2=0.3,0.4", "experiment=base", "seed=range(1,3)", "init_from='a,b'"])) == [
-        ["head.m2=0.3", "experiment=base", "seed=1", "init_from='a,b'"],
-        ["head.m2=0.3", "experiment=base", "seed=2", "init_from='a,b'"],
-        ["head.m2=0.4", "experiment=base", "seed=1", "init_from='a,b'"],
-        ["head.m2=0.4", "experiment=base", "seed=2", "init_from='a,b'"],
-    ]
-    assert expand(choices_of(["seed=1"])) == [["seed=1"]]
-
-
-def test_glob_chooses_among_the_options_of_a_group():
-    assert expand(choices_of(["+experiment/table2=glob(*)"])) == [
-        ["+experiment/table2=row1"],
-        ["+experiment/table2=row2"],
-    ]
-    assert expand(choices_of(["head=glob(c*)"])) == [["head=cm1"], ["head=cosface"]]
 
 
 @pytest.mark.parametrize(
