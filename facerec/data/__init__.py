@@ -1,1 +1,1 @@
-"""Reading records, folders and pair files; drawing synthetic faces; augmenting, sampling, loading."""
+"""Reads records, folders and pair files; augments, samples and loads."""

@@ -1,4 +1,4 @@
-"""Reads, augments and batches: a source and a sampler into micro-batches of uint8, by any number of workers."""
+"""Reads, augments and batches: turns a source and a sampler into micro-batches of uint8, with any number of workers."""
 
 import signal
 from collections.abc import Generator, Iterator
@@ -17,17 +17,17 @@ from facerec.data.sampling.read_ahead import ReadAhead
 from facerec.data.sampling.sampler import SampleOrder
 from facerec.processes.group import ALONE, Processes
 
-WAYS_ON = "loader.on_corrupt=skip trains on without such images, facerec inspect lists them all"
+WAYS_ON = "loader.on_corrupt=skip trains without such images, facerec inspect lists them all"
 
 
 @dataclass(frozen=True)
 class Replaced:
-    """A sample that cannot be read, and the one that a batch has in its place.
+    """A sample that cannot be read, and its replacement in a batch.
 
     Attributes:
-        step: whose batch it is.
-        index, by: the numbers of both samples; by is None where none takes its place.
-        reason: names the first, and what is wrong with it.
+        step: the step of the batch.
+        index, by: the numbers of both samples; by is None if there is no replacement.
+        reason: names the first sample and its fault.
     """
 
     step: int
@@ -37,26 +37,25 @@ class Replaced:
 
 
 class BatchLoader:
-    """Micro-batches of the steps asked for. Their content does not depend on the number of workers.
+    """Yields micro-batches of the requested steps. Their content does not depend on the number of workers.
 
     Args:
-        source: where the samples come from.
-        augment: applied to every sample, keyed by its position in the stream; what it does on the device is left to
-            `finish`.
-        global_batch_size: samples of one optimizer step.
-        micro_batch_size: samples of one forward pass; divides global_batch_size.
-        seed: of order and augmentation.
-        order: which samples come how often, and in which order; None: all in turn.
-        num_workers: processes that read; 0 reads in the training process.
-        on_corrupt: what follows from a sample that cannot be read: "error", or "skip": the next readable image of the
-            same identity takes its place, else the next sample of the micro-batch that can be read.
-        size_px: height and width that every image must have; None: those of the batch's first.
-        processes: those that share every global batch, each with as many consecutive micro-batches.
+        source: the samples.
+        augment: applied to every sample, by its position in the stream; its part for the device is left to `finish`.
+        global_batch_size: number of samples in one optimizer step.
+        micro_batch_size: number of samples in one forward pass; divides global_batch_size.
+        seed: seed of order and augmentation.
+        order: how often samples occur, and in which order; None: each sample once per epoch.
+        num_workers: number of processes that read; 0 reads in the training process.
+        on_corrupt: what happens to an unreadable sample: "error", or "skip": the next readable image of the same
+            identity replaces it, else the next readable sample of the micro-batch.
+        size_px: height and width that every image must have; None: those of the batch's first image.
+        processes: the processes that share every global batch, each with equally many consecutive micro-batches.
 
     Attributes:
-        num_micro_batches: of a step, over all processes.
-        own_micro_batches: the numbers of those that this process has.
-        replaced: the samples that were skipped in the batches handed out since the list was last emptied.
+        num_micro_batches: number per step, over all processes.
+        own_micro_batches: the numbers of this process's micro-batches.
+        replaced: the samples that were skipped since the list was last emptied.
 
     Raises:
         ConfigError: a size is not positive; the micro-batch does not divide the global batch, or is no multiple of
@@ -87,8 +86,8 @@ class BatchLoader:
             )
         if images_per_identity is not None and micro_batch_size % images_per_identity:
             raise ConfigError(
-                f"trainer.micro_batch_size={micro_batch_size} is no multiple of data.images_per_identity="
-                f"{images_per_identity}: an identity's images would not meet in one forward pass; change one of them"
+                f"trainer.micro_batch_size={micro_batch_size} is not a multiple of data.images_per_identity="
+                f"{images_per_identity}: an identity's images would not be in one forward pass; change one of them"
             )
         num_micro_batches = global_batch_size // micro_batch_size
         num_own, left_over = divmod(num_micro_batches, processes.world_size)
@@ -119,13 +118,13 @@ class BatchLoader:
         self.replaced: list[Replaced] = []
 
     def labels_of_step(self, step: int) -> np.ndarray:
-        """int64 (global_batch_size,): the labels of a step's samples, in order, without reading an image."""
+        """Returns the labels of a step's samples, in order, without reading an image: int64 (global_batch_size,)."""
         return self.source.labels[self.sampler.indices(step)].astype(np.int64)
 
     def batches(self, *, first_step: int, end_step: int, pin_memory: bool = False) -> Generator[Batch, None, None]:
-        """The own micro-batches of steps first_step .. end_step - 1, in order. Raises what the source raises.
+        """Yields the own micro-batches of steps first_step .. end_step - 1, in order. Raises the source's errors.
 
-        Closing the generator ends its workers. With `pin_memory` the batches lie in page-locked memory, for a GPU.
+        Closing the generator ends its workers. With `pin_memory` the batches are in page-locked memory, for a GPU.
         """
         loader = DataLoader(
             _Reader(self.source, self.augment, self.seed, skips=self.on_corrupt == "skip", size_px=self.size_px),
@@ -149,14 +148,14 @@ class BatchLoader:
             )
 
     def finish(self, batch: Batch, images: torch.Tensor) -> torch.Tensor:
-        """The augmentations of `augment.on_device`, for a batch that has reached its device.
+        """Applies the augmentations of `augment.on_device` to a batch that has reached its device.
 
         Args:
             batch: one of `batches`.
             images: its images, on any device.
 
         Returns:
-            uint8 (B, H, W, 3), on the same device; `images` itself where there is nothing to do.
+            uint8 (B, H, W, 3), on the same device; `images` itself if there is nothing to do.
         """
         first = batch.micro_index * self.micro_batch_size
         positions = self.sampler.positions(batch.step)[first : first + len(batch)]
@@ -165,7 +164,7 @@ class BatchLoader:
 
 @dataclass(frozen=True)
 class _Request:
-    """What a worker is asked for: one micro-batch."""
+    """A request to a worker: one micro-batch."""
 
     step: int
     micro_index: int
@@ -196,13 +195,13 @@ _Read = tuple[_Request, torch.Tensor, torch.Tensor, torch.Tensor, list[Replaced]
 
 
 class _Reader(Dataset):
-    """Reads micro-batches: the request, images, labels and sample numbers, and what was skipped."""
+    """Reads micro-batches: returns the request, images, labels and sample numbers, and what was skipped."""
 
     def __init__(
         self, source: Source, augment: Augment, seed: int, *, skips: bool, size_px: tuple[int, int] | None
     ) -> None:
         self.source, self.augment, self.seed, self.skips, self.size_px = source, augment, seed, skips, size_px
-        self._unreadable: dict[int, str] = {}  # samples known to be, with the reasons
+        self._unreadable: dict[int, str] = {}  # number of an unreadable sample -> the reason
 
     def __getitems__(self, request: _Request) -> _Read | FacerecError:
         indices, images, replaced = request.indices.copy(), [], []
@@ -216,17 +215,17 @@ class _Reader(Dataset):
                 images.append(self.augment(image, seed=self.seed, position=position))
             self._check_sizes(images, indices)
         except FacerecError as error:
-            return error  # the DataLoader would wrap a worker's exception in its traceback
+            return error  # raised, the DataLoader would wrap it in the worker's traceback
         labels = torch.from_numpy(self.source.labels[indices].astype(np.int64))
         return request, torch.from_numpy(np.stack(images)), labels, torch.from_numpy(indices), replaced
 
     def _image(self, index: int) -> np.ndarray | None:
-        """The sample; None where it cannot be read and is to be skipped."""
+        """Returns the sample; None if it is unreadable and must be skipped."""
         if index in self._unreadable:
             return None
         try:
             image = self.source.image(index)
-            if self.size_px is not None and image.shape[:2] != self.size_px:  # of a source that does not check
+            if self.size_px is not None and image.shape[:2] != self.size_px:  # some sources do not check the size
                 check_size(image, where=self.source.name(index), size_px=self.size_px)
             return image
         except DataError as error:
@@ -236,7 +235,7 @@ class _Reader(Dataset):
             return None
 
     def _next_readable(self, request: _Request, place: int) -> tuple[int, np.ndarray]:
-        """Of the same identity, by number; else of the micro-batch, whose labels the head knows, by place."""
+        """Finds a sample of the same identity, by number; else of the micro-batch, whose labels the head knows."""
         index = int(request.indices[place])
         others = np.flatnonzero(self.source.labels == self.source.labels[index])
         first = int(np.searchsorted(others, index)) + 1
@@ -247,7 +246,7 @@ class _Reader(Dataset):
                 return other, image
         raise DataError(
             f"step {request.step}: none of the {len(request.indices)} samples of a micro-batch can be read, nor any "
-            f"other image of their identities; the first: {self._unreadable[index]}"
+            f"other image of their identities; the first error: {self._unreadable[index]}"
         )
 
     def _check_sizes(self, images: list[np.ndarray], indices: np.ndarray) -> None:
@@ -267,9 +266,9 @@ def _start_worker(_worker_id: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
-    # A terminal's Ctrl-C and a scheduler's SIGTERM and SIGUSR1 reach all processes at once. They are the training
-    # process's to answer, and it needs batches until it does. A second SIGTERM is its own, for a worker that does not
-    # end.
+    # A terminal's Ctrl-C and a scheduler's SIGTERM and SIGUSR1 reach all processes. The training process handles them,
+    # and needs batches until it has done so. A second SIGTERM to a worker comes from the training process, for a worker
+    # that does not end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))

@@ -33,21 +33,21 @@ def pack_training_set(
 ) -> None:
     """Writes `train.rec`, `train.idx`, `property`, `train.lst` and `identities.csv`, a few images in memory at a time.
 
-    `train.rec` appears last: where it is, all is.
+    `train.rec` appears last: if it exists, everything is complete.
 
-    Identities are numbered anew, in the order of their labels, without gaps. `train.lst` has a line per image, as
-    InsightFace has it: 1 (it is aligned), where it came from, label. Images go into the file byte for byte.
+    Identities are numbered from 0, in the order of their labels, without gaps. `train.lst` has a line per image, as
+    InsightFace has it: 1 (it is aligned), its origin, label. The bytes of the images are not changed.
 
     Args:
-        source: where the crops come from.
+        source: the set of crops.
         out: the folder; made if absent.
-        samples: int64 (n,), which of them.
-        num_threads: that read and decode.
-        layout: of the record file, see `write_record_set`.
+        samples: int64 (n,), the samples to pack.
+        num_threads: number of threads that read and decode.
+        layout: layout of the record file, see `write_record_set`.
         val_pairs: int64 (P, 2) and bool (P,): pairs of samples for `val.bin`, see `pack_pairs`.
 
     Raises:
-        DataError: `out` holds a set already, there is no sample, or one is no crop.
+        DataError: `out` already holds a set, there is no sample, or a sample is not a crop.
     """
     labels = source.labels
     samples = samples[labels[samples].argsort(kind="stable")]
@@ -57,7 +57,7 @@ def pack_training_set(
     out.mkdir(parents=True, exist_ok=True)
 
     def by_identity() -> Generator[Iterator[bytes]]:
-        with ExitStack() as whole:  # ends before write_record_set does
+        with ExitStack() as whole:  # ends before write_record_set ends
             if val_pairs is not None:
                 pairs, is_same = val_pairs
                 val_file = whole.enter_context(atomic_file(out / VAL_FILE))
@@ -87,35 +87,35 @@ def pack_pairs(source: Source, path: Path, *, pairs: np.ndarray, is_same: np.nda
     """Writes a verification file of pairs of samples.
 
     Args:
-        source: where the crops come from.
+        source: the set of crops.
         path: the `.bin`.
         pairs: int64 (P, 2) sample numbers.
         is_same: bool (P,).
-        num_threads: that read and decode.
+        num_threads: number of threads that read and decode.
 
     Raises:
-        DataError: `path` is there already, or a sample is no crop.
+        DataError: `path` already exists, or a sample is not a crop.
     """
     if path.exists():
-        raise DataError(f"{path} is there already; delete it, or write to another file")
+        raise DataError(f"{path} already exists; delete it, or write to another file")
     write_pairs(path, _crops_of_pairs(source, pairs, num_threads=num_threads), is_same.tolist())
 
 
 def deal_pairs(path: Path, out: Path) -> np.ndarray:
-    """Writes the pairs of a verification file in another order, in which every stretch has both kinds.
+    """Writes the pairs of a verification file in another order, in which every contiguous part has both kinds.
 
     Args:
-        path: the `.bin` that is read.
-        out: the `.bin` that is written.
+        path: the `.bin` to read.
+        out: the `.bin` to write.
 
     Returns:
         bool (P,): the kinds, in the new order.
 
     Raises:
-        DataError: `out` is there already, or `path` is no verification file.
+        DataError: `out` already exists, or `path` is not a verification file.
     """
     if out.exists():
-        raise DataError(f"{out} is there already; delete it, or write to another file")
+        raise DataError(f"{out} already exists; delete it, or write to another file")
     found = read_pairs(path)
     order = spread_kinds(found.is_same)
     images = [found.images[2 * pair + side] for pair in order.tolist() for side in (0, 1)]
@@ -136,7 +136,7 @@ def readable_samples(source: Source, *, num_threads: int) -> tuple[np.ndarray, l
     """Reads all crops of a set once.
 
     Returns:
-        int64 (n,): the samples that are crops; and the name of each of the others, with the reason.
+        int64 (n,): the samples that are crops; and the name of each other sample, with the reason.
     """
     reasons = in_threads(lambda index: _reason(source, index), range(len(source)), num_threads=num_threads)
     readable, rejected = [], []
@@ -150,7 +150,7 @@ def readable_samples(source: Source, *, num_threads: int) -> tuple[np.ndarray, l
 
 
 def write_rejected(path: Path, rejected: Iterable[tuple[str, str]]) -> None:
-    """A CSV with the columns path and reason."""
+    """Writes a CSV with the columns path and reason."""
     with atomic_file(path) as file:
         file.write(csv_row("path", "reason"))
         for row in rejected:

@@ -1,4 +1,4 @@
-"""Pairs for verification, chosen from labelled crops: of one identity, and of two."""
+"""Chooses pairs for verification from labelled crops: pairs of one identity, and of two."""
 
 from collections.abc import Callable
 
@@ -8,25 +8,25 @@ from facerec.core.errors import ConfigError
 from facerec.data.pair_folds import spread_kinds
 
 NearestOthers = Callable[[], np.ndarray]
-"""() -> int64 (N,): for every sample, the one of another identity that looks most like it."""
+"""Returns for every sample the most similar one of another identity: () -> int64 (N,)."""
 
 MOST_UNASKED = 3000
 _ALL_AT_ONCE = 4_000_000
 
 
 def choose_identities(labels: np.ndarray, number: float, *, seed: int) -> np.ndarray:
-    """Identities to set aside for pairs, drawn among those with two samples or more: others make no positive pair.
+    """Draws identities to set aside for pairs, from those with two samples or more, which make positive pairs.
 
     Args:
         labels: int64 (N,).
-        number: how many; below 1, what share of all identities.
-        seed: of the draw.
+        number: how many; below 1, the share of all identities.
+        seed: seed of the draw.
 
     Returns:
-        int64 (n,), n >= 2, ascending; some identity is not among them.
+        int64 (n,), n >= 2, ascending; at least one identity remains.
 
     Raises:
-        ConfigError: there are not so many.
+        ConfigError: there are not enough.
     """
     counts = np.bincount(labels)
     num_all, candidates = np.count_nonzero(counts), np.flatnonzero(counts >= 2)
@@ -34,7 +34,7 @@ def choose_identities(labels: np.ndarray, number: float, *, seed: int) -> np.nda
     if not 2 <= wanted <= len(candidates) or wanted == num_all or (number >= 1 and number != wanted):
         raise ConfigError(
             f"split.val_identities={number:g} of {num_all} identities, {len(candidates)} of them with two images or "
-            "more; expected a number of those from 2, or a share of all that makes 2 or more, and some left to train on"
+            "more; expected 2 or more of those, or a share of all that gives 2 or more, and some left to train on"
         )
     return np.sort(np.random.Generator(np.random.Philox(seed)).choice(candidates, wanted, replace=False))
 
@@ -47,21 +47,21 @@ def choose_pairs(
     seed: int,
     nearest_others: NearestOthers | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct pairs of distinct samples, in an order in which every stretch has as many of both kinds as the whole.
+    """Draws distinct pairs of distinct samples, in an order in which every contiguous part has both kinds evenly.
 
     Positive pairs are spread evenly over the identities with two samples or more; negative ones are drawn from all.
 
     Args:
         labels: int64 (N,).
-        num_positive, num_negative: how many; None takes up to 3000, and as many of the one as of the other.
-        seed: of the draw.
-        nearest_others: where given, each negative pair is a sample that is drawn and its nearest of another identity.
+        num_positive, num_negative: how many; None: up to 3000, and equally many of both.
+        seed: seed of the draw.
+        nearest_others: if given, each negative pair is a drawn sample and its nearest sample of another identity.
 
     Returns:
-        int64 (P, 2) sample numbers, and bool (P,): are they of one identity?
+        int64 (P, 2) sample numbers, and bool (P,), True for one identity.
 
     Raises:
-        ConfigError: the samples do not have so many pairs.
+        ConfigError: the samples do not have enough pairs.
     """
     generator = np.random.Generator(np.random.Philox(seed))
     counts = np.bincount(labels)
@@ -91,7 +91,7 @@ def choose_pairs(
 def _positive_pairs(
     labels: np.ndarray, own_pairs: np.ndarray, number: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """(number, 2): of each identity equally many, as far as it has them."""
+    """Draws (number, 2), equally many from each identity, as far as it has them."""
     taken = np.zeros_like(own_pairs)
     while (missing := number - int(taken.sum())) > 0:
         open_ones = np.flatnonzero(taken < own_pairs)
@@ -108,7 +108,7 @@ def _positive_pairs(
 
 
 def _negative_pairs(labels: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
-    """(number, 2), drawn from all."""
+    """Draws (number, 2) from all pairs."""
     num_all = _pair_number(len(labels))
     if num_all <= _ALL_AT_ONCE:
         pairs = _pair_of_rank(generator.permutation(num_all))
@@ -122,14 +122,14 @@ def _negative_pairs(labels: np.ndarray, number: int, generator: np.random.Genera
 
 
 def _hard_pairs(nearest_N: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """(P, 2): every sample with its nearest, each pair once, in the order of a draw."""
+    """Returns every sample with its nearest one, each pair once, in the order of a draw: (P, 2)."""
     pairs = np.sort(np.stack([np.arange(len(nearest_N)), nearest_N], axis=1), axis=1)
     ranks = pairs[:, 1] * (pairs[:, 1] - 1) // 2 + pairs[:, 0]
     return _pair_of_rank(_distinct(generator.permutation(ranks)))
 
 
 def _distinct(numbers: np.ndarray) -> np.ndarray:
-    """Each once, in the order of their first appearance."""
+    """Returns each value once, in the order of first appearance."""
     return numbers[np.sort(np.unique(numbers, return_index=True)[1])]
 
 
@@ -138,8 +138,8 @@ def _pair_number(num_samples: int) -> int:
 
 
 def _pair_of_rank(ranks: np.ndarray) -> np.ndarray:
-    """(P,) -> (P, 2): number j (j - 1) / 2 + i is the pair i < j."""
+    """Maps ranks (P,) to pairs (P, 2): number j (j - 1) / 2 + i is the pair i < j."""
     second = ((1 + np.sqrt(1 + 8 * ranks.astype(np.float64))) / 2).astype(np.int64)
-    second -= second * (second - 1) // 2 > ranks  # where the root was rounded up
+    second -= second * (second - 1) // 2 > ranks  # corrects roots that were rounded up
     second += (second + 1) * second // 2 <= ranks
     return np.stack([ranks - second * (second - 1) // 2, second], axis=1)

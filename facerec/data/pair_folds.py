@@ -15,11 +15,11 @@ def fold_starts(is_same: np.ndarray, num_folds: int, *, path: Path = UNKNOWN_FIL
 
     Args:
         is_same: bool (P,), in the order of the pairs.
-        num_folds: of the protocol.
-        path: where the pairs lie, for the message.
+        num_folds: number of folds.
+        path: the file of the pairs, for the message.
 
     Raises:
-        DataError: a fold would hold pairs of one kind only; says what would help, see `fold_trouble`.
+        DataError: a fold would hold pairs of one kind only; names a fix, see `fold_trouble`.
     """
     if trouble := fold_trouble(is_same, num_folds=num_folds, path=path):
         raise DataError(trouble)
@@ -27,12 +27,12 @@ def fold_starts(is_same: np.ndarray, num_folds: int, *, path: Path = UNKNOWN_FIL
 
 
 def fold_trouble(is_same: np.ndarray, *, num_folds: int = 10, path: Path = UNKNOWN_FILE) -> str:
-    """What keeps pairs from being scored in contiguous folds, and what would help; "" where each fold has both kinds.
+    """Returns why pairs cannot be scored in contiguous folds, with a fix; "" if each fold has both kinds.
 
     Args:
         is_same: bool (P,), in the order of the pairs.
-        num_folds: of the protocol.
-        path: where the pairs lie.
+        num_folds: number of folds.
+        path: the file of the pairs.
     """
     if _has_both_kinds_in_each(is_same, num_folds):
         return ""
@@ -40,7 +40,7 @@ def fold_trouble(is_same: np.ndarray, *, num_folds: int = 10, path: Path = UNKNO
     num_other = len(is_same) - num_same
     what = (
         f"{len(is_same)} pairs ({num_same} of one person, {num_other} of two) in {num_folds} contiguous folds: a fold "
-        "would hold one kind only, and its accuracy would mean nothing. "
+        "would hold one kind only, and its accuracy would be meaningless. "
     )
     fitting = next((k for k in range(num_folds - 1, 1, -1) if _has_both_kinds_in_each(is_same, k)), None)
     if fitting:
@@ -51,11 +51,11 @@ def fold_trouble(is_same: np.ndarray, *, num_folds: int = 10, path: Path = UNKNO
         out = path.with_name(f"{path.stem}_dealt.bin")
         command = typed_command(["facerec", "pack", override_of("data.root", path), override_of("out", out)])
         folds = "" if fits_dealt == num_folds else f" of {fits_dealt} (num_folds={fits_dealt})"
-        return what + f"{command} deals the pairs so that each fold{folds} has both kinds"
+        return what + f"{command} distributes the pairs so that each fold{folds} has both kinds"
     if not fitting:
         more = "two persons" if num_same > num_other else "one person"
         what += (
-            f"Add pairs of {more}: facerec pack pairs=auto draws both kinds, facerec pack pairs=PAIRS.csv takes yours"
+            f"Add pairs of {more}: facerec pack pairs=auto draws both kinds, facerec pack pairs=PAIRS.csv uses your own"
         )
     return what.removesuffix(". ")
 
@@ -75,9 +75,9 @@ def _has_both_kinds_in_each(is_same: np.ndarray, num_folds: int) -> bool:
 
 
 def spread_kinds(is_same: np.ndarray) -> np.ndarray:
-    """Returns an order, int64 (P,), in which every stretch has as many pairs of both kinds as the whole.
+    """Returns an order, int64 (P,), in which every contiguous part has both kinds in the overall proportion.
 
-    Pairs of one kind stay in their order.
+    Pairs of one kind keep their order.
 
     Args:
         is_same: bool (P,), the kinds.
@@ -90,9 +90,9 @@ def spread_kinds(is_same: np.ndarray) -> np.ndarray:
 
 
 def order_for_folds(is_same: np.ndarray) -> np.ndarray | None:
-    """Returns an order, int64 (P,), in which each of ten folds has both kinds; None where pairs stay as they are.
+    """Returns an order, int64 (P,), in which each of ten folds has both kinds; None if the order should not change.
 
-    They stay where their own order does so already, and where no order would.
+    It should not change if it has this property already, or if no order has it.
 
     Args:
         is_same: bool (P,), the kinds.

@@ -1,4 +1,4 @@
-"""The images of a verification set, one by one, for what embeds or shows them."""
+"""The images of a verification set, one by one, for code that embeds or shows them."""
 
 from functools import cached_property
 
@@ -14,8 +14,8 @@ class PairImages:
 
     Args:
         pairs: the set.
-        numbers: int64 (N,), of its 2 P images; None: all.
-        size_px: height and width that the model takes; None: those of the set's first image.
+        numbers: int64 (N,), numbers among its 2 P images; None: all.
+        size_px: height and width of the model's input; None: those of the set's first image.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PairImages:
         return f"{self.pairs.path}, image {self.numbers[index]}"
 
     def image(self, index: int) -> np.ndarray:
-        """Returns uint8 (H, W, 3), RGB. Raises DataError where it does not decode, or has another size."""
+        """Returns uint8 (H, W, 3), RGB. Raises DataError if it does not decode, or has another size."""
         image = self.pairs.decode(int(self.numbers[index]))
         height, width = self._expected_px
         if image.shape[:2] == (height, width):

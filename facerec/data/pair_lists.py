@@ -1,4 +1,4 @@
-"""Lists of pairs that others have chosen, LFW's pairs.txt and CSV files, and the samples that they name."""
+"""Reads lists of pairs, LFW's pairs.txt and CSV files, and finds the samples that they name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ListedPair:
 
     Attributes:
         first, second: paths relative to the set's folder; without a suffix in LFW's list.
-        is_same: are they of one person?
+        is_same: True if they show one person.
     """
 
     first: str
@@ -35,29 +35,29 @@ def read_pair_list(path: Path) -> list[ListedPair]:
 
     A name that ends with .csv or .tsv is a table; see `csv_lines`.
 
-    In LFW's, a line of three fields is a positive pair (name, number, number), one of four a negative pair (name,
-    number, name, number); image 7 of a name is `name/name_0007`. Lines of one or two numbers, the header, are passed
-    over.
+    In LFW's list, a line of three fields is a positive pair (name, number, number), and one of four a negative pair
+    (name, number, name, number); image 7 of a name is `name/name_0007`. Lines of one or two numbers, the header, are
+    skipped.
 
     Raises:
         DataError: the file is missing, or a line does not fit; names the line.
     """
     pairs = _from_csv(path) if path.suffix.lower() in TABLE_SUFFIXES else _from_lfw(path)
     if not pairs:
-        raise DataError(f"{path}: no pair in it")
+        raise DataError(f"{path}: it has no pairs")
     return pairs
 
 
 def find_pairs(listed: Sequence[ListedPair], source: FolderSource | ListSource, *, path: Path) -> np.ndarray:
-    """Returns int64 (P, 2): the samples of a set that the pairs of a list name, with their suffix or without it.
+    """Returns the samples of a set that the pairs of a list name, with or without suffix: int64 (P, 2).
 
     Args:
         listed: the pairs.
         source: the set.
-        path: where the list lies, for messages.
+        path: the file of the list, for messages.
 
     Raises:
-        DataError: a name is that of no sample, or may be that of two.
+        DataError: a name fits no sample, or fits two.
     """
     wanted = {name for pair in listed for name in (pair.first, pair.second)}
     by_name: dict[str, list[int]] = {}
@@ -67,17 +67,17 @@ def find_pairs(listed: Sequence[ListedPair], source: FolderSource | ListSource, 
         for named, known in ((relative, by_name), (relative.with_suffix(""), by_stem)):
             if (name := named.as_posix()) in wanted:
                 known.setdefault(name, []).append(index)
-    candidates = by_stem | by_name  # a whole name is that of one file, whatever others are called
+    candidates = by_stem | by_name  # a full name is that of one file, whatever other files are called
     for name, indices in candidates.items():
         if len(indices) > 1:
             first, second = (source.relative_path(index) for index in indices[:2])
             if first == second:
                 raise DataError(f"{path}: {name} has two lines in {source.root}; expected one, as it may be either")
-            mend = "rename one of them, or give a CSV (path1, path2, is_same) that has the suffixes"
+            mend = "rename one of them, or give a CSV (path1, path2, is_same) with the suffixes"
             raise DataError(f"{path}: {name} may be {first} or {second}; {mend}")
     if missing := sorted(wanted - candidates.keys()):
         raise DataError(
-            f"{path}: {len(missing)} of its {len(wanted)} images are not below {source.root}: "
+            f"{path}: {len(missing)} of its {len(wanted)} images are not in {source.root}: "
             f"{', '.join(missing[:_MOST_NAMED])}{', ...' if len(missing) > _MOST_NAMED else ''}"
         )
     return np.array([[candidates[pair.first][0], candidates[pair.second][0]] for pair in listed], dtype=np.int64)

@@ -303,7 +303,7 @@ def test_initial_weights_that_are_not_there_or_of_another_network(faces, tmp_pat
         ("augment.transforms=[HorizontalFlip]", "augment.transforms='HorizontalFlip' is text; expected a mapping"),
         ("augment.on_device=[{CLAHE:{}}]", "augment.on_device[0]: no transform 'CLAHE' on the device"),
         ("augment.on_device=[{Erasing:{fill:300}}]", "augment.on_device[0]: Erasing.fill=300; expected a number"),
-        ("augment.on_device=[{HorizontalFlip:{}}]", "HorizontalFlip stands in augment.transforms and in augment.on_de"),
+        ("augment.on_device=[{HorizontalFlip:{}}]", "HorizontalFlip is in augment.transforms and in augment.on_de"),
         ("logging.samples_every_steps=0", "logging.samples_every_steps=0; expected 1 or more, or null"),
         ("resume=maybe", "resume='maybe'; expected auto, never or required"),
     ],

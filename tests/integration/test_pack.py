@@ -241,7 +241,7 @@ def test_disk_that_is_full_is_one_error_and_leaves_nothing(num_bytes, crops, tmp
 def test_pairs_of_images_that_are_not_there_are_named(crops, pack, tmp_path):
     (tmp_path / "own.csv").write_text("path1,path2,is_same\nP 0/P 0_0001.jpg,P 0/nowhere.jpg,1\n")
     code, printed = pack(f"pairs={tmp_path / 'own.csv'}", "out=x.bin")
-    assert code == 2 and "1 of its 2 images are not below" in printed and "P 0/nowhere.jpg" in printed
+    assert code == 2 and "1 of its 2 images are not in" in printed and "P 0/nowhere.jpg" in printed
 
 
 def test_several_sets_are_packed_into_one(crops, pack, tmp_path):

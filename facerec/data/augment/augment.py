@@ -1,4 +1,4 @@
-"""Augmentation of one crop, reproducible per sample. The only file that knows albumentations."""
+"""Augments one crop, reproducibly per sample. The only file that imports albumentations."""
 
 import os
 import random
@@ -14,26 +14,26 @@ from facerec.data.augment.device_augment import DeviceAugment
 from facerec.data.augment.transform_list import Entry, built_alone, check_names, check_probability, entries
 
 COMPOSITIONS = ("OneOf", "SomeOf", "RandomOrder", "Sequential")
-"""What holds transforms of its own, and may stand in a list."""
+"""Transforms that contain other transforms, and may be entries of a list."""
 
 _KEY = "augment.transforms"
-_WANTS_FUNCTIONS = "Lambda"  # which a configuration cannot give, so that it would do nothing
+_WANTS_FUNCTIONS = "Lambda"  # a configuration cannot give functions, so that it would do nothing
 
 
 class Augment:
-    """A chain of transforms, drawn from a random stream of its own for every sample.
+    """A chain of transforms with a separate random stream for every sample.
 
     Args:
         transforms: one mapping each, name to arguments: `[{HorizontalFlip: {p: 0.5}}]`. Names and arguments are those
-            of albumentations 2.0, OneOf, SomeOf, RandomOrder and Sequential with their `transforms` among them, and
-            those of `face_transforms`, with the part of the samples as `p`. They run in the processes that read. An
-            empty list leaves the crops as they are.
-        on_device: transforms that follow, in the same form, on the device that trains; see
+            of albumentations 2.0, including OneOf, SomeOf, RandomOrder and Sequential with their `transforms`, and
+            those of `face_transforms`, with `p` as the share of the samples. They run in the loader's processes. An
+            empty list does not change the crops.
+        on_device: further transforms, in the same form, which run on the device that trains; see
             `facerec.data.augment.device_augment`.
 
     Raises:
-        ConfigError: a transform that nobody has, arguments that it does not take (at the first use, or in `check`), or
-            one that fails on an image, or changes its size or type.
+        ConfigError: an unknown transform, arguments that it does not take (at the first use, or in `check`), or a
+            transform that fails on an image, or changes its size or type.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Augment:
         self._check_both()
 
     def check(self, *, height_px: int | None = None, width_px: int | None = None) -> None:
-        """Builds the chain, so that a wrong name or argument is found before training starts.
+        """Builds the chain, so that wrong names and arguments are found before training starts.
 
         Args:
-            height_px, width_px: with both, each transform is tried on a crop of that size too.
+            height_px, width_px: if both are given, each transform is also tried on a crop of that size.
 
         Raises:
             ConfigError: see the class.
@@ -69,22 +69,22 @@ class Augment:
                     self._applied(leaf, crop, number, force_apply=True)
 
     def __call__(self, image: np.ndarray, *, seed: int, position: int) -> np.ndarray:
-        """uint8 (H, W, 3) RGB -> the same shape. A pure function of the image, the seed and the stream position."""
+        """Augments uint8 (H, W, 3) RGB to the same shape. A pure function of image, seed and stream position."""
         if not self.transforms:
             return image
         self._seed(seed, position)
         try:
             result = self._chain(image=image)["image"]
-        except Exception as error:  # each transform has its own
+        except Exception as error:  # each transform has its own errors
             raise self._explained(error, image, seed, position) from None
         if _is_like(result, image):
             return result
         raise self._explained(None, image, seed, position)
 
     def _explained(self, error: Exception | None, image: np.ndarray, seed: int, position: int) -> ConfigError:
-        """The error of the first transform that goes wrong when the chain is gone through once more, one by one."""
+        """Returns the error of the first transform that fails when the transforms run one by one."""
         python_random = self._seed(seed, position)
-        python_random.random()  # the chain's own draw, for its p of 1
+        python_random.random()  # repeats the chain's own draw, for its p of 1
         current = image
         try:
             for number, transform in enumerate(self._chain.transforms):
@@ -95,23 +95,23 @@ class Augment:
         return ConfigError(f"{_KEY} fails on an image of {image.shape}: {wrong}")
 
     def _applied(self, transform: Any, image: np.ndarray, number: int, **options: Any) -> np.ndarray:
-        """What one transform makes of an image. Raises ConfigError, with its name, when a batch cannot hold that."""
+        """Applies one transform to an image. Raises ConfigError, with its name, if the result does not fit a batch."""
         ((name, _),) = self.transforms[number].items()
         where = f"{_KEY}[{number}] ({name})"
         try:
             result = transform(image=image, **options)["image"]
-        except Exception as error:  # each transform has its own
+        except Exception as error:  # each transform has its own errors
             raise ConfigError(f"{where} fails on an image of {image.shape}: {_plain(error)}") from None
         if not _is_like(result, image):
             made = f"{result.dtype} {tuple(result.shape)}" if hasattr(result, "shape") else type(result).__name__
             raise ConfigError(
                 f"{where} makes {made} of a crop of {image.dtype} {image.shape}; expected the same size and type: take "
-                "a transform that keeps them (CropOnBlack for a crop). Normalising is no part of augmentation"
+                "a transform that keeps them (CropOnBlack for a crop). Normalisation is not part of augmentation"
             )
         return result
 
     def _seed(self, seed: int, position: int) -> random.Random:
-        # One Philox stream per sample. set_random_seed would give every transform of the chain the same numbers.
+        # One Philox stream per sample. set_random_seed would give all transforms of the chain the same numbers.
         self._random.seed(key_of("augment.python", seed, position))
         self._built().set_random_state(self._streams.at("augment", seed, position), self._random)
         return self._random
@@ -125,8 +125,8 @@ class Augment:
         names = [entry.name for entry in entries(self.transforms, key=_KEY)]
         if "HorizontalFlip" in names and "HorizontalFlip" in self.on_device.names:
             raise ConfigError(
-                "HorizontalFlip stands in augment.transforms and in augment.on_device: mirrored twice is not mirrored. "
-                "Leave it out of one of them"
+                "HorizontalFlip is in augment.transforms and in augment.on_device: two flips cancel each other. "
+                "Remove it from one of them"
             )
 
     def _start(self) -> None:
@@ -145,16 +145,16 @@ def _is_like(result: Any, image: np.ndarray) -> bool:
 
 
 def _leaves(transform: Any) -> list[Any]:
-    """The transforms inside a composition, at any depth; else the transform itself."""
+    """Returns the transforms inside a composition, at any depth; for another transform, itself."""
     import albumentations
 
-    if not isinstance(transform, albumentations.BaseCompose):  # others have an attribute of that name too
+    if not isinstance(transform, albumentations.BaseCompose):  # other transforms may have an attribute of that name
         return [transform]
     return [leaf for inner in transform.transforms for leaf in _leaves(inner)]
 
 
 def _build(transforms: list[Mapping[str, Mapping[str, Any]]]) -> Any:
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would ask the network for a newer version
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else importing it asks the network for a newer version
     import albumentations
 
     return albumentations.Compose([_transform(entry) for entry in entries(transforms, key=_KEY)])
@@ -185,11 +185,11 @@ def _transform(entry: Entry) -> Any:
         inner = entries(arguments.get("transforms", ()), key=f"{entry.where}.{entry.name}.transforms")
         arguments["transforms"] = [_transform(each) for each in inner]
         if not arguments["transforms"]:
-            raise ConfigError(f"{entry.where}: {entry.name} has no transforms; give it some, or leave it out")
+            raise ConfigError(f"{entry.where}: {entry.name} has no transforms; give it some, or remove it")
         check_probability(f"{entry.where}.{entry.name}", arguments.get("p", 0.5))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # it only warns of values that it does not use
+            warnings.simplefilter("error", UserWarning)  # albumentations only warns of values that it ignores
             return cls(**arguments)
     except (TypeError, ValueError, ZeroDivisionError, UserWarning) as error:
         raise ConfigError(
@@ -198,7 +198,7 @@ def _transform(entry: Entry) -> Any:
 
 
 def _face_transform(cls: type, entry: Entry) -> Any:
-    """One of facerec's own, with albumentations' interface."""
+    """Wraps a transform of facerec in albumentations' interface."""
     import albumentations
 
     class FaceTransform(albumentations.ImageOnlyTransform):
@@ -210,7 +210,7 @@ def _face_transform(cls: type, entry: Entry) -> Any:
 
 
 def _plain(error: Exception) -> str:
-    """In one line, without pydantic's links and counts."""
+    """Returns the error in one line, without pydantic's links and counts."""
     lines = [line.strip() for line in str(error).splitlines()]
     return "; ".join(
         line.partition(" [type=")[0]

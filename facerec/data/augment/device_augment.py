@@ -1,4 +1,4 @@
-"""Augmentation on the device that trains: batched transforms, each sample keyed by its place in the stream."""
+"""Augments on the device that trains: transforms of whole batches, with random numbers by stream position."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,18 +15,18 @@ _KEY = "augment.on_device"
 
 
 class DeviceAugment:
-    """Applies each transform to the part `p` of the samples.
+    """Applies each transform to the share `p` of the samples.
 
-    What happens to a sample is a pure function of its image, the seed and its place in the stream, not of the batch
-    that it is in nor of the device: the numbers are drawn on the CPU from a hash of seed, place in the list, and stream
-    position.
+    The augmentation of a sample is a pure function of its image, the seed and its position in the stream. It depends
+    neither on the rest of the batch nor on the device, because its random numbers are drawn on the CPU from a hash of
+    seed, place in the list, and stream position.
 
     Args:
         transforms: one mapping each, name to arguments: `[{HorizontalFlip: {p: 0.5}}]`; names and arguments are those
-            of `facerec.data.augment.device_transforms`, and `p`, 0.5 unless given.
+            of `facerec.data.augment.device_transforms`, and `p`, 0.5 by default.
 
     Raises:
-        ConfigError: a name or an argument that is not known, or a value that does not fit.
+        ConfigError: a name or an argument is unknown, or a value does not fit.
     """
 
     def __init__(self, *, transforms: Sequence[Mapping[str, Mapping[str, Any]]] = ()) -> None:
@@ -35,11 +35,11 @@ class DeviceAugment:
         self._transforms: list[tuple[float, DeviceTransform]] = [(p, transform) for _, p, transform in built]
 
     def __len__(self) -> int:
-        """The number of transforms."""
+        """Returns the number of transforms."""
         return len(self._transforms)
 
     def check(self, *, height_px: int, width_px: int) -> None:
-        """Tries each transform on a crop of that size. Raises ConfigError when one cannot take it."""
+        """Tries each transform on a crop of that size. Raises ConfigError if one cannot take it."""
         crop = torch.zeros(1, height_px, width_px, 3, dtype=torch.uint8)
         for number, (_, transform) in enumerate(self._transforms):
             try:
@@ -48,15 +48,15 @@ class DeviceAugment:
                 raise ConfigError(f"{_KEY}[{number}]: {error}") from None
 
     def __call__(self, images: torch.Tensor, *, seed: int, positions: np.ndarray) -> torch.Tensor:
-        """Augments a batch; without transforms, gives it back.
+        """Augments a batch; without transforms, returns it unchanged.
 
         Args:
-            images: uint8 (B, H, W, 3) RGB, on any device; stays as it is.
-            seed: of the run.
-            positions: int64 (B,), each sample's place in the stream.
+            images: uint8 (B, H, W, 3) RGB, on any device; not modified.
+            seed: the seed of the run.
+            positions: int64 (B,), each sample's position in the stream.
 
         Returns:
-            uint8 (B, H, W, 3), on the same device, with the same bytes on any.
+            uint8 (B, H, W, 3), on the same device, with the same bytes on every device.
         """
         for number, (p, transform) in enumerate(self._transforms):
             draws = uniforms_of("augment.device", seed, number, positions=positions, num_draws=1 + transform.num_draws)
@@ -74,6 +74,6 @@ def _build(entry: Entry) -> tuple[float, DeviceTransform]:
     if cls is None:
         raise ConfigError(
             f"{entry.where}: no transform {entry.name!r} on the device{did_you_mean(entry.name, DEVICE_TRANSFORMS)} "
-            f"There are {', '.join(DEVICE_TRANSFORMS)}; all others stand in augment.transforms"
+            f"There are {', '.join(DEVICE_TRANSFORMS)}; put all others into augment.transforms"
         )
     return built_alone(cls, entry)

@@ -1,8 +1,8 @@
-"""Augmentations of a whole batch on the device, each sample with numbers of its own.
+"""Augmentations of a whole batch on the device, with separate random numbers for each sample.
 
-An image comes out with the same bytes on the CPU and on a GPU: all arithmetic is on multiples of a power of two that
-fit the 24 bits of a float32, so that nothing is rounded but where it says so. Letters: N samples, H x W pixels, D
-random numbers for each sample. Names and arguments are those of albumentations.
+An image gets the same bytes on the CPU and on a GPU: all arithmetic uses multiples of a power of two that fit the 24
+bits of a float32, so that nothing is rounded unless a comment says so. Letters: N samples, H x W pixels, D random
+numbers for each sample. Names and arguments are those of albumentations.
 """
 
 import math
@@ -17,23 +17,23 @@ from facerec.data.augment.transform_list import check_number, check_range
 
 _UNIT = 2.0**11  # factors are multiples of its inverse: 255 * 10 * 2^11 fits 24 bits
 _MAX_FACTOR = 10.0
-_LUMA = (19595, 38470, 7471)  # times 2^-16, as Pillow has it; with the half that is added, their sum fits 24 bits
-# The weights of a blur sum to the first; between its two passes, pixels are multiples of the other's inverse:
+_LUMA = (19595, 38470, 7471)  # times 2^-16, as in Pillow; with the added half, their sum fits 24 bits
+# The weights of a blur sum to the first number; between its two passes, pixels are multiples of the other's inverse:
 # 255 * 2^4 * 2^11 fits 24 bits.
 _TAPS, _BETWEEN = 2.0**11, 2.0**4
 
 
 class DeviceTransform(Protocol):
-    """What the classes of this file have in common.
+    """The interface of the classes in this file.
 
     Attributes:
-        num_draws: D, the uniform numbers that a sample needs.
+        num_draws: D, the number of uniform numbers that a sample needs.
     """
 
     num_draws: ClassVar[int]
 
     def __call__(self, images: torch.Tensor, draws_ND: np.ndarray) -> torch.Tensor:
-        """uint8 (N, H, W, 3) RGB, on any device -> the same shape and device; the given one stays as it was.
+        """Transforms uint8 (N, H, W, 3) RGB, on any device, to the same shape and device; does not modify the input.
 
         `draws_ND` is float64 in [0, 1). Raises ConfigError for images too small for it.
         """
@@ -41,7 +41,7 @@ class DeviceTransform(Protocol):
 
 
 class HorizontalFlip:
-    """A mirror image."""
+    """Mirrors the image."""
 
     num_draws: ClassVar[int] = 0
 
@@ -51,7 +51,7 @@ class HorizontalFlip:
 
 
 class ToGray:
-    """The luma of ITU-R BT.601 in all three channels."""
+    """Sets all three channels to the luma of ITU-R BT.601."""
 
     num_draws: ClassVar[int] = 0
 
@@ -61,7 +61,7 @@ class ToGray:
 
 
 class ColorJitter:
-    """Brightness, then contrast, then saturation, each times a factor; the blends of Pillow's ImageEnhance.
+    """Multiplies brightness, then contrast, then saturation by a factor each; blends like Pillow's ImageEnhance.
 
     torchvision and albumentations change their order from one sample to the next; here it is fixed.
 
@@ -101,9 +101,9 @@ class Erasing:
     """Covers a random rectangle (Zhong et al., arXiv 1708.04896).
 
     Args:
-        scale: smallest and largest area, as a part of the image's.
-        ratio: smallest and largest height / width, drawn evenly in its logarithm; what does not fit is cut.
-        fill: "random" for a colour of each sample's own, or a grey level 0 .. 255.
+        scale: smallest and largest area, as a share of the image's.
+        ratio: smallest and largest height / width, drawn uniformly in its logarithm; the part outside is cut off.
+        fill: "random" for a colour per sample, or a grey level 0 .. 255.
 
     Raises:
         ConfigError: numbers out of range.
@@ -137,12 +137,12 @@ class Erasing:
         rows = _covered(tops, heights, height, images.device)[:, :, None]
         columns = _covered(lefts, widths, width, images.device).repeat_interleave(3, dim=1)[:, None, :]
         fill = torch.from_numpy(np.tile(colours.astype(np.uint8), width)).to(images.device)[:, None, :]
-        # rows of 3 W bytes, since loops over three channels are slow
+        # rows of 3 W bytes, because loops over three channels are slow
         return torch.where(rows & columns, fill, images.flatten(2)).view_as(images)
 
 
 class GaussianBlur:
-    """A Gaussian blur over three standard deviations, mirrored at the border.
+    """Blurs with a Gaussian over three standard deviations, mirrored at the border.
 
     Args:
         sigma_limit: smallest and largest standard deviation in pixels.
@@ -161,8 +161,8 @@ class GaussianBlur:
         radius = math.ceil(3 * self.sigma_limit[1])
         if radius >= min(images.shape[1:3]):
             raise ConfigError(
-                f"GaussianBlur.sigma_limit={list(self.sigma_limit)} reaches over {radius} pixels, more than an image "
-                f"of {images.shape[1]} x {images.shape[2]} has; expected a smaller one"
+                f"GaussianBlur.sigma_limit={list(self.sigma_limit)} needs {radius} pixels on each side, more than an "
+                f"image of {images.shape[1]} x {images.shape[2]} has; expected a smaller one"
             )
         sigmas = _between(draws_ND[:, 0], *self.sigma_limit)
         taps = torch.from_numpy(_taps(sigmas, radius)).to(images.device)
@@ -173,7 +173,7 @@ class GaussianBlur:
 DEVICE_TRANSFORMS: dict[str, type] = {
     cls.__name__: cls for cls in (HorizontalFlip, ColorJitter, ToGray, Erasing, GaussianBlur)
 }
-"""By the names that configurations use."""
+"""By the names for configurations."""
 
 
 def _factors(key: str, value: float | Sequence[float]) -> tuple[float, float]:
@@ -188,42 +188,42 @@ def _between(draws: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _planes(images: torch.Tensor) -> torch.Tensor:
-    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W), in the order of memory."""
-    return images.permute(0, 3, 1, 2).contiguous().float()  # bytes are moved faster than floats
+    """Converts uint8 (N, H, W, 3) to float32 (N, 3, H, W), in the order of memory."""
+    return images.permute(0, 3, 1, 2).contiguous().float()  # moving bytes is faster than moving floats
 
 
 def _images(planes: torch.Tensor) -> torch.Tensor:
-    """Inverse of `_planes`, for whole numbers 0 .. 255."""
+    """Inverts `_planes`, for whole numbers 0 .. 255."""
     return planes.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _fixed(factors: np.ndarray, device: torch.device) -> torch.Tensor:
-    """float32 (N, 1, 1, 1): the factors as multiples of 2^-11."""
+    """Returns the factors as multiples of 2^-11: float32 (N, 1, 1, 1)."""
     whole = np.rint(factors * _UNIT) / _UNIT
     return torch.from_numpy(whole.astype(np.float32)).to(device)[:, None, None, None]
 
 
 def _luma(planes: torch.Tensor) -> torch.Tensor:
-    """(N, 3, H, W) -> (N, 1, H, W), as Pillow's mode L: whole numbers."""
+    """Returns the luma (N, 1, H, W) of (N, 3, H, W), as Pillow's mode L: whole numbers."""
     red, green, blue = planes.split(1, dim=1)
     total = (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
     return total.add_(2**15).mul_(2.0**-16).floor_()
 
 
 def _blended(planes: torch.Tensor, other: torch.Tensor | int, factor: torch.Tensor) -> torch.Tensor:
-    """other + factor * (planes - other), rounded and within 0 .. 255."""
+    """Computes other + factor * (planes - other), rounded and within 0 .. 255."""
     return (planes - other).mul_(factor).add_(other).add_(0.5).floor_().clamp_(0, 255)
 
 
 def _covered(firsts: np.ndarray, lengths: np.ndarray, size: int, device: torch.device) -> torch.Tensor:
-    """bool (N, size): whether each row or column lies in the rectangle."""
+    """True for each row or column in the rectangle: bool (N, size)."""
     bounds = torch.from_numpy(np.stack([firsts, firsts + lengths]).astype(np.int32)).to(device)[:, :, None]
     places = torch.arange(size, device=device)
     return (places >= bounds[0]) & (places < bounds[1])
 
 
 def _taps(sigmas: np.ndarray, radius: int) -> np.ndarray:
-    """float32 (N, 2 * radius + 1): whole weights of each sample, which sum to 2^11."""
+    """Returns whole weights of each sample, which sum to 2^11: float32 (N, 2 * radius + 1)."""
     places = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (places / sigmas[:, None]) ** 2)
     whole = np.rint(weights / weights.sum(axis=1, keepdims=True) * _TAPS)
@@ -232,7 +232,7 @@ def _taps(sigmas: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _weighted_sum(planes: torch.Tensor, taps: torch.Tensor, *, dim: int) -> torch.Tensor:
-    """Each pixel with its neighbours along one dimension, times the weights."""
+    """Sums each pixel and its neighbours along one dimension, times the weights."""
     size, radius = planes.shape[dim], taps.shape[1] // 2
     places = torch.arange(-radius, size + radius, device=planes.device).abs()
     mirrored = (size - 1) - ((size - 1) - places).abs()

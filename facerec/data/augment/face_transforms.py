@@ -1,7 +1,7 @@
 """Transforms of aligned face crops that albumentations does not have, on numpy arrays.
 
-Each is called with an image, uint8 (H, W, 3) RGB, and a numpy generator, gives a new image of the same shape, and
-leaves the given one as it was. Where eyes, nose and mouth lie is known from the template that crops are aligned to.
+Each is called with an image, uint8 (H, W, 3) RGB, and a numpy generator, returns a new image of the same shape, and
+does not modify the input. The template of the alignment gives the places of eyes, nose and mouth.
 """
 
 import math
@@ -21,22 +21,22 @@ _SHIFT, _SUBPIXELS = 4, 16  # lines are drawn at sixteenths of a pixel
 
 
 class FaceTransform(Protocol):
-    """What the classes of this file have in common."""
+    """The interface of the classes in this file."""
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """uint8 (H, W, 3) RGB -> the same shape. A pure function of the image and the generator's state."""
+        """Transforms uint8 (H, W, 3) RGB to the same shape. A pure function of the image and the generator's state."""
         ...
 
 
 class CropOnBlack:
-    """Keeps a random rectangle of the image where it is, and makes the rest black.
+    """Keeps a random rectangle of the image in its place, and makes the rest black.
 
-    So the face stays where the alignment has put it. The `crop` augmentation of AdaFace's released code (Kim et al.,
-    arXiv 2204.00964), with the rectangle drawn as torchvision's RandomResizedCrop draws it.
+    So the face stays in its aligned place. This is the `crop` augmentation of AdaFace's released code (Kim et al.,
+    arXiv 2204.00964), with the rectangle drawn as in torchvision's RandomResizedCrop.
 
     Args:
-        scale: smallest and largest area of the rectangle, as a part of the image's.
-        ratio: smallest and largest width / height; drawn evenly in its logarithm.
+        scale: smallest and largest area of the rectangle, as a share of the image's.
+        ratio: smallest and largest width / height; drawn uniformly in its logarithm.
 
     Raises:
         ConfigError: numbers out of range.
@@ -58,7 +58,7 @@ class CropOnBlack:
         return result
 
     def _size(self, height: int, width: int, random: np.random.Generator) -> tuple[int, int]:
-        """Of the rectangle, in pixels; the whole image where ten draws have not fitted into it."""
+        """Draws the size of the rectangle in pixels; returns the whole image if ten draws do not fit."""
         for _ in range(_TRIES):
             area = height * width * random.uniform(*self.scale)
             ratio = math.exp(random.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
@@ -69,13 +69,13 @@ class CropOnBlack:
 
 
 class LowResolution:
-    """Makes the image small and large again, each with an interpolation drawn from five.
+    """Reduces the image and enlarges it again, each with an interpolation drawn from five.
 
-    A face that was photographed from afar. The `low_res` augmentation of AdaFace's released code (Kim et al., arXiv
-    2204.00964).
+    The result looks like a face that was photographed from afar. This is the `low_res` augmentation of AdaFace's
+    released code (Kim et al., arXiv 2204.00964).
 
     Args:
-        scale: smallest and largest side of the small image, as a part of the image's.
+        scale: smallest and largest side of the small image, as a share of the image's.
 
     Raises:
         ConfigError: numbers out of range.
@@ -94,12 +94,12 @@ class LowResolution:
 
 
 class Sunglasses:
-    """Dark glasses over the eyes: two lenses and a bridge, of a random size, shape and colour.
+    """Draws dark glasses over the eyes: two lenses and a bridge, of a random size, shape and colour.
 
-    Drawn at the eyes of the alignment's template, by facerec's own hand.
+    They are drawn at the eyes of the alignment's template, with facerec's own shapes.
 
     Args:
-        opacity: smallest and largest part of the glasses' colour in what is seen; 1 hides the eyes.
+        opacity: smallest and largest weight of the glasses' colour; 1 hides the eyes.
 
     Raises:
         ConfigError: numbers out of range.
@@ -125,10 +125,10 @@ class Sunglasses:
 
 
 class FaceMask:
-    """A face mask: nose, mouth and chin behind a plain cloth of a random colour.
+    """Draws a face mask: a plain cloth of a random colour over nose, mouth and chin.
 
-    Drawn at the landmarks of the alignment's template, down to the lower edge of the crop. The masks of public
-    generators such as MaskTheFace (Anwar and Raychowdhury, arXiv 2008.11104), without their textures.
+    It is drawn at the landmarks of the alignment's template, down to the lower edge of the crop, like the masks of
+    public generators such as MaskTheFace (Anwar and Raychowdhury, arXiv 2008.11104), without their textures.
 
     Args:
         height: smallest and largest height of the upper edge, from the mouth (0) to the eyes (1).
@@ -146,7 +146,7 @@ class FaceMask:
         points, unit = template(*image.shape[:2]), rows / 112
         eyes_y, nose_x, mouth_y = points[:2, 1].mean(), points[2, 0], points[3:, 1].mean()
         top = mouth_y + random.uniform(*self.height) * (eyes_y - mouth_y)
-        droop = random.uniform(8.0, 16.0) * unit  # of the edge from the nose to the cheeks
+        droop = random.uniform(8.0, 16.0) * unit  # how far the edge falls from the nose to the cheeks
         half_width = random.uniform(32.0, 38.0) * unit
         chin = rows + random.uniform(-4.0, 6.0) * unit
         along = np.linspace(-1.0, 1.0, 17)[:, None]
@@ -154,20 +154,20 @@ class FaceMask:
         lower = np.hstack([nose_x - along * half_width * 0.62, chin - 14.0 * unit * along**2])
         colour = np.clip(np.array(_CLOTHS[random.integers(len(_CLOTHS))]) + random.uniform(-20, 20, 3), 0, 255)
         painted = _painted(image, [np.vstack([upper, lower])], colour, 1.0)
-        for fold in (0.35, 0.55, 0.75):  # what tells cloth from a flat patch
+        for fold in (0.35, 0.55, 0.75):  # folds distinguish cloth from a flat patch
             line = np.round((upper + (lower[::-1] - upper) * fold) * _SUBPIXELS).astype(np.int32)
             cv2.polylines(painted, [line], False, (colour * 0.88).tolist(), 1, cv2.LINE_AA, _SHIFT)
         return painted
 
 
 class Hand:
-    """A patch like a hand before the face: a turned ellipse or box, in a colour taken from the image's middle.
+    """Draws a patch like a hand in front of the face: a rotated ellipse or box, in a colour from the image's middle.
 
-    It lies anywhere over the crop. Random erasing (Zhong et al., arXiv 1708.04896) with the colour of skin, so that
-    its colour does not give it away.
+    It may be anywhere over the crop. It is like random erasing (Zhong et al., arXiv 1708.04896), but with the colour of
+    skin, so that its colour does not give it away.
 
     Args:
-        scale: smallest and largest length of the patch, as a part of the image's height.
+        scale: smallest and largest length of the patch, as a share of the image's height.
 
     Raises:
         ConfigError: numbers out of range.
@@ -193,7 +193,7 @@ class Hand:
 FACE_TRANSFORMS: dict[str, type] = {
     cls.__name__: cls for cls in (CropOnBlack, LowResolution, Sunglasses, FaceMask, Hand)
 }
-"""By the names that configurations use."""
+"""By the names for configurations."""
 
 # Surgical blue and green, white, black, grey, red, beige
 _CLOTHS = [
@@ -208,14 +208,14 @@ _CLOTHS = [
 
 
 def _superellipse(roundness: float) -> np.ndarray:
-    """float64 (48, 2): |x|^r + |y|^r = 1, which is an ellipse for 2 and nearly a box for 6."""
+    """Returns the curve |x|^r + |y|^r = 1, an ellipse for 2 and nearly a box for 6: float64 (48, 2)."""
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     return np.sign(points) * np.abs(points) ** (2 / roundness)
 
 
 def _painted(image: np.ndarray, shapes: Sequence[np.ndarray], colour: np.ndarray, opacity: float) -> np.ndarray:
-    """A copy of the image with polygons of one colour, their edges smooth."""
+    """Returns a copy of the image with polygons of one colour and smooth edges."""
     height, width = image.shape[:2]
     fine = np.zeros((height * _FINE, width * _FINE), dtype=np.uint8)  # OpenCV's own smooth edges have bumps
     for shape in shapes:

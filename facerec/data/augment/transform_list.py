@@ -1,4 +1,4 @@
-"""Lists of transforms as configurations hold them: one mapping each, the transform's name to its arguments."""
+"""Reads lists of transforms from configurations: one mapping each, the transform's name to its arguments."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,8 +14,8 @@ class Entry:
 
     Attributes:
         where: its place in the configuration, `augment.transforms[0]`, for messages.
-        name: of the transform.
-        arguments: those given, by name.
+        name: name of the transform.
+        arguments: its arguments, by name.
     """
 
     where: str
@@ -24,14 +24,14 @@ class Entry:
 
 
 def entries(transforms: Any, *, key: str) -> Iterator[Entry]:
-    """The entries of a list such as `[{HorizontalFlip: {p: 0.5}}]`.
+    """Returns the entries of a list such as `[{HorizontalFlip: {p: 0.5}}]`.
 
     Args:
         transforms: the list.
-        key: where it stands in the configuration.
+        key: the list's key in the configuration.
 
     Raises:
-        ConfigError: it is no list, or an entry is anything but one name with its arguments.
+        ConfigError: it is not a list, or an entry is not one name with its arguments.
     """
     if isinstance(transforms, str) or not isinstance(transforms, Iterable):
         raise ConfigError(f"{key}={transforms!r}; expected a list of transforms, such as [{{HorizontalFlip: {{}}}}]")
@@ -52,11 +52,11 @@ def check_names(constructor: Callable[..., Any], entry: Entry, *, besides: Itera
 
     Args:
         constructor: its signature says what it takes.
-        entry: the transform with the arguments given.
-        besides: further names that are taken.
+        entry: the transform with its arguments.
+        besides: further allowed names.
 
     Raises:
-        ConfigError: names the argument, the nearest one that it takes, and all of them.
+        ConfigError: names the argument, the nearest allowed one, and all of them.
     """
     taken = [*inspect.signature(constructor).parameters, *besides]
     for name in entry.arguments:
@@ -68,10 +68,10 @@ def check_names(constructor: Callable[..., Any], entry: Entry, *, besides: Itera
 
 
 def built_alone(cls: type, entry: Entry) -> tuple[float, Any]:
-    """The part `p` of the samples, 0.5 unless given, and the transform of facerec's own that the rest makes.
+    """Returns the share `p` of the samples, 0.5 by default, and the facerec transform with the other arguments.
 
     Raises:
-        ConfigError: names that it does not take, or a value that does not fit.
+        ConfigError: the transform does not take a name, or a value does not fit.
     """
     check_names(cls, entry, besides=("p",))
     arguments = dict(entry.arguments)
@@ -83,19 +83,19 @@ def built_alone(cls: type, entry: Entry) -> tuple[float, Any]:
 
 
 def check_probability(where: str, p: Any) -> float:
-    """A share of the samples, 0 to 1. Raises ConfigError for anything else."""
+    """Returns a share of the samples, 0 to 1. Raises ConfigError for anything else."""
     return check_number(f"{where}.p", p, low=0.0, high=1.0)
 
 
 def check_number(key: str, value: Any, *, low: float, high: float) -> float:
-    """A number between two others, both included. Raises ConfigError for anything else."""
+    """Returns a number between two others, both included. Raises ConfigError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ConfigError(f"{key}={value!r}; expected a number in {low:g} .. {high:g}")
     return float(value)
 
 
 def check_range(key: str, value: Any, *, low: float, high: float) -> tuple[float, float]:
-    """Two numbers between `low` and `high`, the smaller first. Raises ConfigError for anything else."""
+    """Returns two numbers between `low` and `high`, the smaller first. Raises ConfigError for anything else."""
     if isinstance(value, str) or not isinstance(value, Iterable) or len(pair := list(value)) != 2:
         raise ConfigError(f"{key}={value!r}; expected two numbers, [smallest, largest]")
     first, last = (check_number(key, number, low=low, high=high) for number in pair)

@@ -1,1 +1,1 @@
-"""RecordIO files: frames, index, and what InsightFace and im2rec keep in them."""
+"""RecordIO files: frames, index, and the contents that InsightFace and im2rec give them."""

@@ -1,4 +1,4 @@
-"""The index (`.idx`) of a record file: lines of key, tab, offset. Large ones are read once, and mapped from then on."""
+"""The index (`.idx`) of a record file: lines of key, tab, offset. A large one is read once, and mapped afterwards."""
 
 import codecs
 import mmap
@@ -16,20 +16,20 @@ from facerec.core.cache import array_path, kept_array, mapped_array
 from facerec.core.errors import DataError
 
 CACHED_FROM_BYTES = 1 << 24
-"""Size of an `.idx` from which on its numbers, and the labels, are kept in the cache folder: a million records."""
+"""From this size of an `.idx` on, its numbers and the labels are stored in the cache folder: a million records."""
 _BLOCK_BYTES = 1 << 24
 _MAX_LINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordIndex:
-    """Where the records of a file begin.
+    """The offsets of the records in a file.
 
     Attributes:
-        offsets: int64 (N,), in bytes, in the order of the keys; maybe mapped from a file.
-        keys: int64 (N,), ascending; None where they are first_key, first_key + 1, ...
+        offsets: int64 (N,), in bytes, in the order of the keys; possibly mapped from a file.
+        keys: int64 (N,), ascending; None if they are first_key, first_key + 1, ...
         first_key: the first key.
-        last_row: the row of the record that lies last in the file.
+        last_row: the row of the record that is last in the file.
     """
 
     offsets: np.ndarray
@@ -41,48 +41,48 @@ class RecordIndex:
         return len(self.offsets)
 
     def key(self, row: int) -> int:
-        """The key of a row, 0 .. N - 1; negative rows count from the end."""
+        """Returns the key of a row, 0 .. N - 1; negative rows count from the end."""
         row = range(len(self))[row]
         return self.first_key + row if self.keys is None else int(self.keys[row])
 
     def keys_of(self, rows: np.ndarray) -> np.ndarray:
-        """int64, the keys of rows, int64, of the same shape."""
+        """Returns the keys of rows, int64, of the same shape."""
         return self.first_key + rows if self.keys is None else self.keys[rows]
 
     def row_from(self, key: int) -> int:
-        """The first row that has this key or a higher one; N where there is none."""
+        """Returns the first row with this key or a higher one; N if there is none."""
         if self.keys is None:
             return min(max(key - self.first_key, 0), len(self))
         return int(np.searchsorted(self.keys, min(key, int(self.keys[-1]) + 1)))
 
 
 def is_large(status: os.stat_result) -> bool:
-    """Whether what was read through an `.idx` of this status is kept in the cache folder."""
+    """True if values read through an `.idx` of this status are stored in the cache folder."""
     return status.st_size >= CACHED_FROM_BYTES
 
 
 def read_index(path: Path) -> RecordIndex:
-    """Reads an `.idx`. A large one without gaps is read once: its numbers are then mapped from the cache folder.
+    """Reads an `.idx`. A large one without gaps is read once: later, its numbers are mapped from the cache folder.
 
     Raises:
-        DataError: the file is missing or empty, a line is not two numbers, or a key comes twice.
+        DataError: the file is missing or empty, a line is not two numbers, or a key occurs twice.
     """
     try:
         with open(path, "rb") as file:
             return _read(path, file)
     except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec needs its .idx") from None
 
 
 def read_damaged_index(path: Path, *, on_fault: Callable[[str, str], None]) -> RecordIndex:
-    """Reads what can be read of an `.idx` that `read_index` refuses, line by line.
+    """Reads the readable lines of an `.idx` that `read_index` refuses, one by one.
 
     Args:
         path: the file.
-        on_fault: told the place (such as "line 7") and what is wrong there. The line is passed over.
+        on_fault: called with the place (such as "line 7") and the fault. The line is skipped.
 
     Raises:
-        DataError: the file is missing, or no line is good.
+        DataError: the file is missing, or no line is valid.
     """
     keys, offsets = array("q"), array("q")
     try:
@@ -94,19 +94,19 @@ def read_damaged_index(path: Path, *, on_fault: Callable[[str, str], None]) -> R
                         raise ValueError
                     keys.append(int(fields[0]))
                     offsets.append(int(fields[1]))
-                except (ValueError, OverflowError):  # OverflowError: beyond 64 bits
+                except (ValueError, OverflowError):  # OverflowError: more than 64 bits
                     del keys[len(offsets) :]
                     on_fault(f"line {number}", f"is {line[:60]!r}; expected two numbers, key and offset")
     except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec is read through its .idx") from None
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); a .rec needs its .idx") from None
     if not offsets:
-        raise DataError(f"{path}: no line in it has two numbers, key and offset; a .rec is read through its .idx")
+        raise DataError(f"{path}: no line in it has two numbers, key and offset; a .rec needs its .idx")
     unsorted = np.frombuffer(keys, dtype=np.int64)
     order = unsorted.argsort(kind="stable")
     sorted_keys = unsorted[order]
     is_first = np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]])
     for key in sorted_keys[~is_first].tolist():
-        on_fault(f"key {key}", "comes twice; the first line counts, but either may be wrong")
+        on_fault(f"key {key}", "occurs twice; the first line is used, but either may be wrong")
     kept = np.frombuffer(offsets, dtype=np.int64)[order[is_first]]
     sorted_keys = sorted_keys[is_first]
     return RecordIndex(offsets=kept, keys=sorted_keys, first_key=int(sorted_keys[0]), last_row=int(kept.argmax()))
@@ -144,14 +144,14 @@ def _read(path: Path, file: BinaryIO) -> RecordIndex:
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    """The file from its beginning, cut at line ends."""
+    """Yields the file in blocks from its beginning, cut at line ends."""
     file.seek(0)
     while block := file.read(_BLOCK_BYTES):
         yield block + file.readline()
 
 
 def _numbers(path: Path, block: bytes, *, lines_before: int) -> np.ndarray:
-    """int64 (2 n,): key, offset, key, offset, ..."""
+    """Returns key, offset, key, offset, ...: int64 (2 n,)."""
     block = _without_mark(block, lines_before)
     try:
         with warnings.catch_warnings():
@@ -166,7 +166,7 @@ def _numbers(path: Path, block: bytes, *, lines_before: int) -> np.ndarray:
 
 
 def _without_mark(block: bytes, lines_before: int) -> bytes:
-    """The bytes without the byte-order mark that an editor may have put at the beginning of the file."""
+    """Returns the bytes without the byte-order mark that an editor may have put at the beginning of the file."""
     return block if lines_before else block.removeprefix(codecs.BOM_UTF8)
 
 
@@ -184,12 +184,12 @@ def _sorted(path: Path, keys: np.ndarray, offsets: np.ndarray) -> RecordIndex:
         keys, offsets = keys[order], offsets[order]
         twice = np.flatnonzero(keys[1:] == keys[:-1])
         if len(twice):
-            raise DataError(f"{path}: key {keys[twice[0]]} comes twice; every record has one line")
+            raise DataError(f"{path}: key {keys[twice[0]]} occurs twice; every record has one line")
     return RecordIndex(offsets=offsets, keys=keys, first_key=int(keys[0]), last_row=int(offsets.argmax()))
 
 
 def _of_stored(stored: np.ndarray) -> RecordIndex:
-    """Of the offsets, the first key and the row that lies last, int64 (N + 2,); a mapped one is read by the page."""
+    """Builds an index from int64 (N + 2,): the offsets, the first key, the last row; a mapped one is read by page."""
     if isinstance(stored.base, mmap.mmap) and hasattr(mmap, "MADV_RANDOM"):
-        stored.base.madvise(mmap.MADV_RANDOM)  # by default each random access has hundreds of kB fetched
+        stored.base.madvise(mmap.MADV_RANDOM)  # by default each random access fetches hundreds of kB
     return RecordIndex(offsets=stored[:-2], keys=None, first_key=int(stored[-2]), last_row=int(stored[-1]))

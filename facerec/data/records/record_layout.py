@@ -1,4 +1,4 @@
-"""How a record file is laid out: which of its records are images, in InsightFace's layout and in im2rec's."""
+"""The layout of a record file: which of its records are images, in InsightFace's layout and in im2rec's."""
 
 import codecs
 from pathlib import Path
@@ -10,26 +10,26 @@ from facerec.core.crop_size import DEFAULT_SIZE_PX, size_keys
 from facerec.core.errors import DataError
 from facerec.data.records.recordio import Record, RecordReader
 
-_NUM_LOOKED_AT = 8  # images, spread over the set
-MOST_EXACT = 2**24  # float32 counts so far
+_NUM_LOOKED_AT = 8  # number of images that are checked, spread over the set
+MOST_EXACT = 2**24  # float32 represents all whole numbers up to here
 
 
 def image_rows(reader: RecordReader) -> tuple[int, int]:
-    """(row of the first image, number of images) of a record file in either layout.
+    """Returns the row of the first image and the number of images of a record file in either layout.
 
     Raises:
-        DataError: record 0 begins neither, or contradicts the index.
+        DataError: record 0 fits neither layout, or contradicts the index.
     """
     head = reader.record(0)
     if head.image:
         return 0, len(reader)
     if not begins_insightface_set(reader, head):
         raise DataError(
-            f"{reader.where(0)}: neither an image (im2rec's layout) nor the two numbers that begin a set in "
+            f"{reader.where(0)}: neither an image (im2rec's layout) nor the two numbers at the beginning of a set in "
             "InsightFace's layout"
         )
     id_start = head.labels[0]
-    # The number is a float32: beyond 2^24 it is rounded, and the index decides which record is the first identity.
+    # The number is a float32: above 2^24 it is rounded, and the index decides which record is the first identity.
     reach = int(np.spacing(id_start))
     for row in range(max(1, int(id_start) - reach), min(len(reader), int(id_start) + reach + 1)):
         if not reader.record(row).image:
@@ -46,21 +46,21 @@ def image_rows(reader: RecordReader) -> tuple[int, int]:
 
 
 def settle_lost_labels(reader: RecordReader, labels_N: np.ndarray, *, first_image: int) -> list[int]:
-    """Fills in the labels of images whose records cannot be read, in InsightFace's layout.
+    """Fills in the labels of images with unreadable records, in InsightFace's layout.
 
-    There the images of an identity are neighbours, in the order of the labels, and a record for each identity has the
-    range of their keys. What lies between two images of one identity is of that one; elsewhere the ranges decide.
+    In this layout the images of an identity are consecutive, in the order of the labels, and a record for each identity
+    has the range of their keys. Images between two images of one identity belong to it; elsewhere the ranges decide.
 
     Args:
         reader: the file.
-        labels_N: float32, of N images; NaN where a record cannot be read. Changed in place.
-        first_image: row of the first image: 1, or 0 in im2rec's layout, in which nothing tells.
+        labels_N: float32, labels of N images; NaN if a record cannot be read. Changed in place.
+        first_image: row of the first image: 1, or 0 in im2rec's layout, which gives no hint.
 
     Returns:
         The rows whose labels were filled in.
 
     Raises:
-        DataError: what reading a record raises, where nothing tells its label.
+        DataError: the error of reading the record, if nothing gives its label.
     """
     lost = np.flatnonzero(np.isnan(labels_N))
     num_identities = len(reader) - first_image - len(labels_N)
@@ -79,14 +79,15 @@ def settle_lost_labels(reader: RecordReader, labels_N: np.ndarray, *, first_imag
     if len(unknown):
         row = first_image + int(unknown[0])
         reader.record(row)
-        raise DataError(f"{reader.where(row)}: label nan is no identity number")
+        raise DataError(f"{reader.where(row)}: label nan is not an identity number")
     return (first_image + lost).tolist()
 
 
 def _fill_by_ranges(reader: RecordReader, labels_N: np.ndarray, gap: np.ndarray, labels: range) -> None:
-    """For neighbouring images, of some of these labels: that of the identity whose record has the image in its range,
-    where no image in this range is known to be of another. A range with images that are known to be of its identity
-    must be among them: labels that do not begin at 0, or have gaps, are not the numbers of the records."""
+    """Fills a gap of consecutive images with labels from `labels`, by the ranges in the identities' records.
+
+    A range counts if no image in it is known to belong to another identity. A range with images that are known to be
+    of its identity must be among them: labels that do not begin at 0, or have gaps, are not numbers of the records."""
     ranges = []
     num_confirmed = 0
     for label in labels:
@@ -106,21 +107,21 @@ def _fill_by_ranges(reader: RecordReader, labels_N: np.ndarray, gap: np.ndarray,
 
 
 def begins_insightface_set(reader: RecordReader, head: Record) -> bool:
-    """Whether record 0 holds the two numbers that begin a set in InsightFace's layout."""
+    """True if record 0 holds the two numbers at the beginning of a set in InsightFace's layout."""
     return len(head.labels) == 2 and 2 <= head.labels[0] < np.inf and reader.key(0) == 0
 
 
 def size_of_images(
     reader: RecordReader, *, first_image: int, num_images: int, stated_px: tuple[int, int]
 ) -> tuple[int, int]:
-    """Height and width of the images of a record file: as stated, unless several images agree on another size.
+    """Returns height and width of the images: as stated, unless several images agree on another size.
 
-    `property` is often copied from another set, and other tools do not look at its height and width.
+    `property` is often copied from another set, and other tools ignore its height and width.
 
     Args:
         reader: the file.
         first_image: row of the first image.
-        num_images: how many follow each other from there on.
+        num_images: number of consecutive images from there on.
         stated_px: height and width that `property` gives.
     """
     rows = first_image + np.unique(np.linspace(0, num_images - 1, _NUM_LOOKED_AT).astype(np.int64))
@@ -137,7 +138,7 @@ def size_of_images(
 
 
 def wrong_size(described: tuple[int, int, int], size_px: tuple[int, int]) -> str:
-    """What is wrong with a `property` whose height and width are not those of the images."""
+    """Returns the fault of a `property` whose height and width are not those of the images."""
     height_px, width_px = size_px
     return (
         f"says that the images are {described[1]} x {described[2]} pixels, but they are {height_px} x {width_px}; "
@@ -146,12 +147,12 @@ def wrong_size(described: tuple[int, int, int], size_px: tuple[int, int]) -> str
 
 
 def read_property(path: Path) -> tuple[int, int, int] | None:
-    """(number of identities, height, width) of the crops, as the file says; None where there is none.
+    """Returns (number of identities, height, width) of the crops from the file; None if there is no file.
 
     An editor may have put a byte-order mark before the numbers, or have saved the file as UTF-16.
 
     Raises:
-        DataError: it says something else.
+        DataError: it has other content.
     """
     if not path.exists():
         return None
@@ -170,16 +171,16 @@ def settled_size(
     *,
     found_px: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """Height and width of the crops of a record file.
+    """Returns height and width of the crops of a record file.
 
     Args:
-        path: of its `property`.
-        described: what that says; None where there is none.
-        asked_px: what `input.height_px` and `input.width_px` say; None where they say nothing.
-        found_px: see `size_of_images`; None where the images were not looked at.
+        path: path of its `property`.
+        described: the content of `property`; None if there is none.
+        asked_px: `input.height_px` and `input.width_px`; None if both are null.
+        found_px: see `size_of_images`; None if the images were not checked.
 
     Raises:
-        DataError: they ask for another size than `property`, or the images, have.
+        DataError: the keys ask for another size than `property`, or the images, have.
     """
     if described is None:
         return asked_px or DEFAULT_SIZE_PX

@@ -1,4 +1,4 @@
-"""RecordIO files (`.rec` with `.idx`), as MXNet and InsightFace write them: reading by record, writing a training set.
+"""Reads RecordIO files (`.rec` with `.idx`) of MXNet and InsightFace by record, and writes training sets.
 
 The format, little-endian. A file is a sequence of frames: u32 magic; u32 with a part flag in its top 3 bits and the
 length in the other 29; the bytes; zeros up to a multiple of 4. Part flag 0 is a whole record; 1, 2, 3 are the first, a
@@ -26,17 +26,17 @@ WHOLE, FIRST, MIDDLE, LAST = 0, 1, 2, 3
 _FRAME = struct.Struct("<4sI")
 _HEADER = struct.Struct("<IfQQ")
 _MAX_PART_BYTES = (1 << 29) - 1
-# What is fetched first of a record whose size the index does not tell: all of it, for a 112 x 112 JPEG.
+# Bytes to fetch first if the index does not give a record's size: enough for a whole 112 x 112 JPEG.
 _FIRST_READ_BYTES = 16 * 1024
 _MOST_FIRST_READ_BYTES = 1 << 20
-# The start of a frame as one row of an array, as far as the first label of a record that has several.
+# The start of a frame as one row of an array, up to the first label of a record with several labels.
 _HEAD = np.dtype(
     [("magic", "<u4"), ("part", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "<u8", 2), ("label_0", "<f4")]
 )
 _HEADS_PER_READ = 8192
-# Records that lie so near to each other are fetched with what is between them.
+# Records that are this close to each other are fetched with the bytes between them.
 _NEAR_BYTES = 128 * 1024
-# float32, in which labels are stored, counts without gaps up to here.
+# float32, the type of stored labels, represents all whole numbers up to here.
 _MAX_LABEL = 1 << 24
 
 
@@ -46,7 +46,7 @@ class Record(NamedTuple):
     Attributes:
         labels: float32 (L,); L = 1 for a plain label.
         id, id2: the record's two numbers; InsightFace stores the record's key as `id`.
-        image: the encoded image; empty for the records that describe the set.
+        image: the encoded image; empty in the records that describe the set.
     """
 
     labels: np.ndarray
@@ -56,14 +56,14 @@ class Record(NamedTuple):
 
 
 def pack(labels: float | Sequence[float], *, id: int, id2: int = 0, image: bytes = b"") -> bytes:
-    """The bytes of one record, before framing. One number is stored as a plain label, a sequence as an array."""
+    """Packs one record, before framing. One number is stored as a plain label, a sequence as an array."""
     if isinstance(labels, int | float):
         return _HEADER.pack(0, labels, id, id2) + image
     return _HEADER.pack(len(labels), 0.0, id, id2) + struct.pack(f"<{len(labels)}f", *labels) + image
 
 
 def unpack(payload: bytes, *, where: str = "record") -> Record:
-    """Inverse of `pack`. `where` names the record in errors. Raises DataError when the bytes are too few."""
+    """Inverts `pack`. `where` names the record in errors. Raises DataError if there are too few bytes."""
     flag, label, id, id2 = _HEADER.unpack_from(payload) if len(payload) >= _HEADER.size else (1 << 32, 0.0, 0, 0)
     image_start = _HEADER.size + 4 * flag
     if image_start > len(payload):
@@ -75,7 +75,7 @@ def unpack(payload: bytes, *, where: str = "record") -> Record:
 
 
 def frame(payload: bytes) -> bytes:
-    """The bytes of one record as they lie in the file: cut where the magic stands at a multiple of 4, as dmlc does."""
+    """Frames one record: cuts it wherever the magic is at a multiple of 4, as dmlc does."""
     cuts = []
     at = payload.find(MAGIC)
     while at >= 0:
@@ -94,19 +94,19 @@ def frame(payload: bytes) -> bytes:
 
 
 class RecordReader:
-    """Random access to the records of a `.rec` through its `.idx`. Rows count the keys of the index, in their order.
+    """Random access to the records of a `.rec` through its `.idx`. Rows number the index's keys, in their order.
 
-    Threads may read at once, and processes after a fork: every read names its own position (`pread`). The files are
-    opened, and the index is read, on first use; a pickled reader is two paths.
+    Threads may read concurrently, and processes after a fork: every read gives its own position (`pread`). The files
+    are opened and the index is read on first use; a pickled reader holds only two paths.
 
     Args:
         rec, idx: the two files.
-        index: what to take for the content of `idx`, which is then not read; nor is the end of `rec` checked. For
-            looking at a damaged set.
+        index: used instead of the content of `idx`, which is then not read; the end of `rec` is not checked either. For
+            examining a damaged set.
 
     Raises:
-        DataError: on first use, for a file that is missing, an index that is not one, or a `.rec` that ends before
-            its last record does. Messages name the file, the record's key and its first byte.
+        DataError: on first use, if a file is missing, the index is invalid, or the `.rec` ends before its last record
+            ends. Messages name the file, the record's key and its first byte.
     """
 
     def __init__(self, *, rec: Path, idx: Path, index: RecordIndex | None = None) -> None:
@@ -123,26 +123,26 @@ class RecordReader:
 
     @property
     def index(self) -> RecordIndex:
-        """The content of the `.idx`."""
+        """Returns the content of the `.idx`."""
         return self._open().entries
 
     def key(self, row: int) -> int:
-        """The key of a row; negative rows count from the end."""
+        """Returns the key of a row; negative rows count from the end."""
         return self._open().entries.key(row)
 
     @property
     def offsets(self) -> np.ndarray:
-        """int64 (N,): the first byte of every record, in the order of their keys."""
+        """Returns the first byte of every record, in the order of the keys: int64 (N,)."""
         return self._open().entries.offsets
 
     @property
     def size_bytes(self) -> int:
-        """Size of the `.rec`."""
+        """Returns the size of the `.rec`."""
         return self._open().status.st_size
 
     @property
     def status(self) -> os.stat_result:
-        """Of the `.rec`, as it was opened."""
+        """Returns the status of the `.rec` when it was opened."""
         return self._open().status
 
     def where(self, row: int) -> str:
@@ -154,15 +154,15 @@ class RecordReader:
         return f"record {self.key(row)} (byte {self.offsets[row]})"
 
     def begins_behind_end(self, row: int) -> bool:
-        """Whether the file ends before the record begins."""
+        """True if the file ends before the record begins."""
         return int(self.offsets[row]) >= self.size_bytes
 
     def read(self, row: int) -> bytes:
-        """The record's bytes, its parts put together. Raises DataError when the frame is damaged."""
+        """Returns the record's bytes, with its parts joined. Raises DataError if the frame is damaged."""
         return self.read_to_end(row)[0]
 
     def read_to_end(self, row: int) -> tuple[bytes, int]:
-        """The record's bytes as `read` gives them, and the first byte of the file after them, where the next begins."""
+        """Returns the record's bytes, as `read` does, and the first byte after them, where the next record begins."""
         part, data, next_start = self._read_part(
             row, int(self.offsets[row]), first_read_bytes=self._expected_bytes(row)
         )
@@ -178,11 +178,11 @@ class RecordReader:
         return MAGIC.join(pieces), next_start
 
     def record(self, row: int) -> Record:
-        """The record, unpacked."""
+        """Returns the record, unpacked."""
         return unpack(self.read(row), where=self.where(row))
 
     def will_read(self, rows: np.ndarray) -> None:
-        """Has the system fetch records into memory, in the order of the file; nothing where it has no such call.
+        """Makes the system fetch records into memory, in the order of the file; does nothing on systems without it.
 
         Args:
             rows: int64 (R,).
@@ -192,7 +192,7 @@ class RecordReader:
         opened = self._open()
         offsets = opened.entries.offsets
         starts = offsets[rows]
-        # Where records lie in the order of their keys, as they do in all files we know, the next one begins at the end.
+        # If records are in the order of their keys, as in all known files, the next one begins at the end of this one.
         ends = offsets[np.minimum(rows + 1, len(offsets) - 1)]
         ends = np.where(ends > starts, ends, starts + _FIRST_READ_BYTES)
         by_place = np.argsort(starts, kind="stable")
@@ -203,9 +203,9 @@ class RecordReader:
             os.posix_fadvise(opened.file.fileno(), start, end - start, os.POSIX_FADV_WILLNEED)
 
     def first_labels(self, start_row: int, stop_row: int) -> np.ndarray:
-        """float32 (stop_row - start_row,): the first or only label of every record, read without the images.
+        """Returns the first or only label of every record, read without the images: float32 (stop_row - start_row,).
 
-        NaN of a record that is damaged, or that the disk does not give.
+        It is NaN for a record that is damaged, or that the disk cannot read.
         """
         labels = np.empty(stop_row - start_row, dtype=np.float32)
         with progress_bar(what="reading labels", unit="records", total=len(labels)) as bar:
@@ -219,14 +219,14 @@ class RecordReader:
         opened = self._open()
         fd, offsets = opened.file.fileno(), opened.entries.offsets[start:stop]
         if hasattr(os, "posix_fadvise"):
-            # On a cold disk one long read is far cheaper than thousands of short ones.
+            # On a cold disk one long read is far faster than thousands of short ones.
             span = int(offsets.max() - offsets.min()) + _HEAD.itemsize
             os.posix_fadvise(fd, int(offsets.min()), span, os.POSIX_FADV_WILLNEED)
         heads = np.frombuffer(_heads_at(fd, offsets.tolist()), dtype=_HEAD)
         labels = np.where(heads["flag"] > 0, heads["label_0"], heads["label"])
         labels[heads["magic"] != np.frombuffer(MAGIC, dtype="<u4")[0]] = np.nan
         part_bytes = (heads["part"] & _MAX_PART_BYTES).astype(np.int64)
-        # A header that is cut by the magic, or that lies about its size: the slow way reads it, or refuses it.
+        # A header that the magic cuts, or with a wrong size, goes the slow way, which reads or refuses it.
         for i in np.flatnonzero(part_bytes < _HEADER.size + 4 * heads["flag"].astype(np.int64)):
             try:
                 labels[i] = self.record(start + int(i)).labels[0]
@@ -235,14 +235,14 @@ class RecordReader:
         return labels
 
     def _expected_bytes(self, row: int) -> int:
-        """Size of a record with its frame, where the record of the next row follows it."""
+        """Returns the size of a record with its frame, if the record of the next row follows it."""
         offsets = self._open().entries.offsets
         row %= len(offsets)
         size = int(offsets[row + 1] - offsets[row]) if row + 1 < len(offsets) else 0
         return size if _FRAME.size <= size <= _MOST_FIRST_READ_BYTES else _FIRST_READ_BYTES
 
     def _read_part(self, row: int, start: int, *, first_read_bytes: int = _FIRST_READ_BYTES) -> tuple[int, bytes, int]:
-        """(part flag, bytes, first byte after the part) of the frame that begins at byte `start`."""
+        """Returns (part flag, bytes, first byte after the part) of the frame that begins at byte `start`."""
         opened = self._open()
         head = self._pread(first_read_bytes, start, row)
         if len(head) < _FRAME.size:
@@ -262,12 +262,12 @@ class RecordReader:
     def _pread(self, size: int, start: int, row: int) -> bytes:
         try:
             return os.pread(self._open().file.fileno(), size, start)
-        except OSError as error:  # of the disk, or of a place that no file can have
+        except OSError as error:  # an error of the disk, or an impossible position
             raise DataError(f"{self.where(row)}: byte {start} cannot be read ({error.strerror})") from None
 
     def _cut_short(self, needed_bytes: int) -> str:
         return (
-            f"it ends at byte {needed_bytes}, but the file has {self.size_bytes} bytes. The file is cut short or "
+            f"it ends at byte {needed_bytes}, but the file has {self.size_bytes} bytes. The file is incomplete or "
             f"damaged, or {self.idx.name} belongs to another one: copy both again"
         )
 
@@ -283,7 +283,7 @@ class RecordReader:
                 for path in (self.rec, self.idx):
                     if (fault := stand_in(path)) is not None:
                         raise DataError(fault)
-            # Two threads may both come here; the last one's files stay, equal to the other's, which are closed.
+            # Two threads may both come here: the files of the last one stay, and the other's equal files are closed.
             index = read_index(self.idx) if self._index is None else self._index
             try:
                 file = open(self.rec, "rb", buffering=0)  # noqa: SIM115 (kept open for pread)
@@ -294,13 +294,13 @@ class RecordReader:
                 self._opened = opened
                 return opened
             last_start = int(index.offsets[index.last_row])
-            # An offset beyond all that a file may have, which the system would refuse, lies behind the end too.
+            # An offset above all possible sizes, which the system would refuse, is past the end too.
             head = os.pread(file.fileno(), _FRAME.size, min(last_start, opened.status.st_size))
             length = _FRAME.unpack(head)[1] & _MAX_PART_BYTES if len(head) == _FRAME.size else 0
             if last_start + _FRAME.size + length > opened.status.st_size:
                 raise DataError(
                     f"{self.rec}: the file has {opened.status.st_size} bytes, but its last record, "
-                    f"{index.key(index.last_row)}, begins at byte {last_start} and ends later. The file is cut short, "
+                    f"{index.key(index.last_row)}, begins at byte {last_start} and ends later. The file is incomplete, "
                     f"or {self.idx.name} belongs to another one: copy both again"
                 )
             self._opened = opened
@@ -314,11 +314,11 @@ class _Opened(NamedTuple):
 
 
 def _heads_at(fd: int, offsets: list[int]) -> bytes:
-    """The first bytes of records; zeros where there are none."""
+    """Returns the first bytes of records; zeros if they cannot be read."""
     size = _HEAD.itemsize
     try:
         return b"".join([os.pread(fd, size, offset).ljust(size, b"\0") for offset in offsets])
-    except OSError:  # of the disk: half by half down to the place that it does not give
+    except OSError:  # halves the range down to the place that the disk cannot read
         half = len(offsets) // 2
         return _heads_at(fd, offsets[:half]) + _heads_at(fd, offsets[half:]) if half else bytes(size)
 
@@ -334,21 +334,21 @@ def write_record_set(
     """Writes `train.rec`, `train.idx` and `property`, holding one image at a time.
 
     insightface: record 0 has the labels (first key of an identity, one past the last); images follow with keys from 1,
-    then one record per identity with the range of its keys. im2rec: images alone, with keys from 0, as NVIDIA DALI
-    wants them. `train.rec` is whole or absent; it appears last.
+    then one record per identity with the range of its keys. im2rec: images only, with keys from 0, as NVIDIA DALI
+    needs. `train.rec` is complete or absent; it appears last.
 
     Args:
         root: the folder; made if absent.
-        images_by_identity: for every identity, in the order of their labels, its encoded images.
-        height_px, width_px: what `property` says; the images are not looked into.
+        images_by_identity: the encoded images of every identity, in the order of the labels.
+        height_px, width_px: written to `property`; the images are not checked.
         layout: "insightface" or "im2rec".
 
     Raises:
-        DataError: `train.rec` is there already, there is no identity, or one of them has no image.
+        DataError: `train.rec` already exists, there is no identity, or an identity has no image.
     """
     root.mkdir(parents=True, exist_ok=True)
     if (root / "train.rec").exists():
-        raise DataError(f"{root / 'train.rec'} is there already; delete it, or write to another folder")
+        raise DataError(f"{root / 'train.rec'} already exists; delete it, or write to another folder")
     with (
         atomic_file(root / "train.rec") as rec,
         atomic_file(root / "train.idx") as idx,
@@ -356,7 +356,7 @@ def write_record_set(
     ):
         records = _Appender(rec, idx)
         if layout == "insightface":
-            records.append(pack((0.0, 0.0), id=0, id2=1))  # written again below, when the numbers are known
+            records.append(pack((0.0, 0.0), id=0, id2=1))  # overwritten below, when the numbers are known
         first_keys = []
         for label, images in enumerate(images_by_identity):
             if label >= _MAX_LABEL:

@@ -1,1 +1,1 @@
-"""Which samples a step sees, in which order."""
+"""Chooses the samples of a step, and their order."""

@@ -1,4 +1,4 @@
-"""Tells the system which records will be read soon, in the order of the file, where samples are shuffled in blocks."""
+"""Announces the records that will be read soon, in the order of the file, if samples are shuffled in blocks."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -11,16 +11,16 @@ from facerec.data.sampling.shuffle import BlockShuffle
 
 
 class ReadAhead:
-    """Has the stretch of samples that are mixed, and the next one, read into memory before they are asked for.
+    """Has the samples that are mixed now, and the next ones, read into memory before they are requested.
 
-    A batch reads its samples in random order, which a spinning or a network disk answers with one seek each. The
-    samples of a stretch lie in a few blocks; in the order of the file these are long reads. A source that is shuffled
-    as a whole is left alone.
+    A batch reads its samples in random order, which needs one seek each on a spinning or a network disk. Samples that
+    are mixed together are in a few blocks; in the order of the file these are long reads. A source that is shuffled as
+    a whole is not read ahead.
 
     Args:
         source: gets `will_read(indices)`.
-        sampler: what is asked for at each step.
-        order: how it shuffles.
+        sampler: gives the samples of each step.
+        order: the kind of shuffling.
         own: the part of every global batch that this process reads.
     """
 
@@ -45,7 +45,7 @@ class ReadAhead:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def reach(self, step: int) -> None:
-        """Call it before a step's samples are asked for; returns at once. Raises what reading raises."""
+        """Call it before a step's samples are requested; returns without waiting. Raises errors of earlier reads."""
         if not self._stretch_steps:
             return
         if self._told_until is None:
@@ -55,6 +55,6 @@ class ReadAhead:
                 self._telling.result()
             first, self._told_until = self._told_until, self._told_until + self._stretch_steps
             steps = range(first, self._told_until)
-            # here, not in the thread: samplers are not made for two at once
+            # here, not in the thread: two threads must not use a sampler concurrently
             samples = np.concatenate([self.sampler.indices(step)[self.own] for step in steps])
             self._telling = self._pool.submit(self.source.will_read, np.unique(samples))

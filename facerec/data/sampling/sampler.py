@@ -1,4 +1,4 @@
-"""Which samples a step sees: an endless stream cut into global batches, over all samples or identity by identity."""
+"""Chooses the samples of a step: an endless stream cut into global batches, over all samples or by identity."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,25 +13,25 @@ from facerec.data.sampling.shuffle import BlockShuffle, GlobalShuffle, Shuffle
 SAMPLING = ("images", "square_root", "identities")
 SHUFFLES = ("global", "blocks")
 MOST_SHUFFLED_ANEW = 1024
-"""Images of an identity, up to which a shuffle of them is made each time that one is drawn."""
+"""Up to this number of images, the shuffle of an identity is computed each time that the identity is drawn."""
 
 
 class Sampler(Protocol):
-    """Batch t as a pure function of (seed, t, global batch size)."""
+    """Gives batch t as a pure function of (seed, t, global batch size)."""
 
     global_batch_size: int
 
     def positions(self, step: int) -> np.ndarray:
-        """int64 (global_batch_size,): the stream's positions that a step takes."""
+        """Returns the stream's positions of a step: int64 (global_batch_size,)."""
         ...
 
     def indices(self, step: int) -> np.ndarray:
-        """int64 (global_batch_size,): the samples that a step sees, in order."""
+        """Returns the samples of a step, in order: int64 (global_batch_size,)."""
         ...
 
 
 class StreamSampler:
-    """Batch t as a pure function of (seed, t, global batch size).
+    """Goes through all samples; batch t is a pure function of (seed, t, global batch size).
 
     Position p of the stream is the sample `permutation(p // num_samples)[p % num_samples]`; step t takes the
     positions t * global_batch_size .. (t + 1) * global_batch_size - 1. Every batch is full, and an epoch may
@@ -39,9 +39,9 @@ class StreamSampler:
 
     Args:
         num_samples: size of the data set.
-        global_batch_size: samples of one optimizer step.
-        seed: of the permutations.
-        shuffle: makes them.
+        global_batch_size: number of samples in one optimizer step.
+        seed: seed of the permutations.
+        shuffle: makes the permutations.
     """
 
     def __init__(self, *, num_samples: int, global_batch_size: int, seed: int, shuffle: Shuffle | None = None) -> None:
@@ -53,10 +53,10 @@ class StreamSampler:
         self._permutations: dict[int, np.ndarray] = {}
 
     def permutation(self, epoch: int) -> np.ndarray:
-        """int64 (num_samples,): the order of one epoch."""
+        """Returns the order of one epoch: int64 (num_samples,)."""
         if epoch not in self._permutations:
             order = self.shuffle.permutation(self.num_samples, seed=self.seed, epoch=epoch)
-            # two at most: workers are sent on into the next epoch while the trainer is in this one
+            # at most two: workers start the next epoch while the trainer is still in this one
             newest = dict(list(self._permutations.items())[-1:])
             self._permutations = newest | {epoch: order}
         return self._permutations[epoch]
@@ -72,24 +72,24 @@ class StreamSampler:
 
 
 class IdentitySampler:
-    """P identities with K images each per batch, as a pure function of (seed, t, global batch size).
+    """Puts P identities with K images each into a batch, as a pure function of (seed, t, global batch size).
 
-    The stream is made of visits: K images of one identity, next to each other, so that they share every micro-batch
-    whose size is a multiple of K. The identities are visited in rounds, each a permutation of all of them, so that
-    every identity is visited equally often, however many images it has. An identity's images are shuffled and taken
-    K at a visit; where fewer than K are left (n mod K of its n images), they are shuffled anew. So a visit shows K
-    different images, and every image of an identity is as likely as any other. An identity with n < K images shows
-    them all at every visit, and some of them again.
+    The stream consists of visits: K images of one identity, next to each other, so that they are together in every
+    micro-batch whose size is a multiple of K. The identities are visited in rounds, each a permutation of all of them,
+    so that every identity is visited equally often, whatever its number of images. An identity's images are shuffled
+    and taken K at a visit; if fewer than K remain (n mod K of its n images), they are shuffled again. So a visit shows
+    K different images, and every image of an identity is equally likely. An identity with n < K images shows them all
+    at every visit, and some of them again.
 
-    An epoch is still as many samples as the data set has, but no longer each of them once: identities with few images
-    are seen more often than there, those with many less often.
+    An epoch still has as many samples as the data set, but not each of them once: images of small identities occur more
+    often, images of large ones much less often.
 
     Args:
         labels: int64 (N,), the identity of every sample, in any order.
         images_per_identity: K, at least 1.
-        global_batch_size: P x K samples of one optimizer step.
-        seed: of the order of identities and of their images.
-        shuffle: makes the rounds' permutations.
+        global_batch_size: P x K, the number of samples in one optimizer step.
+        seed: seed of the order of identities and of their images.
+        shuffle: makes the permutations of the rounds.
 
     Raises:
         ConfigError: K is not positive, or does not divide the global batch.
@@ -108,12 +108,12 @@ class IdentitySampler:
         if images_per_identity < 1:
             raise ConfigError(
                 f"data.images_per_identity={images_per_identity}; expected 2 or more images for triplets, or null for "
-                "a stream that takes no notice of identities"
+                "a stream that ignores identities"
             )
         if global_batch_size % images_per_identity:
             raise ConfigError(
-                f"data.global_batch_size={global_batch_size} is no multiple of data.images_per_identity="
-                f"{images_per_identity}: a batch holds whole identities; change one of them"
+                f"data.global_batch_size={global_batch_size} is not a multiple of data.images_per_identity="
+                f"{images_per_identity}: a batch holds all images of a visit; change one of them"
             )
         self.images_per_identity = images_per_identity
         self.global_batch_size = global_batch_size
@@ -140,19 +140,19 @@ class IdentitySampler:
 
 
 class BalancedSampler:
-    """Identities with few images more often than their images would have it; a pure function as `StreamSampler` is.
+    """Draws small identities more often than their share of the images; a pure function, like `StreamSampler`.
 
-    Of the N positions of an epoch an identity with n images has, but for rounding, N w(n) / sum of all w: w = sqrt(n)
+    Of the N positions of an epoch, an identity with n images gets N w(n) / sum of all w, up to rounding: w = sqrt(n)
     (square_root), or 1 (identities), as compared in B. Kang et al., "Decoupling representation and classifier for
-    long-tailed recognition", ICLR 2020, equation 1. Its images are gone through before any comes again within an
-    epoch; every epoch shuffles them anew.
+    long-tailed recognition", ICLR 2020, equation 1. Within an epoch, all its images occur before any occurs again;
+    every epoch shuffles them again.
 
     Args:
         labels: int64 (N,), the identity of every sample, in any order.
         sampling: "square_root" or "identities".
-        global_batch_size: samples of one optimizer step.
-        seed: of the order.
-        shuffle: makes the epochs' permutations, of positions that are sorted by identity.
+        global_batch_size: number of samples in one optimizer step.
+        seed: seed of the order.
+        shuffle: makes the epochs' permutations of positions, which are sorted by identity.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class BalancedSampler:
             num_samples=len(labels), global_batch_size=global_batch_size, seed=seed, shuffle=shuffle
         )
         self._images = _ImagesOfIdentities(labels, key=key_of("balanced_images", seed))
-        # Roots, sums and quotients of float64 are rounded alike on every machine; powers are not.
+        # Roots, sums and quotients of float64 are rounded in the same way on every machine; powers are not.
         weights = np.sqrt(self._images.counts) if sampling == "square_root" else np.ones(len(self._images.counts))
         ends = np.cumsum(weights)
         self._ends = ends / ends[-1] * len(labels)
@@ -183,7 +183,7 @@ class BalancedSampler:
     def indices(self, step: int) -> np.ndarray:
         """See `Sampler.indices`."""
         epochs = self.positions(step) // self._stream.num_samples
-        # Systematic sampling: position r of an epoch falls to the identity whose part of [0, N) holds r + offset.
+        # Systematic sampling: position r of an epoch belongs to the identity whose part of [0, N) contains r + offset.
         offsets = np.empty(len(epochs))
         for epoch in np.unique(epochs).tolist():
             offsets[epochs == epoch] = generator_of("balanced_offset", self.seed, epoch).random()
@@ -195,7 +195,7 @@ class BalancedSampler:
         return self._images.at(identities, shuffles, (turns % counts)[:, None]).reshape(-1)
 
     def _first_parts(self, identities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """int64: the smallest r with r + offset >= the start of the identity's part, compared as `indices` does."""
+        """Returns the smallest r with r + offset >= the start of the identity's part, compared as `indices` does."""
         starts = self._starts[identities]
         firsts = np.ceil(starts - offsets).astype(np.int64)
         firsts -= firsts - 1 + offsets >= starts
@@ -204,7 +204,7 @@ class BalancedSampler:
 
 
 class _ImagesOfIdentities:
-    """The samples of every identity that has some, in shuffles that are a function of a key and their number alone."""
+    """The samples of each identity, in shuffles that depend only on a key and the number of the shuffle."""
 
     def __init__(self, labels: np.ndarray, *, key: int) -> None:
         self._key = np.uint64(key & _LOW_64)
@@ -215,14 +215,14 @@ class _ImagesOfIdentities:
         self._large: dict[int, tuple[int, np.ndarray]] = {}  # identity: number of a shuffle, and the shuffle
 
     def at(self, identities: np.ndarray, shuffles: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-        """int64 (V, K): for each of V identities and numbers of a shuffle (V,), its samples at the ranks (V, K)."""
+        """Returns the samples of V identities at the ranks (V, K) of their shuffles with the numbers (V,): (V, K)."""
         found = np.empty(ranks.shape, dtype=np.int64)
         is_large = self.counts[identities] > MOST_SHUFFLED_ANEW
         for visit in np.flatnonzero(is_large).tolist():
             found[visit] = self._shuffled(int(identities[visit]), int(shuffles[visit]))[ranks[visit]]
         identities, shuffles, ranks = identities[~is_large], shuffles[~is_large], ranks[~is_large]
         counts = self.counts[identities]
-        # all images of these identities, one identity after the other, each in the order of its shuffle
+        # all images of these identities, one identity after another, each in the order of its shuffle
         visit_of = np.repeat(np.arange(len(identities)), counts)
         firsts = np.cumsum(counts) - counts
         samples = self._samples[self._starts[identities][visit_of] + np.arange(len(visit_of)) - firsts[visit_of]]
@@ -231,9 +231,9 @@ class _ImagesOfIdentities:
         return found
 
     def _shuffled(self, identity: int, shuffle: int) -> np.ndarray:
-        """int64 (n,): all samples of a large identity. The latest shuffle is kept: it serves n visits.
+        """Returns all samples of a large identity: int64 (n,). The latest shuffle is kept: it serves n visits.
 
-        Where an identity is gone through several times in an epoch, its shuffles take turns, and each is made anew.
+        If an epoch goes through an identity several times, its shuffles alternate, and each is computed again.
         """
         kept = self._large.get(identity)
         if kept is None or kept[0] != shuffle:
@@ -245,18 +245,18 @@ class _ImagesOfIdentities:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOrder:
-    """Which samples are seen how often, and in which order; keys of the section `data`.
+    """How often samples occur, and in which order; keys of the section `data`.
 
     Args:
-        sampling: "images" goes through all samples in turn, "identities" sees every identity equally often,
-            "square_root" is between the two.
-        images_per_identity: K to draw identities with K images each, which stay together in a micro-batch; every
-            identity is then seen equally often.
+        sampling: "images" uses each sample once per epoch, "identities" every identity equally often, "square_root" is
+            between the two.
+        images_per_identity: K: draws identities with K images each, which stay together in a micro-batch; every
+            identity is then drawn equally often.
         shuffle: "global" or "blocks", see `BlockShuffle`.
-        block_size, blocks_mixed: of "blocks".
+        block_size, blocks_mixed: options of "blocks".
 
     Raises:
-        ConfigError: a name that is none, or two that do not go together.
+        ConfigError: a name is unknown, or two values exclude each other.
     """
 
     sampling: str = "images"
@@ -271,13 +271,13 @@ class SampleOrder:
                 raise ConfigError(f"data.{name}={value}; expected one of {', '.join(names)}")
         if self.images_per_identity is not None and self.sampling == "square_root":
             raise ConfigError(
-                f"data.images_per_identity={self.images_per_identity} sees every identity equally often, "
-                "data.sampling=square_root does not: leave one of them out"
+                f"data.images_per_identity={self.images_per_identity} draws every identity equally often, "
+                "data.sampling=square_root does not: remove one of them"
             )
         self._shuffle()
 
     def sampler(self, source: Source, *, global_batch_size: int, seed: int) -> Sampler:
-        """The sampler of a set. Raises ConfigError as it does."""
+        """Returns the sampler of a set. Raises its ConfigError."""
         if self.images_per_identity is not None:
             return IdentitySampler(
                 labels=source.labels,
@@ -299,7 +299,7 @@ class SampleOrder:
         )
 
     def _shuffle(self, *, samples_each: int = 1) -> Shuffle:
-        """Of things that stand for so many samples each."""
+        """Returns the shuffle of items that stand for this many samples each."""
         if self.shuffle == "global":
             return GlobalShuffle()
         block_size = self.block_size if samples_each <= 1 else max(1, self.block_size // samples_each)
@@ -320,5 +320,5 @@ def _positions(step: int, global_batch_size: int) -> np.ndarray:
 
 
 def _words(key: np.uint64, shuffles: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """uint64 (n,): a random word for every pair of a shuffle and a sample, as a function of both and the key alone."""
+    """Returns a random word for every pair of a shuffle and a sample, which depends only on both and the key."""
     return mixed(mixed(shuffles.astype(np.uint64) ^ key) + samples.astype(np.uint64))

@@ -1,4 +1,4 @@
-"""The order of an epoch: over the whole set, or block by block, which suits disks that read best in sequence."""
+"""The order of an epoch: over the whole set, or block by block, which suits disks that are fast in sequential reads."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,32 +10,32 @@ from facerec.core.seeding import key_of
 
 
 class Shuffle(Protocol):
-    """Permutations as a function of their size, a seed and an epoch."""
+    """Makes permutations from their size, a seed and an epoch."""
 
     def permutation(self, size: int, *, seed: int, epoch: int) -> np.ndarray:
-        """int64 (size,)."""
+        """Returns a permutation: int64 (size,)."""
         ...
 
 
 class GlobalShuffle:
-    """Every order of all samples is equally likely."""
+    """Makes every order of all samples equally likely."""
 
     def permutation(self, size: int, *, seed: int, epoch: int) -> np.ndarray:
-        """int64 (size,). Sorts raw 64-bit words, which no numpy version changes."""
+        """Returns a permutation, int64 (size,). Sorts raw 64-bit words, which no numpy version changes."""
         return np.argsort(_words("permutation", seed, epoch, size), kind="stable")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockShuffle:
-    """Blocks of consecutive samples in random order; those of a few blocks at a time are mixed.
+    """Puts blocks of consecutive samples in random order, and mixes the samples of a few blocks at a time.
 
-    So what is read within a stretch of `block_size * blocks_mixed` samples lies in `blocks_mixed` places of the file.
-    Samples that lie far from each other there are no less likely to meet than others, but those of a block meet more
-    often: in a file that is sorted by identity, a batch sees an identity again more often than under `GlobalShuffle`.
+    So the samples that are mixed together, `block_size * blocks_mixed` of them, are in `blocks_mixed` places of the
+    file. Samples that are far apart in the file meet as often as others, but samples of one block meet more often: in a
+    file that is sorted by identity, an identity occurs several times in a batch more often than with `GlobalShuffle`.
 
     Args:
-        block_size: samples of a block; the last block may be smaller.
-        blocks_mixed: blocks whose samples are shuffled together.
+        block_size: number of samples in a block; the last block may be smaller.
+        blocks_mixed: number of blocks whose samples are shuffled together.
 
     Raises:
         ConfigError: one is not positive.
@@ -51,11 +51,11 @@ class BlockShuffle:
 
     @property
     def num_mixed(self) -> int:
-        """Samples that are shuffled together."""
+        """Returns the number of samples that are shuffled together."""
         return self.block_size * self.blocks_mixed
 
     def permutation(self, size: int, *, seed: int, epoch: int) -> np.ndarray:
-        """int64 (size,)."""
+        """Returns a permutation: int64 (size,)."""
         num_blocks = -(-size // self.block_size)
         blocks = np.argsort(_words("blocks", seed, epoch, num_blocks), kind="stable")
         in_order = (blocks[:, None] * self.block_size + np.arange(self.block_size)).reshape(-1)

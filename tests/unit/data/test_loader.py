@@ -104,7 +104,7 @@ def test_image_that_does_not_decode_is_a_data_error_that_names_it(num_workers):
             taken.append((batch.step, batch.micro_index))
     assert taken == [(0, 0), (0, 1), (0, 2), (1, 0)]
     assert str(raised.value) == (
-        f"noise.rec, record {bad}: does not decode; loader.on_corrupt=skip trains on without such images, facerec "
+        f"noise.rec, record {bad}: does not decode; loader.on_corrupt=skip trains without such images, facerec "
         "inspect lists them all"
     )
     assert "Traceback" not in str(raised.value)

@@ -48,12 +48,12 @@ def test_table_that_a_spreadsheet_saved_is_read_as_meant(name, tmp_path):
     [
         ("pairs.txt", "10\t300\nAnn\t1\n", r"pairs\.txt, line 2: expected name, number, number"),
         ("pairs.txt", "Ann\tone\t2\n", r"line 1: expected name, number, number, .*found 'Ann\\tone"),
-        ("pairs.txt", "10\t300\n", "no pair in it"),
+        ("pairs.txt", "10\t300\n", "it has no pairs"),
         ("own.csv", "path1,path2\n", "the header lacks is_same"),
         ("own.csv", "img1,img2,label\n", "Rename img1 to path1, img2 to path2, label to is_same"),
         ("own.csv", "path1,path2,is_same\na,b,maybe\n", r"line 2: expected two paths and 1 or 0, .*'maybe'"),
         ("own.csv", "path1,path2,is_same\na\n", "line 2: expected two paths"),
-        ("own.csv", "path1,path2,is_same\n", "no pair in it"),
+        ("own.csv", "path1,path2,is_same\n", "it has no pairs"),
         ("own.csv", "path1,path2,is_same\na,b,1\na," + "b" * 140_000 + ",1\n", r"own\.csv, line 3: field larger than"),
         ("own.csv", 'path1,path2,is_same\na,"b,1\nc,d,1\n', r"own\.csv, line 2: unexpected end of data"),
     ],
@@ -82,6 +82,6 @@ def test_names_are_found_with_their_suffix_or_without_it(tmp_path):
         ListedPair(first="ann/2", second="bob/1", is_same=False),
     ]
     assert find_pairs(listed, source, path=tmp_path / "own.csv").tolist() == [[0, 1], [1, 2]]
-    with pytest.raises(DataError, match=r"own\.csv: 1 of its 2 images are not below .*crops: cat/1$"):
+    with pytest.raises(DataError, match=r"own\.csv: 1 of its 2 images are not in .*crops: cat/1$"):
         absent = [ListedPair(first="ann/1", second="cat/1", is_same=False)]
         find_pairs(absent, source, path=tmp_path / "own.csv")

@@ -176,7 +176,7 @@ def test_bytes_and_records_that_the_index_does_not_name_once(records):
     assert ("train.idx", "line 17", "is b'14\\t-1\\n'; expected two numbers, key and offset") in index
     assert ("train.idx", "line 15") in [place[:2] for place in index]
     assert "key 13" not in [place for _, place, _ in index]  # which would be missing if line 15 had left its key
-    assert ("train.idx", "key 2", "comes twice; the first line counts, but either may be wrong") in index
+    assert ("train.idx", "key 2", "occurs twice; the first line is used, but either may be wrong") in index
     assert ("train.idx", "key 7", "begins at the same byte as that of key 6") in index
     assert any("train.idx has no line for the bytes" in what and f".. {sizes[8] - 1}" in what for *_, what in index)
     assert ("record 7", "the record at this place has the number 6") in [(r.split(" (")[0], w) for _, r, w in index]

@@ -172,7 +172,7 @@ def test_own_transforms_are_uncorrelated_with_those_of_albumentations():
 
 
 def test_flip_in_both_lists_is_refused_and_others_are_not():
-    with pytest.raises(ConfigError, match=r"HorizontalFlip stands in augment\.transforms and in augment\.on_device"):
+    with pytest.raises(ConfigError, match=r"HorizontalFlip is in augment\.transforms and in augment\.on_device"):
         Augment(transforms=[FLIP], on_device=[FLIP])
     Augment(transforms=[{"ToGray": {}}], on_device=[{"ToGray": {}}, FLIP])
 

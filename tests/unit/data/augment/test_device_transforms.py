@@ -158,7 +158,7 @@ def test_blur_keeps_the_brightness_of_a_plain_image():
 
 
 def test_blur_wider_than_the_image_is_refused():
-    with pytest.raises(ConfigError, match=r"reaches over 6 pixels, more than an image of 6 x 9 has"):
+    with pytest.raises(ConfigError, match=r"needs 6 pixels on each side, more than an image of 6 x 9 has"):
         GaussianBlur(sigma_limit=(0.5, 2.0))(noise(1, 6, 9), np.zeros((1, 1)))
 
 

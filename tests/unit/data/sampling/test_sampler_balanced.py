@@ -108,7 +108,7 @@ def test_order_of_a_config_makes_the_sampler_that_it_names():
     [
         ({"sampling": "uniform"}, r"data\.sampling=uniform; expected one of images, square_root, identities"),
         ({"shuffle": "none"}, r"data\.shuffle=none; expected one of global, blocks"),
-        ({"images_per_identity": 4, "sampling": "square_root"}, r"data\.images_per_identity=4 sees every identity"),
+        ({"images_per_identity": 4, "sampling": "square_root"}, r"data\.images_per_identity=4 draws every identity"),
         ({"shuffle": "blocks", "block_size": 0}, r"data\.block_size=0; expected 1 or more"),
     ],
 )

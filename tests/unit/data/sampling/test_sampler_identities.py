@@ -104,7 +104,7 @@ def test_identities_without_images_are_passed_over():
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ({"global_batch_size": 13}, r"data\.global_batch_size=13 is no multiple of data\.images_per_identity=3"),
+        ({"global_batch_size": 13}, r"data\.global_batch_size=13 is not a multiple of data\.images_per_identity=3"),
         ({"global_batch_size": 0}, r"data\.global_batch_size=0; expected a positive number"),
         ({"images_per_identity": 0}, r"data\.images_per_identity=0"),
     ],
@@ -148,7 +148,9 @@ def test_an_image_that_comes_twice_in_a_batch_is_augmented_twice():
 
 
 def test_micro_batch_that_would_cut_an_identity_is_refused():
-    with pytest.raises(ConfigError, match=r"trainer\.micro_batch_size=4 is no multiple of data\.images_per_identity=3"):
+    with pytest.raises(
+        ConfigError, match=r"trainer\.micro_batch_size=4 is not a multiple of data\.images_per_identity=3"
+    ):
         loader(micro_batch_size=4)
 
 
