@@ -1,4 +1,4 @@
-"""InsightFace's verification files (`.bin`): pairs of face crops, read without letting the file run code.
+"""Reads InsightFace's verification files (`.bin`), pairs of face crops, without running code from the file.
 
 Such a file is a pickle of (images, issame): pair i is images[2i] and images[2i + 1]. Images are encoded bytes or numpy
 uint8 arrays; the pickle was written by Python 2 or 3, with NumPy 1 or 2.
@@ -23,12 +23,12 @@ from facerec.core.file_kind import FileKind, look_at
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """A verification set in memory, still encoded.
+    """A verification set in memory, with encoded images.
 
     Attributes:
-        path: where it was read; for messages.
-        images: 2 P items: encoded bytes, or uint8 (H, W, 3) RGB where the file holds decoded images.
-        is_same: bool (P,): do images 2i and 2i + 1 show one person?
+        path: the file that it was read from; for messages.
+        images: 2 P items: encoded bytes, or uint8 (H, W, 3) RGB if the file holds decoded images.
+        is_same: bool (P,): True if images 2i and 2i + 1 show one person.
     """
 
     path: Path
@@ -40,9 +40,9 @@ class Pairs:
 
     @cached_property
     def distinct(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 (U,), the numbers of the images that differ, ascending; and int64 (2 P,), which of the U each image is.
+        """Returns the numbers of the different images, int64 (U,), ascending; and which of the U each image is, (2 P,).
 
-        Sets with many pairs of few photos hold each photo many times; it needs to be embedded once.
+        Sets with many pairs of few photos hold each photo many times, but it needs to be embedded only once.
         """
         places: dict[bytes, int] = {}
         numbers: list[int] = []
@@ -55,7 +55,7 @@ class Pairs:
         return np.array(numbers, dtype=np.int64), which
 
     def decode(self, index: int) -> np.ndarray:
-        """Image `index` of 2 P as uint8 (H, W, 3) RGB. Raises DataError, naming file and image."""
+        """Returns image `index` of 2 P as uint8 (H, W, 3) RGB. Raises DataError, naming file and image."""
         image = self.images[index]
         return image if isinstance(image, np.ndarray) else decode_rgb(image, where=f"{self.path}, image {index}")
 
@@ -64,8 +64,8 @@ def read_pairs(path: Path) -> Pairs:
     """Reads a verification file.
 
     Raises:
-        DataError: the file is missing, is not such a pickle, or names anything that a verification file does not
-            need (the message says what; nothing of it is called).
+        DataError: the file is missing, is not such a pickle, or names objects that a verification file does not need
+            (the message names them; none of them is called).
     """
     found_images, found_truths = read_lists(path)
     images = [as_image(item, f"{path}, image {i}") for i, item in enumerate(found_images)]
@@ -76,9 +76,9 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def read_lists(path: Path) -> tuple[list[Any], list[Any]]:
-    """The two lists of a verification file, whatever is in them; see `as_image` and `as_truth`. Raises as `read_pairs`.
+    """Returns the two lists of a verification file, unchecked; see `as_image` and `as_truth`. Raises as `read_pairs`.
 
-    For looking at a damaged set.
+    It is for examining a damaged set.
     """
     try:
         look = look_at(path)
@@ -94,7 +94,7 @@ def read_lists(path: Path) -> tuple[list[Any], list[Any]]:
 
 
 def write_pairs(path: Path, images: Sequence[bytes], is_same: Sequence[bool]) -> None:
-    """Writes a verification file that InsightFace reads as well; whole or not at all.
+    """Writes a verification file that InsightFace can read too; the file is complete or absent.
 
     Args:
         path: the `.bin`; its folder is made if absent.
@@ -112,7 +112,7 @@ def write_pairs(path: Path, images: Sequence[bytes], is_same: Sequence[bool]) ->
 
 
 def dump_pairs(file: BinaryIO, images: Sequence[bytes], is_same: Sequence[bool]) -> None:
-    """The content of a verification file; see `write_pairs`."""
+    """Returns the content of a verification file; see `write_pairs`."""
     pickle.dump(([bytes(image) for image in images], [bool(same) for same in is_same]), file, protocol=4)
 
 
@@ -128,16 +128,16 @@ def _load_restricted(file: BinaryIO, path: Path) -> Any:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
         raise DataError(
-            f"{path}: is not a verification file, or is damaged or cut short ({type(error).__name__}: {error})"
+            f"{path}: is not a verification file, or is damaged or incomplete ({type(error).__name__}: {error})"
         ) from None
 
 
 class _RefusedError(pickle.UnpicklingError):
-    """The file names something that is not on the list."""
+    """The file names an object that is not on the list."""
 
 
 class _Array:
-    """Stands in for a numpy array while the file is read: the arguments are kept, none of NumPy's code sees them."""
+    """Replaces a numpy array while the file is read: it keeps the arguments, and NumPy's code never gets them."""
 
     __slots__ = ("data", "dtype", "order", "shape")
 
@@ -149,7 +149,7 @@ class _Array:
         self.order = "F" if is_column_major else "C"
 
     def to_numpy(self, where: str) -> np.ndarray:
-        """The array, over the bytes that the file held. Raises DataError when it is damaged, or of another type."""
+        """Returns the array over the file's bytes. Raises DataError if it is damaged, or of another type."""
         code = self.dtype.code if isinstance(self.dtype, _Dtype) else "no dtype"
         if code not in ("u1", "b1", "i4", "i8"):
             raise DataError(f"{where}: an array of {code}; expected uint8 or bool")
@@ -160,7 +160,7 @@ class _Array:
 
 
 class _Dtype:
-    """Stands in for a numpy dtype: its code, such as u1."""
+    """Replaces a numpy dtype: keeps its code, such as u1."""
 
     __slots__ = ("code",)
 
@@ -168,11 +168,11 @@ class _Dtype:
         self.code = code
 
     def __setstate__(self, state: Any) -> None:
-        pass  # byte order, alignment, field names: nothing that the codes accepted below depend on
+        pass  # byte order, alignment, field names: they do not matter for the codes accepted below
 
 
 class _Allowed:
-    """A callable that a pickle may name. Without attributes and with no state, so that a pickle cannot alter it."""
+    """A callable that a pickle may name. It has no attributes and no state, so that a pickle cannot modify it."""
 
     __slots__ = ("_call",)
 
@@ -183,7 +183,7 @@ class _Allowed:
         return self._call(*arguments)
 
     def __setstate__(self, state: Any) -> NoReturn:
-        raise pickle.UnpicklingError("the file tries to alter what it may only call")
+        raise pickle.UnpicklingError("the file tries to modify an object that it may only call")
 
 
 def _make_dtype(code: str | bytes, *_align_and_copy: Any) -> _Dtype:
@@ -212,8 +212,8 @@ _ALLOWED: dict[str, Callable[..., Any]] = {
 }
 
 
-# The unpickler written in Python, not its double in C: that one makes room for as many objects as a number in the
-# file tells it to. A full-sized set (12,000 images) takes it well under a second.
+# This uses the unpickler written in Python. The one in C allocates as many objects as a number in the file demands. A
+# full-sized set (12,000 images) takes the Python unpickler well under a second.
 class _RestrictedUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
     def find_class(self, module: str, name: str) -> _Allowed:
         call = _ALLOWED.get(f"{module}.{name}")
@@ -232,12 +232,12 @@ def _items(content: Any, where: str) -> list[Any]:
 
 
 def as_image(item: Any, where: str) -> bytes | np.ndarray:
-    """An item of the first list: encoded bytes, or uint8 (H, W, 3). Raises DataError, beginning with `where`."""
+    """Converts an item of the first list: encoded bytes, or uint8 (H, W, 3). Raises DataError, with `where` first."""
     if isinstance(item, bytes | bytearray):
         return bytes(item)
     array = item.to_numpy(where) if isinstance(item, _Array) else item
     if isinstance(array, np.ndarray) and array.dtype == np.uint8:
-        if max(array.shape, default=0) == array.size:  # (n,), or (n, 1) as older OpenCV encoders returned it
+        if max(array.shape, default=0) == array.size:  # (n,), or (n, 1) from older OpenCV encoders
             return bytes(item.data) if isinstance(item, _Array) else array.tobytes()
         if array.ndim == 3 and array.shape[2] == 3:
             return array
@@ -246,7 +246,7 @@ def as_image(item: Any, where: str) -> bytes | np.ndarray:
 
 
 def as_truth(item: Any, where: str) -> bool:
-    """An item of the second list. Raises DataError, beginning with `where`."""
+    """Converts an item of the second list. Raises DataError, with `where` first."""
     value = item.to_numpy(where)[()] if isinstance(item, _Array) and item.shape == () else item
     if not isinstance(value, bool | int | np.bool_ | np.integer):
         raise DataError(f"{where}: issame is a {type(value).__name__}; expected True or False")

@@ -262,7 +262,7 @@ def test_several_sets_are_packed_into_one(crops, pack, tmp_path):
         ([roots, "pairs=x.txt", "out=x.bin"], "names the files of one set; data.root has 2"),
         (["data.merge=by_name"], "data.merge=by_name is for several sets"),
         ([roots, "data.merge=both"], "data.merge='both' is text; expected one of 'none', 'by_name'"),
-        (["data.root=[]"], "expected two sets or more"),
+        (["data.root=[]"], "expected two or more sets"),
     ):
         code, printed = pack(*given)
         assert code == 2 and message in printed and "Traceback" not in printed, printed

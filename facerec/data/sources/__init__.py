@@ -1,4 +1,4 @@
-"""Sets of labelled face crops: record files, folders and tables, alone or several as one."""
+"""Sets of labelled face crops: record files, folders and tables, single or joined."""
 
 from facerec.data.sources.folder_source import FolderSource
 from facerec.data.sources.joined_source import JoinedSource

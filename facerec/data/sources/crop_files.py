@@ -1,4 +1,4 @@
-"""Lists the formats of crop files, and the files that may lie beside crops."""
+"""Lists the formats of crop files, and the other files that are allowed in folders of crops."""
 
 import os
 
@@ -7,14 +7,14 @@ from facerec.core.errors import DataError
 
 IMAGE_SUFFIXES = PHOTO_SUFFIXES
 PACKED_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp")
-"""Formats that go into record files as they are; what other readers of such files know is fewer than OpenCV does."""
+"""Formats that go into record files unchanged; other readers of such files know fewer formats than OpenCV."""
 COMPANION_SUFFIXES = (".db", ".ini", ".txt", ".md", ".csv", ".json", ".xml", ".npy")
-"""Of files that may lie beside images and are none."""
+"""Suffixes of files that may be in folders of images and are not images."""
 
 
 def size_of(path: str) -> int:
-    """Bytes of a file. Raises DataError, naming it, where it is not there."""
+    """Returns the bytes of a file. Raises DataError, which names it, if it cannot be read."""
     try:
         return os.path.getsize(path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as damaged tables have it
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, as in damaged tables
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None

@@ -1,4 +1,4 @@
-"""Sets of which every image is a file of its own: what folders and tables have in common."""
+"""Sets with a separate file for each image: the common part of folders and tables."""
 
 import hashlib
 import os
@@ -25,13 +25,13 @@ class Files:
     """The N images of a set.
 
     Attributes:
-        folder: that their paths begin at.
-        relative_path: 0 .. N - 1 -> where an image lies.
+        folder: the folder that their paths start at.
+        relative_path: 0 .. N - 1 -> path of an image.
         identities: names, sorted.
-        labels: int64 (N,): which of them.
-        landmarks: float64 (N, 5, 2) of photos that are aligned as they are read; None where the files are crops.
-        size_px: height and width that photos are aligned to, and that crops must have.
-        notes: what a user should know.
+        labels: int64 (N,): number of the identity.
+        landmarks: float64 (N, 5, 2) of photos that are aligned while they are read; None if the files are crops.
+        size_px: height and width to which photos are aligned, and which crops must have.
+        notes: notes for the user.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Files:
         return os.path.join(self.folder, self.relative_path(index))
 
     def decoded(self, index: int, content: bytes) -> np.ndarray:
-        """uint8 (H, W, 3), RGB: what the bytes of its file show, aligned where it has landmarks. Raises DataError."""
+        """Decodes the bytes of a file, aligned if it has landmarks: uint8 (H, W, 3), RGB. Raises DataError."""
         where = self.path(index)
         image = decode_rgb(content, where=where)
         if self.landmarks is None:
@@ -65,7 +65,7 @@ class FileSource(Source):
     """A set of files. Samples are in the order of `Files`.
 
     Args:
-        root: where it is. It is read on first use, once. A pickled source is the path and the size alone.
+        root: path of the set. It is read on first use, once. A pickled source holds only the path and the size.
         size_px: height and width of the crops.
     """
 
@@ -79,7 +79,7 @@ class FileSource(Source):
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
+        """Returns height and width of every crop."""
         return self._size_px
 
     def __len__(self) -> int:
@@ -87,17 +87,17 @@ class FileSource(Source):
 
     @property
     def num_classes(self) -> int:
-        """Number of identities."""
+        """Returns the number of identities."""
         return len(self._files().identities)
 
     @property
     def identities(self) -> list[str]:
-        """Their names, in the order of the labels."""
+        """Returns their names, in the order of the labels."""
         return self._files().identities
 
     @property
     def has_names(self) -> bool:
-        """That `identities` are names."""
+        """True, because `identities` are names."""
         return True
 
     @property
@@ -106,13 +106,13 @@ class FileSource(Source):
         return self._files().labels
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3), RGB. Raises DataError, naming the file, for what is no image or of another size."""
+        """Returns uint8 (H, W, 3), RGB. Raises DataError, which names the file, if it is not a crop of this size."""
         return self._checked_crop(index)[1]
 
     def encoded(self, index: int) -> bytes:
-        """The file as it is, once it is known to hold a crop; of a photo that is aligned here, a JPEG of the crop.
+        """Returns the unchanged file after checking that it is a crop; for a photo that is aligned here, a JPEG.
 
-        A PNG of it, to the pixel, where the format is none that belongs into record files. Raises as `image`.
+        It is a lossless PNG of the crop if record files cannot hold the file's format. Raises as `image`.
         """
         content, crop = self._checked_crop(index)
         if self._files().landmarks is not None:
@@ -121,23 +121,23 @@ class FileSource(Source):
         return content if is_packed else encode_png(crop)
 
     def name(self, index: int) -> str:
-        """The sample's path."""
+        """Returns the sample's path."""
         return self._files().path(range(len(self))[index])
 
     def relative_path(self, index: int) -> str:
-        """The sample's path, as the set has it."""
+        """Returns the sample's path relative to the set."""
         return self._files().relative_path(range(len(self))[index])
 
     def benchmarks(self) -> list[Path]:
-        """The verification files beside the images, by name."""
+        """Returns the verification files in the folder of the images, by name."""
         return files_with_suffix(self._files().folder, ".bin")
 
     def notes(self) -> list[str]:
-        """What a user should know of the set."""
+        """Returns notes about the set for the user."""
         return list(self._files().notes)
 
     def fingerprint(self) -> str:
-        """SHA-256 over paths as the set has them, sizes of the files, identities and landmarks; not over the pixels."""
+        """Returns SHA-256 over relative paths, file sizes, identities and landmarks; not over the pixels."""
         files = self._files()
         digest = hashlib.sha256(self._described(files))
         for index in progress_bar(range(len(self)), what="looking at sizes", unit="files"):
@@ -149,7 +149,7 @@ class FileSource(Source):
         raise NotImplementedError
 
     def _described(self, files: Files) -> bytes:
-        """What the fingerprint covers beside the files."""
+        """Returns what the fingerprint covers in addition to the files."""
         raise NotImplementedError
 
     def _files(self) -> Files:

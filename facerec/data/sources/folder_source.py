@@ -21,22 +21,22 @@ WITHOUT_IDENTITIES = (
 class FolderSource(FileSource):
     """One folder per identity; labels follow the sorted names of the folders, samples the sorted names of the images.
 
-    What lies elsewhere, or has the suffix of no image, is passed over, see `notes`; and, without a note, what systems
-    leave there, see `is_litter`.
+    Files in other places, or without the suffix of an image, are skipped, see `notes`; files that systems add are
+    skipped without a note, see `is_litter`.
 
     Args:
-        root: the folder. It is listed on first use, once. A pickled source is the path and the size alone.
+        root: the folder. It is listed on first use, once. A pickled source holds only the path and the size.
         size_px: height and width of the crops.
 
     Raises:
-        DataError: on first use, when there is no identity folder, or one without an image.
+        DataError: on first use, if there is no identity folder, or one has no image.
     """
 
     def _read(self) -> Files:
         return list_folders(self.root, size_px=self.size_px)
 
     def _described(self, files: Files) -> bytes:
-        return b""  # the paths say it all
+        return b""  # the paths contain everything
 
 
 def list_folders(
@@ -49,14 +49,14 @@ def list_folders(
     """Lists one folder per identity, and the images in each.
 
     Args:
-        root: the folder around them.
+        root: the folder that contains them.
         size_px: see `Files`.
-        on_fault: told a folder, and what is wrong with it, in place of raising. It stays an identity without an image.
-        on_passed_over: told a file or folder that is not read, and why.
+        on_fault: called with a folder and its fault, instead of raising. It stays an identity without an image.
+        on_passed_over: called with a file or folder that is skipped, and why.
 
     Raises:
-        DataError: there is no identity folder; or one cannot be listed, or has no image; or the crops in them are of
-            an alignment that has not finished.
+        DataError: there is no identity folder; one cannot be listed, or has no image; or an unfinished alignment is
+            making the crops.
     """
     (identities, beside), labels, files = _entries(root), array("q"), StringTable()
     num_passed_over, first_passed_over = 0, ""
@@ -71,9 +71,9 @@ def list_folders(
     for name in filter(_is_image, beside):
         pass_over(root / name, "an image beside the folders of the identities")
     if is_unfinished(root):
-        path, says = root / SUMMARY_FILE, "facerec align has not finished here; the same command goes on"
+        path, says = root / SUMMARY_FILE, "facerec align has not finished here; repeat its command to resume"
         if on_fault is None:
-            raise DataError(f"{path}: {says}. To use the crops that are there, delete this file")
+            raise DataError(f"{path}: {says}. To use the existing crops, delete this file")
         on_fault(path, says)
     if not identities:
         num_images = sum(map(_is_image, beside))
@@ -90,7 +90,7 @@ def list_folders(
             if not names:
                 mend = f"Every folder in {root} is an identity: remove this one, or give it images"
                 if inner:
-                    mend = f"It has folders: if these are the identities, give {folder} as data.root"
+                    mend = f"It has subfolders: if these are the identities, give {folder} as data.root"
                 raise DataError(f"{folder}: no image in it ({', '.join(IMAGE_SUFFIXES)}). {mend}")
         except DataError as error:
             if on_fault is None:
@@ -98,7 +98,7 @@ def list_folders(
             on_fault(folder, str(error).removeprefix(f"{folder}: "))
             continue
         for name in inner:
-            pass_over(folder / name, "a folder in that of an identity")
+            pass_over(folder / name, "a folder inside the folder of an identity")
         for name in found:
             if not _is_image(name) and not name.lower().endswith(COMPANION_SUFFIXES):
                 pass_over(folder / name, f"its name does not end with {', '.join(IMAGE_SUFFIXES)}")
@@ -125,7 +125,7 @@ def _is_image(name: str) -> bool:
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of its folders, and those of its files, sorted; without litter."""
+    """Returns the names of its folders, and those of its files, sorted; without litter."""
     try:
         with os.scandir(folder) as entries:
             names: tuple[list[str], list[str]] = ([], [])

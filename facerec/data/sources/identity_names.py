@@ -12,14 +12,14 @@ NAMES_COLUMNS = ("label", "identity", "num_images")
 
 
 def read_identity_names(path: Path, num_images: np.ndarray) -> list[str]:
-    """The names in the order of the labels.
+    """Returns the names in the order of the labels.
 
     Args:
         path: the file, with the columns label, identity and num_images.
-        num_images: int64 (I,), how many images each label has in the record file.
+        num_images: int64 (I,), the number of images of each label in the record file.
 
     Raises:
-        DataError: the file is missing, or tells of another set.
+        DataError: the file is missing, or belongs to another set.
     """
     names: list[str] = []
     for line, cells in csv_lines(path, columns=NAMES_COLUMNS):
@@ -35,5 +35,5 @@ def read_identity_names(path: Path, num_images: np.ndarray) -> list[str]:
     if len(names) != len(num_images):
         raise DataError(f"{path}: {len(names)} names; the record file has {len(num_images)} identities")
     if len(set(names)) != len(names) or not all(names):
-        raise DataError(f"{path}: a name is empty, or comes twice")
+        raise DataError(f"{path}: a name is empty, or occurs twice")
     return names

@@ -1,4 +1,4 @@
-"""Several sets as one, with identities of one name kept apart or merged."""
+"""Joins several sets; identities with equal names are kept apart or merged."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -19,15 +19,15 @@ from facerec.data.sources.record_source import RecordSource
 class JoinedSource(Source):
     """The samples of several sets, one set after the other.
 
-    Labels of the first set stay as they are; identities that are new follow, in the order of the sets.
+    Labels of the first set do not change; new identities follow, in the order of the sets.
 
     Args:
         parts: the sets.
-        merge: none: each set's identities are its own; by_name: identities of one name are one.
+        merge: none: the identities of each set are separate; by_name: identities with equal names are merged.
 
     Raises:
-        DataError: there are fewer than two sets, or one comes twice. On first use: what the sets raise; their crops
-            have several sizes; or, by name, a set has no names.
+        DataError: there are fewer than two sets, or one occurs twice. On first use: the sets' errors; their crops have
+            several sizes; or, by name, a set has no names.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class JoinedSource(Source):
         if len(parts) < 2 or again:
             raise DataError(
                 f"data.root=[{', '.join(str(part.root) for part in parts)}]: "
-                + (f"{again[0]} comes twice" if again else "expected two sets or more, or one without the brackets")
+                + (f"{again[0]} occurs twice" if again else "expected two or more sets, or one set without brackets")
             )
         self.parts = tuple(parts)
         self.merge = merge
@@ -53,22 +53,22 @@ class JoinedSource(Source):
 
     @property
     def num_classes(self) -> int:
-        """Number of identities."""
+        """Returns the number of identities."""
         return len(self._joined().identities)
 
     @property
     def identities(self) -> list[str]:
-        """Their names, in the order of the labels; where they are kept apart, with the name of the set before them."""
+        """Returns their names, in the order of the labels; if they are kept apart, after the name of their set."""
         return self._joined().identities
 
     @property
     def has_names(self) -> bool:
-        """Whether the names are those of people, and not numbers."""
+        """True if the names are those of people, and not numbers."""
         return self.merge == "by_name"
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
+        """Returns height and width of every crop."""
         return self._joined().size_px
 
     @property
@@ -95,7 +95,7 @@ class JoinedSource(Source):
         return part.name(number)
 
     def will_read(self, indices: np.ndarray) -> None:
-        """Tells the sets that have a use for it which samples, int64 (n,), will be asked for."""
+        """Tells the sets which of their samples, int64 (n,), are needed soon."""
         starts = self._joined().starts
         for part, start, stop in zip(self.parts, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
             own = indices[(indices >= start) & (indices < stop)] - start
@@ -103,7 +103,7 @@ class JoinedSource(Source):
                 part.will_read(own)
 
     def benchmarks(self) -> list[Path]:
-        """Those of all sets, by name; of files of one name and one content, the first."""
+        """Returns those of all sets, by name; of files with equal name and content, only the first."""
         found: dict[str, list[Path]] = {}
         for path in (path for part in self.parts for path in part.benchmarks()):
             others = found.setdefault(path.name, [])
@@ -112,11 +112,11 @@ class JoinedSource(Source):
         return [path for name in sorted(found) for path in found[name]]
 
     def notes(self) -> list[str]:
-        """Those of all sets."""
+        """Returns the notes of all sets."""
         return [note for part in self.parts for note in part.notes()]
 
     def fingerprint(self) -> str:
-        """SHA-256 over those of the sets, in their order, and over how their identities were joined."""
+        """Returns SHA-256 over the sets' fingerprints, in their order, and over how their identities were joined."""
         digest = hashlib.sha256(self.merge.encode())
         for part, new_labels in zip(self.parts, self._joined().new_labels, strict=True):
             digest.update(part.fingerprint().encode())
@@ -149,7 +149,7 @@ class JoinedSource(Source):
         return self._joint
 
     def _names(self) -> Iterator[list[str]]:
-        """Of each set, names of which equal ones mean one identity."""
+        """Returns the names of each set; equal names mean one identity."""
         short = [part.root.name.removesuffix(".csv").removesuffix(".tsv") for part in self.parts]
         prefixes = short if len(set(short)) == len(short) else [str(number) for number in range(1, len(short) + 1)]
         for part, prefix in zip(self.parts, prefixes, strict=True):
@@ -168,6 +168,6 @@ class JoinedSource(Source):
 @dataclass(frozen=True)
 class _Joint:
     starts: np.ndarray  # int64 (sets + 1,): number of the first sample of each set, and of all samples
-    new_labels: list[np.ndarray]  # of each set, int64 (its identities,)
+    new_labels: list[np.ndarray]  # per set, int64 (its identities,)
     identities: list[str]
     size_px: tuple[int, int]

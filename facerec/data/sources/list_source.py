@@ -1,4 +1,4 @@
-"""Sets of labelled face photos that a table lists: path, identity and, for photos that are not aligned, landmarks."""
+"""A set of labelled face photos in a table: path, identity and, for photos that are not aligned, landmarks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +11,15 @@ from facerec.data.sources.file_source import Files, FileSource
 class ListSource(FileSource):
     """The photos of a CSV or TSV; see `read_photo_table`.
 
-    Labels follow the sorted names of the identities, samples the lines. With landmarks photos are aligned as they are
-    read, to `size_px`; without, they must be aligned crops of that size.
+    Labels follow the sorted names of the identities, samples the lines. Photos with landmarks are aligned to `size_px`
+    while they are read; without landmarks, they must be aligned crops of that size.
 
     Args:
-        root: the table. It is read on first use, once. A pickled source is the path and the size alone.
+        root: the table. It is read on first use, once. A pickled source holds only the path and the size.
         size_px: height and width of the crops.
 
     Raises:
-        DataError: on first use, where a column is missing or a line does not fit; names the line.
+        DataError: on first use, if a column is missing or a line does not fit; names the line.
     """
 
     def _read(self) -> Files:
@@ -30,13 +30,13 @@ class ListSource(FileSource):
         described = files.labels.tobytes() + names
         if files.landmarks is None:
             return described
-        # crops of the default size keep the fingerprint that runs before other sizes have stored
+        # crops of the default size keep the fingerprint of runs from before other sizes existed
         size = b"" if files.size_px == DEFAULT_SIZE_PX else repr(files.size_px).encode()
         return described + files.landmarks.tobytes() + size
 
 
 def list_table(path: Path, *, size_px: tuple[int, int], on_fault: Callable[[str, str], None] | None = None) -> Files:
-    """The files of a table; see `read_photo_table`, and `Files` for `size_px`."""
+    """Returns the files of a table; see `read_photo_table`, and `Files` for `size_px`."""
     table = read_photo_table(path, on_fault=on_fault)
     return Files(
         folder=path.parent,

@@ -1,4 +1,4 @@
-"""Which kind of set lies at a path."""
+"""Opens the set at a path, of whatever kind."""
 
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -22,25 +22,25 @@ def open_source(
     *,
     renumber: bool = False,
 ) -> AnySource:
-    """The set at a path, a table of photos, a folder with `train.rec`, or a folder with one folder per identity; or
-    the sets at several paths as one.
+    """Opens the set at a path: a table of photos, a folder with `train.rec`, or a folder with one folder per identity;
+    or joins the sets at several paths.
 
     Args:
         root: the path, or several.
-        merge: of several: see `JoinedSource`.
-        height_px, width_px: size of the crops (`input.height_px`, `input.width_px`). None: what a record file's
-            `property` says, else 112 x 112; with one of them, the other is 112.
+        merge: for several paths: see `JoinedSource`.
+        height_px, width_px: size of the crops (`input.height_px`, `input.width_px`). None: the size in a record file's
+            `property`, else 112 x 112; if only one is given, the other is 112.
         renumber: see `RecordSource`.
 
     Raises:
-        DataError: there is nothing of the kind.
-        ConfigError: there is one set, and nothing to merge it with; or a size is not positive.
+        DataError: there is no such set.
+        ConfigError: `merge` is given for one set; or a size is not positive.
     """
     size_px = asked_size(height_px, width_px)
     if not isinstance(root, str):
         return JoinedSource(parts=[_open_one(path, size_px, renumber) for path in root], merge=merge)
     if merge != "none":
-        raise ConfigError(f"data.merge={merge} is for several sets, data.root=[a,b]; here is one: {root}")
+        raise ConfigError(f"data.merge={merge} is for several sets, data.root=[a,b]; this is one: {root}")
     return _open_one(root, size_px, renumber)
 
 

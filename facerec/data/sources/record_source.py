@@ -36,14 +36,14 @@ class RecordSource(Source):
     im2rec: every record is an image, in the order of its key; `property` may be absent.
 
     Args:
-        root: the folder. Nothing is opened before first use. A pickled source is the path and the size alone.
-        size_px: height and width that the crops must have; None: those of `property`, else 112 x 112.
-        renumber: number the identities anew, in the order of their labels, where these do not begin at 0, have gaps
-            or contradict `property`. An identity without a name is then called by its old label.
+        root: the folder. Nothing is opened before first use. A pickled source holds only the path and the size.
+        size_px: height and width that the crops must have; None: the size in `property`, else 112 x 112.
+        renumber: number the identities from 0, in the order of their labels, if the labels do not begin at 0, have gaps
+            or contradict `property`. The name of an identity without a name is then its old label.
 
     Raises:
-        DataError: on first use, for files that are missing or damaged, or a size that contradicts `property`; without
-            `renumber` also for labels that do not begin at 0, have gaps or contradict `property`.
+        DataError: on first use, if files are missing or damaged, or the size contradicts `property`; without `renumber`
+            also if labels do not begin at 0, have gaps or contradict `property`.
     """
 
     def __init__(self, *, root: str, size_px: tuple[int, int] | None = None, renumber: bool = False) -> None:
@@ -53,11 +53,11 @@ class RecordSource(Source):
         self._reader = RecordReader(rec=self.root / "train.rec", idx=self.root / "train.idx")
         self._layout: _Layout | None = None
         self._labels: np.ndarray | None = None
-        self._old_labels: np.ndarray | None = None  # of the identities, where they were numbered anew
+        self._old_labels: np.ndarray | None = None  # of the identities, if they were renumbered
         self._num_classes: int | None = None
         self._names: list[str] | None = None
-        self._without_names = ""  # why
-        self._damaged: list[int] = []  # rows of records that were seen to be, as labels were read
+        self._without_names = ""  # the reason
+        self._damaged: list[int] = []  # rows of records that were found damaged while labels were read
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layout": None, "_labels": None, "_num_classes": None, "_names": None}
@@ -67,83 +67,83 @@ class RecordSource(Source):
 
     @property
     def num_classes(self) -> int:
-        """Number of identities."""
+        """Returns the number of identities."""
         if self._num_classes is None:
             self._num_classes = int(self.labels.max()) + 1
         return self._num_classes
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
+        """Returns height and width of every crop."""
         return self._rows().size_px
 
     @property
     def has_names(self) -> bool:
-        """Whether an `identities.csv` that fits lies beside `train.rec`, as `facerec pack` writes it."""
+        """True if the folder has an `identities.csv` that fits, as `facerec pack` writes it."""
         return bool(self._read_names())
 
     @property
     def identities(self) -> list[str]:
-        """Their names, in the order of the labels; where there are none, their numbers in the file."""
+        """Returns their names, in the order of the labels; if there are none, their numbers in the file."""
         if names := self._read_names():
             return names
         return [str(label) for label in (range(self.num_classes) if self._old_labels is None else self._old_labels)]
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 (N,). Read once, from the headers of all records; those of a large set are mapped from then on.
+        """Returns the labels, int64 (N,). They are read once, from the headers of all records, and mapped afterwards.
 
-        That of a record that cannot be read is told by its identity's record, in InsightFace's layout.
+        The label of an unreadable record comes from its identity's record, in InsightFace's layout.
         """
         if self._labels is None:
             self._labels = self._read_labels()
         return self._labels
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3), RGB. Raises DataError, naming file and record, for what is no image or of another size."""
+        """Returns uint8 (H, W, 3), RGB. Raises DataError, naming file and record, if it is not a crop of this size."""
         return self._checked_crop(index)[1]
 
     def encoded(self, index: int) -> bytes:
-        """The image of the record as it is, once it is known to be a crop. Raises as `image`."""
+        """Returns the record's image unchanged, after checking that it is a crop. Raises as `image`."""
         return self._checked_crop(index)[0]
 
     def will_read(self, indices: np.ndarray) -> None:
-        """Has the system fetch samples, int64 (n,), into memory before they are asked for."""
+        """Makes the system fetch samples, int64 (n,), into memory before they are needed."""
         self._reader.will_read(self._rows().first_image + indices)
 
     def name(self, index: int) -> str:
-        """File, key and first byte of a sample's record."""
+        """Returns file, key and first byte of a sample's record."""
         rows = self._rows()
         return self._reader.where(rows.first_image + range(rows.num_images)[index])
 
     def benchmarks(self) -> list[Path]:
-        """The verification files beside `train.rec`, by name."""
+        """Returns the verification files in the folder, by name."""
         return files_with_suffix(self.root, ".bin")
 
     def notes(self) -> list[str]:
-        """What a user should know: a wrong `property`, records without a readable header, names that do not fit."""
+        """Returns notes for the user: a wrong `property`, records with unreadable headers, names that do not fit."""
         notes = []
         rows = self._rows()
         names = self._read_names()
         if self._old_labels is not None:
             first, last = int(self._old_labels[0]), int(self._old_labels[-1])
             notes.append(
-                f"{self._reader.rec}: its labels, {first} to {last}, are numbered anew, 0 to {self.num_classes - 1}"
+                f"{self._reader.rec}: its labels, {first} to {last}, are renumbered, 0 to {self.num_classes - 1}"
             )
         if rows.described and rows.described[1:] != rows.size_px:
             notes.append(f"{self.root / 'property'}: {wrong_size(rows.described, rows.size_px)}")
         if not names and (self.root / NAMES_FILE).exists():
-            notes.append(f"{self._without_names}; the identities are called by their numbers")
+            notes.append(f"{self._without_names}; the names of the identities are their numbers")
         if self._damaged:
             rest = f", and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
             notes.append(
-                f"{self._reader.where(self._damaged[0])}{rest}: cannot be read; an identity's record tells the label. "
-                "facerec inspect says more, on_corrupt=skip goes on without"
+                f"{self._reader.where(self._damaged[0])}{rest}: cannot be read; an identity's record gives the label. "
+                "facerec inspect gives details, on_corrupt=skip continues without it"
             )
         return notes
 
     def fingerprint(self) -> str:
-        """SHA-256 over the index, the labels, the size of `train.rec` and `property`; not over the pixels."""
+        """Returns SHA-256 over the index, the labels, the size of `train.rec` and `property`; not over the pixels."""
         digest = hashlib.sha256(self._reader.offsets.data)
         digest.update(self.labels.data)
         digest.update(f"{self._reader.size_bytes} {self._rows().described}".encode())
@@ -170,7 +170,7 @@ class RecordSource(Source):
         return self._layout
 
     def _read_names(self) -> list[str]:
-        """Empty where there are none that fit."""
+        """Returns the names; empty if there are none that fit."""
         if self._names is None:
             try:
                 self._names = read_identity_names(self.root / NAMES_FILE, np.bincount(self.labels))
@@ -196,23 +196,25 @@ class RecordSource(Source):
         return labels if kept is None else kept
 
     def _checked(self, values: np.ndarray) -> np.ndarray:
-        """The labels as int64: 0 .. num_classes - 1 without a gap, as `property` says, or numbered anew."""
+        """Returns the labels as int64: 0 .. num_classes - 1 without a gap, as in `property`, or renumbered."""
         first = self._rows().first_image
         unfit = np.flatnonzero(~((values >= 0) & (values == np.floor(values)) & (values < 2**53)))
         if len(unfit):
-            raise DataError(f"{self._reader.where(first + unfit[0])}: label {values[unfit[0]]} is no identity number")
+            raise DataError(
+                f"{self._reader.where(first + unfit[0])}: label {values[unfit[0]]} is not an identity number"
+            )
         labels = values.astype(np.int64)
         described = self._rows().described
         if fault := self._fault_of(labels, described[0] if described else int(labels.max()) + 1):
             if not self.renumber:
                 out = override_of("out", f"{self.root}_renumbered")
                 command = typed_command(["facerec", "pack", override_of("data.root", self.root), out])
-                raise DataError(f"{fault}. {command} writes the same images with identities that are numbered anew")
+                raise DataError(f"{fault}. {command} writes the same images with renumbered identities")
             self._old_labels, labels = np.unique(labels, return_inverse=True)
         return labels
 
     def _fault_of(self, labels: np.ndarray, num_classes: int) -> str:
-        """What is wrong with labels, int64 (N,), that should be 0 .. num_classes - 1; "" where nothing is."""
+        """Returns the fault of labels, int64 (N,), that should be 0 .. num_classes - 1; "" if there is none."""
         rec, expected = self._reader.rec, f"expected 0 .. {num_classes - 1} without a gap"
         if (lowest := int(labels.min())) > 0:
             return f"{rec}: labels begin at {lowest}; {expected}"
@@ -220,7 +222,7 @@ class RecordSource(Source):
             row = self._rows().first_image + int(labels.argmax())
             property_says = f"{self.root / 'property'} says {num_classes} identities"
             return f"{self._reader.where(row)}: label {highest}, but {property_says}"
-        # N images leave a gap within the first N + 1 labels, so that a damaged, huge label costs no memory here.
+        # N images leave a gap within the first N + 1 labels, so a damaged, huge label costs no memory here.
         limit = min(num_classes, len(labels) + _MAX_NAMED + 1)
         missing = np.flatnonzero(np.bincount(labels[labels < limit], minlength=limit) == 0)
         if not len(missing):

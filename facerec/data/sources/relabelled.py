@@ -1,4 +1,4 @@
-"""A set under other labels: what cleaning makes of it, before it is packed."""
+"""A set under other labels: the result of cleaning, before it is packed."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from facerec.core.source import Source
 
 
 class RelabelledSource(Source):
-    """The images of another set, with labels and identities of their own.
+    """The images of another set, with separate labels and identities.
 
     Args:
         source: the set.
@@ -26,7 +26,7 @@ class RelabelledSource(Source):
 
     @property
     def num_classes(self) -> int:
-        """Number of names."""
+        """Returns the number of names."""
         return len(self._identities)
 
     @property
@@ -36,12 +36,12 @@ class RelabelledSource(Source):
 
     @property
     def identities(self) -> list[str]:
-        """The names, in the order of the labels."""
+        """Returns the names, in the order of the labels."""
         return self._identities
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
+        """Returns height and width of every crop."""
         return self.source.size_px
 
     def image(self, index: int) -> np.ndarray:
@@ -57,5 +57,5 @@ class RelabelledSource(Source):
         return self.source.name(index)
 
     def fingerprint(self) -> str:
-        """That of the images' set."""
+        """Returns that of the images' set."""
         return self.source.fingerprint()

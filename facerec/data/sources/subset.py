@@ -13,7 +13,7 @@ class Subset(Source):
 
     Args:
         source: the whole set.
-        indices: which of its samples, in which order: int64 (n,), or a range.
+        indices: its samples, in their order: int64 (n,), or a range.
     """
 
     def __init__(self, *, source: Source, indices: Sequence[int] | np.ndarray) -> None:
@@ -25,7 +25,7 @@ class Subset(Source):
 
     @property
     def num_classes(self) -> int:
-        """Number of identities of the whole set."""
+        """Returns the number of identities of the whole set."""
         return self.source.num_classes
 
     @property
@@ -61,7 +61,7 @@ class Subset(Source):
         return self.source.name(int(self.indices[index]))
 
     def will_read(self, indices: np.ndarray) -> None:
-        """Tells the whole set which of its samples will be asked for."""
+        """Tells the whole set which of its samples are needed soon."""
         self.source.will_read(np.asarray(self.indices)[indices])
 
     def benchmarks(self) -> list[Path]:
@@ -73,5 +73,5 @@ class Subset(Source):
         return self.source.notes()
 
     def fingerprint(self) -> str:
-        """Returns that of the whole set; which samples are taken is for the caller to say."""
+        """Returns that of the whole set; the caller must add which samples are used."""
         return self.source.fingerprint()

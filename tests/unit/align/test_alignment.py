@@ -238,7 +238,7 @@ def test_interrupted_anywhere_it_ends_as_if_it_never_had_been(num_threads, photo
         for _ in range(2):  # twice, so that one resumes an interrupted one
             with pytest.raises(Killed):
                 align(out, dying, batch_size=1)
-            with pytest.raises(DataError, match="has not finished here; the same command goes on"):
+            with pytest.raises(DataError, match="has not finished here; repeat its command to resume"):
                 len(open_source(str(out)))
         detector = OwnDetector()
         counts = align(out, detector, batch_size=2)

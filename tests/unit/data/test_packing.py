@@ -92,7 +92,7 @@ def test_labels_that_begin_at_1_and_have_gaps_are_numbered_anew_where_asked(layo
         _ = open_source(str(tmp_path / "set")).labels
     source = open_source(str(tmp_path / "set"), renumber=True)
     assert (source.labels.tolist(), source.num_classes, source.has_names) == ([0, 0, 1, 2], 3, False)
-    assert source.notes() == [f"{tmp_path}/set/train.rec: its labels, 1 to 7, are numbered anew, 0 to 2"]
+    assert source.notes() == [f"{tmp_path}/set/train.rec: its labels, 1 to 7, are renumbered, 0 to 2"]
     pack_training_set(source, tmp_path / "new", samples=np.arange(4), num_threads=1)
     new = open_source(str(tmp_path / "new"))
     assert (new.labels.tolist(), new.identities) == ([0, 0, 1, 2], ["1", "2", "7"])

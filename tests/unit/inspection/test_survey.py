@@ -83,7 +83,7 @@ def test_what_is_passed_over_is_noted(folders):
     assert faults == []
     assert [(note.kind, note.file, note.what[:30]) for note in notes.all] == [
         ("passed over", str(folders / "loose.jpg"), "an image beside the folders of"),
-        ("passed over", str(folders / "Ann" / "2019"), "a folder in that of an identit"),
+        ("passed over", str(folders / "Ann" / "2019"), "a folder inside the folder of an identit"),
         ("passed over", str(folders / "Bob" / "4.psd"), "its name does not end with .jp"),
     ]
 

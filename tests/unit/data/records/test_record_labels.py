@@ -142,7 +142,7 @@ def test_damaged_record_is_one_image_that_cannot_be_read(large, tmp_path, monkey
     source = opened(large)
     assert source.labels.tolist() == [0, 0, 1, 2] and source.fingerprint() == whole
     (note,) = source.notes()
-    assert note.startswith(f"{large}/train.rec, record 2 (byte ") and "identity's record tells the label" in note
+    assert note.startswith(f"{large}/train.rec, record 2 (byte ") and "identity's record gives the label" in note
     with pytest.raises(DataError, match=r"record 2 .*no record begins"):
         source.image(1)
     assert len(opened(large).notes()) == 1  # again, with the labels of the whole set in the cache
@@ -182,7 +182,10 @@ def test_names_that_cannot_be_read_are_told(packed):
     (packed / "identities.csv").write_text('label,identity,num_images\n0,"Ann,2\n')
     source = opened(packed)
     (note,) = source.notes()
-    assert "identities.csv, line 2: unexpected end of data" in note and "called by their numbers" in note
+    assert (
+        "identities.csv, line 2: unexpected end of data" in note
+        and "the names of the identities are their numbers" in note
+    )
     assert source.identities == ["0", "1", "2"]
 
 
@@ -199,7 +202,7 @@ def test_packed_set_knows_the_names_of_its_identities(packed):
         ("1,Bob,1\n", "", "line 3: label 2 with 1 images"),
         ("2,José,1\n", "", "2 names; the record file has 3 identities"),
         ("2,José,1\n", "2,José,1\n3,Cid,1\n", "label 3 with 1 images; the record file has no of label 3"),
-        ("1,Bob,1", "1,Ann,1", "a name is empty, or comes twice"),
+        ("1,Bob,1", "1,Ann,1", "a name is empty, or occurs twice"),
         ("identity", "name", "the header lacks identity"),
     ],
 )

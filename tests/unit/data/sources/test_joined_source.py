@@ -134,7 +134,7 @@ def test_sets_that_cannot_be_joined_are_named(roots, tmp_path):
     with pytest.raises(DataError, match="a comes twice"):
         joined([roots[0], roots[1], f"{tmp_path}/packed/../a"])
     for few in ([], roots[:1]):
-        with pytest.raises(DataError, match="expected two sets or more, or one without the brackets"):
+        with pytest.raises(DataError, match="expected two or more sets, or one set without brackets"):
             joined(few)
     with pytest.raises(ConfigError, match=r"data\.merge=by_name is for several sets"):
         open_source(roots[0], "by_name")

@@ -259,7 +259,7 @@ def test_folder_that_is_no_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Zoe: no image in it"):
         len(open_source(str(tmp_path / "faces")))
     (tmp_path / "faces" / "Zoe" / "inner").mkdir()
-    with pytest.raises(DataError, match=r"Zoe: no image in it .* It has folders: .* give .*/Zoe as data\.root"):
+    with pytest.raises(DataError, match=r"Zoe: no image in it .* It has subfolders: .* give .*/Zoe as data\.root"):
         len(open_source(str(tmp_path / "faces")))
     (tmp_path / "lone").mkdir()
     (tmp_path / "lone" / "train.rec").touch()
