@@ -1,1 +1,1 @@
-"""What embeddings say about a data set: labels that are wrong, people who occur twice, images that do."""
+"""Uses embeddings to find faults of a data set: wrong labels, duplicate people, duplicate images."""

@@ -1,4 +1,4 @@
-"""Finds what is wrong with the labels of a set, from the embeddings of its images. Nothing is changed here.
+"""Finds wrong labels of a set from the embeddings of its images. Nothing is changed here.
 
 Letters: N images, C identities, D embedding dimensions.
 """
@@ -18,22 +18,22 @@ from facerec.core.progress_bar import progress_bar
 from facerec.embedding.nearest import highest_cosines
 
 FEWEST_IMAGES = 3
-"""Of an identity, or of a part of one: with fewer there is no telling which of them is right."""
+"""Number of images of an identity, or of a part of one; with fewer, nobody can tell which of them is right."""
 MOST_MADE = 1000
-"""Wrong cases that are made on purpose, to know what they look like."""
+"""Number of wrong cases that are made on purpose, to know what wrong cases look like."""
 MOST_DIRECTIONS, MOST_ROUNDS = 4, 20
 
 
 class Cleaner:
-    """Looks at one set.
+    """Examines one set.
 
     Args:
-        emb_ND: (N, D), of length 1; rows of zeros are images that could not be read.
+        emb_ND: (N, D), of norm 1; rows of zeros are images that could not be read.
         labels: int64 (N,), in 0 .. C - 1.
         identities: C names.
-        name: of an image, for the column path.
-        min_score: what is less sure than that is not proposed.
-        seed: of the wrong cases that are made on purpose.
+        name: returns the name of an image, for the column path.
+        min_score: cases with a lower score are not proposed.
+        seed: seed of the wrong cases that are made on purpose.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Cleaner:
         self.judged = readable[self.counts[labels[readable]] >= FEWEST_IMAGES]
 
     def mislabelled(self) -> Iterator[Proposal]:
-        """Images that lie nearer to another identity than images of their own do: to be dropped.
+        """Returns images that are nearer to another identity than the identity's own images are: to be dropped.
 
-        The wrong cases are the images themselves, each as if it had the label of another identity. Images of
-        `two_people` are not among those found.
+        The wrong cases are the images themselves, each measured as if it had the label of another identity. Images that
+        `two_people` has found are excluded.
         """
         score_N = np.zeros(len(self.labels))
         judged = self.judged
@@ -86,10 +86,10 @@ class Cleaner:
             )
 
     def two_people(self) -> Iterator[Proposal]:
-        """Identities whose images fall into two groups as far apart as two people are: the smaller group moves.
+        """Returns identities with two groups of images that are as far apart as two people: the smaller group moves.
 
-        The wrong cases are pairs of identities, joined. A group whose images have no more in common with each other
-        than half of what is usual is no person, but images with wrong labels.
+        The wrong cases are pairs of identities, joined. A group whose images are less than half as similar to each
+        other as usual is not a person, but images with wrong labels.
         """
         taken = set(self.identities)
         for group in self._second_people:
@@ -111,10 +111,10 @@ class Cleaner:
 
     @cached_property
     def _second_people(self) -> list["_Group"]:
-        """The surest first."""
+        """Returns the most certain cases first."""
         candidates = np.flatnonzero(self.counts >= 2 * FEWEST_IMAGES)
         images_of = self.centres.images
-        each = progress_bar(candidates.tolist(), what="looking for second people", unit="identities")
+        each = progress_bar(candidates.tolist(), what="searching for second people", unit="identities")
         splits = [_split(self._emb(images_of(identity))) for identity in each]
         joined = [
             _split(self._emb(np.concatenate([images_of(first), images_of(second)])))
@@ -136,9 +136,9 @@ class Cleaner:
         return groups
 
     def one_person(self) -> Iterator[Proposal]:
-        """Identities whose centres are as near to each other as two halves of one identity are: to be merged.
+        """Returns identities whose centres are as near to each other as two halves of one identity: to be merged.
 
-        The wrong cases are identities, cut in half at random.
+        The wrong cases are identities that are cut in half at random.
         """
         enough = np.flatnonzero(self.counts >= 2 * FEWEST_IMAGES)
         candidates = np.flatnonzero(self.counts >= FEWEST_IMAGES)
@@ -158,7 +158,7 @@ class Cleaner:
         score = posterior_wrong(cosine, wrong)
         for place in self._by_score(score):
             first, second = int(candidates[place]), int(candidates[nearest[place]])
-            # The one with fewer images goes; of two that are each other's nearest, one line is enough.
+            # The identity with fewer images is merged; if two are each other's nearest, one line is enough.
             is_smaller = (self.counts[first], -first) < (self.counts[second], -second)
             if not is_smaller and nearest[nearest[place]] == place:
                 continue
@@ -173,14 +173,14 @@ class Cleaner:
             )
 
     def in_benchmark(self, emb_MD: np.ndarray, *, benchmark: str) -> Iterator[Proposal]:
-        """Identities that occur in another set: to be dropped as a whole.
+        """Returns identities that occur in another set: to be dropped as a whole.
 
-        The wrong cases are the set's own images, against the centre of their identity; the usual ones, the centres
-        against as many images of other identities of the set.
+        The wrong cases are the set's own images, compared with the centre of their identity; the usual ones are the
+        centres, compared with as many images of other identities of the set.
 
         Args:
-            emb_MD: (M, D), of length 1: the other set's images, under the same model.
-            benchmark: its name.
+            emb_MD: (M, D), of norm 1: the other set's images, under the same model.
+            benchmark: the other set's name.
         """
         candidates = np.flatnonzero(self.counts >= FEWEST_IMAGES)
         if not len(candidates) or not len(emb_MD):
@@ -200,7 +200,7 @@ class Cleaner:
             row_ids=candidates,
             column_ids=self.labels[strangers],
         )
-        usual = usual[np.isfinite(usual)]  # not of a centre for which all strangers are its own
+        usual = usual[np.isfinite(usual)]  # without centres for which all sampled images are their own
         if not len(usual):
             return
         score = posterior_wrong(best, self.places.own_N[self.judged], usual=usual)
@@ -216,18 +216,18 @@ class Cleaner:
             )
 
     def duplicates(self, thumbnails_NP: np.ndarray, *, min_correlation: float) -> Iterator[Proposal]:
-        """Images that show the same photo as another, mirrored or not: all but the one that fits best go.
+        """Returns images that show the same photo as another, mirrored or not: all but the one that fits best.
 
-        Compared are the images of each identity, and each image with those of the identity it is nearest to otherwise;
-        equal thumbnails are found wherever they are.
+        The images of each identity are compared, and each image with those of the nearest other identity; equal
+        thumbnails are found anywhere in the set.
 
         Args:
-            thumbnails_NP: (N, P), of mean 0 and length 1, of square grey images.
-            min_correlation: from which two thumbnails are of one photo.
+            thumbnails_NP: (N, P), of mean 0 and norm 1, of square grey images.
+            min_correlation: two thumbnails with at least this correlation show one photo.
         """
         fit_N = self.places.own_N - self.places.other_N
         each = progress_bar(
-            self._neighbourhoods(), what="looking for copies", unit="identities", total=len(self.identities)
+            self._neighbourhoods(), what="searching for copies", unit="identities", total=len(self.identities)
         )
         for copy in find_copies(thumbnails_NP, each, fit_N=fit_N, min_correlation=min_correlation):
             yield Proposal(
@@ -243,7 +243,7 @@ class Cleaner:
             )
 
     def _neighbourhoods(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The images of each identity, and those of others that are nearest to it."""
+        """Yields the images of each identity, and the images of others that are nearest to it."""
         visitors = np.argsort(self.places.nearest_N, kind="stable")
         bounds = np.searchsorted(self.places.nearest_N[visitors], np.arange(len(self.identities) + 1))
         for identity in range(len(self.identities)):
@@ -275,7 +275,7 @@ class Cleaner:
 
 @dataclass(frozen=True, kw_only=True)
 class _Group:
-    """Images of an identity that look like another person: their numbers, and the cosine to the rest."""
+    """Images of an identity that look like another person: their numbers, and the cosine to the others."""
 
     identity: int
     images: np.ndarray
@@ -284,16 +284,17 @@ class _Group:
 
 
 def _mean_cosine_to_the_others(emb_nD: np.ndarray) -> float:
-    """Of each to the mean direction of the others."""
+    """Returns the cosine between each image and the mean of its identity's other images."""
     others_nD = normalised(emb_nD.sum(axis=0) - emb_nD)
     return float(np.einsum("nd,nd->n", others_nD, emb_nD).mean())
 
 
 def _split(emb_nD: np.ndarray) -> tuple[np.ndarray, float]:
-    """The two groups of directions that lie farthest apart: bool (n,), and the cosine between their centres.
+    """Returns the two groups of directions that are farthest apart: bool (n,), and the cosine between their centres.
 
-    Spherical k-means from several beginnings: the two sides of each of the directions in which they vary most, and the
-    two images that are farthest apart. Groups of fewer than `FEWEST_IMAGES` do not count; without any, the cosine is 1.
+    Spherical k-means runs from several starts: the two sides of each of the directions with the largest variance, and
+    the two images that are farthest apart. Groups smaller than `FEWEST_IMAGES` do not count; without any, the cosine
+    is 1.
     """
     centred_nD = emb_nD - emb_nD.mean(axis=0)
     if len(emb_nD) <= emb_nD.shape[1]:
@@ -312,7 +313,7 @@ def _split(emb_nD: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _two_means(emb_nD: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, float]:
-    """Spherical k-means of two groups; the cosine is 1 where one is empty."""
+    """Runs spherical k-means with two groups; the cosine is 1 if one is empty."""
     cosine = 1.0
     for _ in range(MOST_ROUNDS):
         if part.all() or not part.any():

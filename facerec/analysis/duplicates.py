@@ -1,4 +1,4 @@
-"""Photos that occur twice in a set, mirrored or not, as their thumbnails say.
+"""Finds photos that occur twice in a set, mirrored or not, by their thumbnails.
 
 Letters: N images, P pixels of a thumbnail, r and c rows and columns of a tile.
 """
@@ -14,7 +14,7 @@ THUMBNAIL_PX = 16
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3), RGB -> float32 (256,): 16 x 16 grey pixels, of mean 0 and length 1.
+    """Reduces uint8 (H, W, 3), RGB, to 16 x 16 grey pixels, of mean 0 and norm 1: float32 (256,).
 
     Zeros for an image without contrast.
     """
@@ -33,7 +33,7 @@ class Copy:
 
     Attributes:
         image, like: their numbers.
-        correlation: of the thumbnails, up to 1.
+        correlation: correlation of the thumbnails, up to 1.
     """
 
     image: int
@@ -48,16 +48,16 @@ def find_copies(
     fit_N: np.ndarray,
     min_correlation: float,
 ) -> list[Copy]:
-    """All copies but the one that fits best, or of those that fit alike the first; the surest come first.
+    """Returns all copies but the one that fits best, or the first of equally good ones; the most certain first.
 
-    Thumbnails that equal each other are found wherever they are; those that are alike, in a neighbourhood.
+    Equal thumbnails are found anywhere; similar ones only within a neighbourhood.
 
     Args:
-        thumbnails_NP: (N, P), of mean 0 and length 1, or 0 for images without contrast, of square grey images. May be
+        thumbnails_NP: (N, P), of mean 0 and norm 1, or 0 for images without contrast, of square grey images. May be
             mapped from a file.
         neighbourhoods: numbers of images that are compared with each other, and of others they are compared with.
-        fit_N: larger for the one that stays.
-        min_correlation: above 0, from which two thumbnails are of one photo.
+        fit_N: the image with the largest value stays.
+        min_correlation: above 0; two thumbnails with at least this correlation show one photo.
     """
     found = _Found(fit_N)
     for copies in _equal_rows(thumbnails_NP):
@@ -69,7 +69,7 @@ def find_copies(
 
 
 class _Found:
-    """The surest copy of each image among those that stay rather than it."""
+    """The most certain copy of each image, among those that stay in its place."""
 
     def __init__(self, fit_N: np.ndarray) -> None:
         numbers = np.arange(len(fit_N))
@@ -79,7 +79,7 @@ class _Found:
         self.like_N = np.full(len(fit_N), -1)
 
     def note(self, rows: np.ndarray, columns: np.ndarray, correlation_rc: np.ndarray) -> None:
-        """That images are copies of each other, where the correlation is above 0."""
+        """Stores that images are copies of each other, if the correlation is above 0."""
         if not correlation_rc.any():
             return
         stays_by_rc = self.rank_N[columns] - self.rank_N[rows, None]  # 0: the same image
@@ -105,8 +105,8 @@ class _Found:
 def _correlations(
     thumbnails_NP: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Of images of the first with those of the second, in tiles: their numbers, and (r, c), mirrored where that is
-    higher."""
+    """Compares the images of two lists in tiles: yields their numbers, and the larger of the correlations with and
+    without mirroring (r, c)."""
     side = int(np.sqrt(thumbnails_NP.shape[1]))
     for columns in tiles(len(second), TILE_COLUMNS):
         thumbs_cP = thumbnails_NP[second[columns]].astype(np.float32)
@@ -118,7 +118,7 @@ def _correlations(
 
 
 def _equal_rows(rows_NP: np.ndarray) -> Iterator[np.ndarray]:
-    """The numbers of rows that equal each other, for each group of two or more; rows of zeros are left out."""
+    """Yields the numbers of equal rows, for each group of two or more; ignores rows of zeros."""
     digests = np.fromiter((hash(row.tobytes()) for row in rows_NP), dtype=np.int64, count=len(rows_NP))
     order = np.argsort(digests, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(digests[order]) != 0]))

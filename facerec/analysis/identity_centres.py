@@ -1,4 +1,4 @@
-"""Where the images of every identity lie: centres that a few wrong images do not move, and each image's place.
+"""Centres of identities that a few wrong images do not move, and the cosines of each image to the centres.
 
 Letters: N images, C identities, D embedding dimensions, b rows of a block.
 """
@@ -18,12 +18,12 @@ ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Of every image.
+    """The position of every image.
 
     Attributes:
         own_N: float32, the cosine to the centre of its identity's other images; 0 where it has none.
         other_N: float32, the cosine to the nearest centre of another identity; -inf where there is no other.
-        nearest_N: int64, which identity that is; -1 of an image that could not be read.
+        nearest_N: int64, the number of that identity; -1 for an image that could not be read.
     """
 
     own_N: np.ndarray
@@ -32,26 +32,26 @@ class Places:
 
 
 def normalised(emb: np.ndarray) -> np.ndarray:
-    """float32, every row of length 1; rows of zeros stay."""
+    """Returns float32 rows of norm 1; rows of zeros stay zeros."""
     emb = emb.astype(np.float32)
     return emb / np.linalg.norm(emb, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
 
 
 class IdentityCentres:
-    """The mean direction of each identity's images, without the quarter that lies farthest from it.
+    """The mean direction of each identity's images, without the quarter that is farthest from it.
 
-    Which rows are images is said here, once: rows of zeros are images that could not be read. They belong to no
-    identity, count nowhere, and an identity that has no other images is none.
+    Only this class decides which rows are images: rows of zeros are images that could not be read. They belong to no
+    identity and count nowhere; an identity with only such rows does not count as one.
 
     Args:
-        emb_ND: (N, D), of length 1 or 0, float32 or float16; may be mapped from a file. Read in blocks.
+        emb_ND: (N, D), of norm 1 or 0, float32 or float16; may be mapped from a file. Read in blocks.
         labels_N: int64, in 0 .. C - 1.
         num_identities: C; identities without images have a centre of zeros.
 
     Attributes:
         readable_n: int64, the numbers of the images that could be read, ascending.
-        counts_C: int64, how many of these each identity has.
-        centres_CD: float32, of length 1 or 0.
+        counts_C: int64, the number of readable images of each identity.
+        centres_CD: float32, of norm 1 or 0.
     """
 
     def __init__(self, emb_ND: np.ndarray, labels_N: np.ndarray, *, num_identities: int) -> None:
@@ -64,7 +64,7 @@ class IdentityCentres:
         starts_C = np.cumsum(self.counts_C) - self.counts_C
         self._kept_N = np.zeros(len(labels_N), dtype=bool)
         self._kept_N[self.readable_n] = True
-        for _ in progress_bar(range(PASSES - 1), what="looking for the centres of identities", unit="passes"):
+        for _ in progress_bar(range(PASSES - 1), what="computing the centres of identities", unit="passes"):
             self._sum()
             nearest_first = np.lexsort((-self.own_cosines()[self.readable_n], labels_n))
             rank_n = np.arange(len(labels_n)) - np.repeat(starts_C, self.counts_C)
@@ -75,12 +75,12 @@ class IdentityCentres:
         self._starts_C = starts_C
 
     def images(self, identity: int) -> np.ndarray:
-        """int64: the numbers of an identity's images that could be read, ascending."""
+        """Returns the numbers of an identity's readable images, ascending: int64."""
         start = self._starts_C[identity]
         return self._by_identity[start : start + self.counts_C[identity]]
 
     def own_cosines(self) -> np.ndarray:
-        """float32 (N,): to the centre of the other images of the identity; 0 where there are none."""
+        """Returns the cosine to the centre of the identity's other images: float32 (N,); 0 if there are none."""
         own_N = np.zeros(len(self.labels_N), dtype=np.float32)
         for images in self._blocks():
             emb_bD = self._emb(images)
@@ -89,7 +89,7 @@ class IdentityCentres:
         return own_N
 
     def places(self) -> Places:
-        """Of all images. Compares every image with every centre."""
+        """Returns the positions of all images. Compares every image with every centre."""
         present = np.flatnonzero(self.counts_C)
         highest_n, which_n = highest_cosines(
             lambda block: self._emb(self.readable_n[block]),
@@ -106,7 +106,7 @@ class IdentityCentres:
         return Places(own_N=self.own_cosines(), other_N=other_N, nearest_N=nearest_N)
 
     def gaps_if_mislabelled(self, places: Places, *, seed: int) -> np.ndarray:
-        """float32 (N,): own minus other cosine, had each image the label of another identity, drawn at random."""
+        """Returns own minus other cosine, as if each image had a random other identity's label: float32 (N,)."""
         present = np.flatnonzero(self.counts_C)
         place_C = np.cumsum(self.counts_C > 0) - 1
         drawn_n = np.random.default_rng(seed).integers(1, max(len(present), 2), size=len(self.readable_n))
@@ -115,7 +115,7 @@ class IdentityCentres:
         gaps_N = np.zeros(len(self.labels_N), dtype=np.float32)
         for images in self._blocks():
             own_b = np.einsum("bd,bd->b", self._emb(images), self.centres_CD[wrong_N[images]])
-            # Its true identity is then another one; so is its nearest other, unless that was drawn.
+            # The true identity is then another one; so is the nearest other identity, unless it was drawn.
             is_nearest = wrong_N[images] == places.nearest_N[images]
             other_b = np.where(is_nearest, -np.inf, places.other_N[images])
             gaps_N[images] = own_b - np.maximum(other_b, places.own_N[images])
@@ -133,7 +133,7 @@ class IdentityCentres:
         return self.emb_ND[images].astype(np.float32)
 
     def _blocks(self) -> Iterator[np.ndarray]:
-        """Numbers of images, so many at a time."""
+        """Yields numbers of images, block by block."""
         return (self.readable_n[block] for block in tiles(len(self.readable_n), ROWS_AT_ONCE))
 
 

@@ -1,4 +1,4 @@
-"""The pictures that `facerec clean` leaves beside its proposals: what is doubted, and what it is compared with."""
+"""Draws the pictures beside the proposals of `facerec clean`: the doubtful images, next to the ones to compare with."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,9 +25,9 @@ def write_pictures(
     num_examples: int,
     benchmarks: Mapping[str, Images],
 ) -> Iterator[Path]:
-    """Writes <kind>.png for each kind that has proposals, the surest first; yields the paths.
+    """Writes <kind>.png for each kind with proposals, the most certain first; yields the paths.
 
-    Above each row stands its line in the file of proposals, whose first line is the header.
+    Above each row is its line in the file of proposals, whose first line is the header.
     """
     line_of = {id(one): line for line, one in enumerate(proposals, start=2)}
     number_of = {name: number for number, name in enumerate(cleaner.identities)}
@@ -75,7 +75,7 @@ def write_pictures(
 
 
 def _title(one: Proposal) -> str:
-    """What stands on the left, and what on the right."""
+    """Returns the titles of the left and the right side."""
     return {
         "mislabelled": f"the image, and {one.identity} | {one.to}",
         "two_people": f"{one.identity} | its images that stand apart, and the lines after this one",
@@ -87,7 +87,7 @@ def _title(one: Proposal) -> str:
 def _row(
     one: Proposal, proposals: Sequence[Proposal], cleaner: Cleaner, number_of: dict[str, int]
 ) -> tuple[list[int], list[int]]:
-    """Numbers of the images on the left and on the right."""
+    """Returns the numbers of the images on the left and on the right."""
     own = _central(cleaner, number_of[one.identity])
     if one.kind == "mislabelled":
         return [int(one.image or 0), *[image for image in own if image != one.image][:3]], _central(
@@ -100,7 +100,7 @@ def _row(
 
 
 def _central(cleaner: Cleaner, identity: int, number: int = 4) -> list[int]:
-    """The images of an identity that lie nearest to its centre."""
+    """Returns the images of an identity that are nearest to its centre."""
     images = cleaner.centres.images(identity)
     return images[np.argsort(-cleaner.places.own_N[images], kind="stable")][:number].tolist()
 
@@ -116,7 +116,7 @@ def _readable(source: Source, numbers: Sequence[int]) -> list[np.ndarray]:
 
 
 def _sheet(left: Sequence[np.ndarray], right: Sequence[np.ndarray], *, size_px: tuple[int, int]) -> np.ndarray:
-    """uint8 (9, H, W, 3): four on the left, white, four on the right; white where there are fewer."""
+    """Returns uint8 (9, H, W, 3): four on the left, white, four on the right; white if there are fewer."""
     sheet = np.full((COLUMNS, *size_px, 3), 255, dtype=np.uint8)
     for first, images in ((0, left), (5, right)):
         for place, image in enumerate(images[:4]):

@@ -1,4 +1,4 @@
-"""Proposed changes to a data set: as a CSV that a person reads and edits, and as the labels that follow from it."""
+"""Proposed changes of a data set: as a CSV that a person reads and edits, and as the labels after the changes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ OF_IMAGES, OF_IDENTITIES = (DROP, MOVE), (MERGE, DROP_IDENTITY)
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """One line.
+    """One line of the CSV.
 
     Attributes:
-        kind: what was found: unreadable, mislabelled, two_people, one_person, duplicate, in_benchmark.
+        kind: kind of the case: unreadable, mislabelled, two_people, one_person, duplicate, in_benchmark.
         action: drop or move an image; merge an identity with another, or drop all of it.
-        image: the image's number, or None where an identity is meant.
-        identity: the name of the identity, or of the image's.
-        to: the name of the identity that an image is moved to (a new one where there is none of that name), or that
-            an identity is merged with; for `drop`, the one that the image looks most like; else empty.
-        score: 0 .. 1, how sure it is.
-        path: where the image lies; of in_benchmark, the benchmark.
-        like: the number of the image that a duplicate is like; of in_benchmark, of the benchmark's image. Else None.
-        why: the figures behind it.
+        image: the image's number, or None for a whole identity.
+        identity: the name of the identity, or of the image's identity.
+        to: the name of the identity that an image is moved to (a new identity if there is none of that name), or that
+            an identity is merged with; for `drop`, the identity that the image looks most like; else empty.
+        score: 0 .. 1, the certainty.
+        path: the path of the image; for in_benchmark, the benchmark.
+        like: the number of the image that a duplicate is like; for in_benchmark, of the benchmark's image. Else None.
+        why: the figures behind the proposal.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Proposal:
 
 
 def write_proposals(path: Path, proposals: Iterable[Proposal]) -> None:
-    """A CSV with `COLUMNS`, in the order given."""
+    """Writes a CSV with `COLUMNS`, in the given order."""
     with atomic_file(path) as file:
         file.write(csv_row(*COLUMNS))
         for one in proposals:
@@ -53,15 +53,13 @@ def write_proposals(path: Path, proposals: Iterable[Proposal]) -> None:
 
 
 def read_proposals(path: Path) -> list[Proposal]:
-    """What `write_proposals` wrote, after a person has edited it: lines left out, actions and targets changed.
+    """Reads a file of `write_proposals` after a person has edited it: removed lines, changed actions and targets.
 
     Raises:
         DataError: the file or a column is missing, or a line does not fit; names the line.
     """
     if not path.exists():
-        raise DataError(
-            f"{path}: cannot be read (No such file or directory); look for proposals first, without apply=true"
-        )
+        raise DataError(f"{path}: cannot be read (No such file or directory); run clean without apply=true first")
     lines = csv_lines(path, columns=COLUMNS, numbers=("score",))
     return [_proposal(cells, where=f"{path}, line {line}") for line, cells in lines]
 
@@ -80,35 +78,35 @@ def _proposal(cells: dict[str, str], *, where: str) -> Proposal:
     try:
         score = float(cells["score"])
     except ValueError:
-        raise DataError(f"{where}: score {cells['score']!r} is no number") from None
+        raise DataError(f"{where}: score {cells['score']!r} is not a number") from None
     numbers = {"image": image, "like": _number(cells["like"]), "score": score}
     return Proposal(**{**cells, **numbers})  # type: ignore[arg-type]
 
 
 def _number(cell: str) -> int | None:
-    """Of an image; Python refuses to read thousands of digits."""
+    """Returns the number of an image; Python refuses to read thousands of digits."""
     return int(cell) if cell.isdecimal() and len(cell) < 19 else None
 
 
 def applied(
     proposals: Sequence[Proposal], labels: np.ndarray, identities: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The set that follows.
+    """Returns the set after the changes.
 
-    An image that is dropped once is dropped, whatever else is said of it; one that is moved goes with what is said of
-    its new identity.
+    An image that is dropped once is dropped, whatever the other lines say; an image that is moved follows the lines
+    about its new identity.
 
     Args:
-        proposals: of the set.
+        proposals: the changes.
         labels: int64 (N,).
         identities: the names, in the order of the labels.
 
     Returns:
-        int64 (n,): the images that stay; int64 (N,): labels, of which those of the images that stay count; the names
-        of the identities, in the order of these labels.
+        int64 (n,): the images that stay; int64 (N,): labels, valid for the images that stay; the names of the
+        identities, in the order of these labels.
 
     Raises:
-        DataError: an image or an identity that the set does not have; an image that is moved to two identities.
+        DataError: the set does not have an image or an identity; or an image is moved to two identities.
     """
     names = list(identities)
     number_of = {name: number for number, name in enumerate(names)}
@@ -121,7 +119,9 @@ def applied(
                 "to another set"
             )
         if one.action == MOVE and moved.setdefault(int(one.image or 0), one.to) != one.to:
-            raise DataError(f"image {one.image} is to be moved to {moved[int(one.image or 0)]!r} and to {one.to!r}")
+            raise DataError(
+                f"image {one.image} has proposals to move to {moved[int(one.image or 0)]!r} and to {one.to!r}"
+            )
     for image, to in moved.items():
         if to not in number_of:
             number_of[to] = len(names)

@@ -1,4 +1,4 @@
-"""Which of many similarities are out of line: a mixture of what is usual with a known picture of what is wrong."""
+"""Finds similarities that are out of line, with a mixture of usual cases and a known sample of wrong cases."""
 
 import numpy as np
 
@@ -6,25 +6,25 @@ _MOST_ROUNDS = 200
 
 
 def posterior_wrong(observed: np.ndarray, wrong: np.ndarray, *, usual: np.ndarray | None = None) -> np.ndarray:
-    """How likely each observation is one of the wrong ones.
+    """Returns the probability that each observation is one of the wrong cases.
 
-    Two normal distributions: the wrong ones, whose mean and deviation are those of `wrong`, a sample of them made on
-    purpose; and the usual ones, whose deviation is the distance from their 16th percentile to their median: the side
-    that faces the wrong ones, so that hard but right cases widen it. Expectation maximisation finds the share of the
-    wrong ones and leaves them out of these percentiles. Beyond the mean of the wrong ones the answer stays what it is
-    there, beyond the median of the usual ones it is 0, whatever the tails of the two say. Two means that are less than
-    two deviations apart, where a mixture of two normal distributions has but one hill, are not told apart.
+    The mixture has two normal distributions: the wrong cases, with the mean and deviation of `wrong`, a sample made on
+    purpose; and the usual cases, whose deviation is the distance from their 16th percentile to their median, on the
+    side of the wrong cases, so that hard but right cases widen it. Expectation maximisation finds the share of the wrong
+    cases and excludes them from these percentiles. Past the mean of the wrong cases the result stays constant, and past
+    the median of the usual cases it is 0, whatever the tails of the two are. If the means are less than two deviations
+    apart, so that the mixture has only one peak, the two are not separated.
 
     Args:
         observed: float (N,), most of them usual unless `usual` is given.
-        wrong: float (M,), what they would be were they wrong; on average below or above the usual ones.
-        usual: float (K,), a sample of usual ones, where what is observed may be wrong throughout.
+        wrong: float (M,), values of wrong cases; on average below or above the usual ones.
+        usual: float (K,), a sample of usual cases, if all observations may be wrong.
 
     Returns:
-        float64 (N,) in 0 .. 1; all 0 where the two cannot be told apart.
+        float64 (N,) in 0 .. 1; all 0 if the two cannot be separated.
     """
     known = observed if usual is None else usual
-    sign = 1.0 if wrong.mean() < np.median(known) else -1.0  # from here on wrong ones are the low ones
+    sign = 1.0 if wrong.mean() < np.median(known) else -1.0  # from here on, wrong cases have low values
     values, centre_wrong, spread_wrong = sign * observed, sign * float(wrong.mean()), max(float(wrong.std()), 1e-6)
     order = np.argsort(values, kind="stable")
     share, posterior = 0.02, np.zeros(len(observed))
@@ -49,6 +49,6 @@ def posterior_wrong(observed: np.ndarray, wrong: np.ndarray, *, usual: np.ndarra
 
 
 def _quantiles(ascending: np.ndarray, weights: np.ndarray, shares: tuple[float, ...]) -> list[float]:
-    """Of weighted values: where the weight below is so much of all."""
+    """Returns the weighted quantile: the value below which this share of the weight is."""
     below = np.cumsum(weights)
     return [float(ascending[np.searchsorted(below, share * below[-1])]) for share in shares]

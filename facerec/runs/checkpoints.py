@@ -1,4 +1,4 @@
-"""Which checkpoints a run has: their names, and the newest that is whole."""
+"""Finds the checkpoints of a run: their names, and the newest complete one."""
 
 import re
 from pathlib import Path
@@ -18,24 +18,24 @@ def step_of(checkpoint: Path) -> int:
 
 
 def has_only_partial(checkpoints: Path) -> bool:
-    """True where the folder holds nothing but checkpoints that were never finished, or nothing at all."""
+    """True if the folder holds only unfinished checkpoints, or nothing at all."""
     return all(".partial-" in path.name for path in checkpoints.glob("step-*"))
 
 
 def newest_whole(checkpoints: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint with the most steps whose manifest verifies, and a warning for each damaged one passed over."""
+    """Returns the newest checkpoint whose manifest verifies, and a warning for each damaged one that was skipped."""
     warnings = []
     for path in step_directories(checkpoints)[::-1]:
         try:
             read_manifest(path)
         except CheckpointError as error:
-            warnings.append(f"passed over: {error}")
+            warnings.append(f"skipped: {error}")
         else:
             return path, warnings
     return None, warnings
 
 
 def step_directories(checkpoints: Path) -> list[Path]:
-    """The directories `step-<number>` in a folder, by number. Partial ones are left out."""
+    """Returns the directories `step-<number>` in a folder, by number, without partial ones."""
     found = checkpoints.glob("step-*") if checkpoints.is_dir() else []
     return sorted((path for path in found if re.fullmatch(r"step-\d+", path.name)), key=step_of)

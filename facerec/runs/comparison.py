@@ -1,4 +1,4 @@
-"""Which keys a result depends on: they name a run directory, make a row of a table, and may not differ on resuming."""
+"""Knows which keys change a result: they name a run directory and a row of a table, and may not differ on resuming."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 _ABSENT = object()
 
-# How a run is launched, watched and stored; none of these changes what is learned. A name stands for the key, for
-# everything below it, and for the group of that name. Where the data lies changes nothing: a run holds to the
+# How a run is launched, monitored and stored; none of these changes what is learned. A name stands for the key, for all
+# keys below it, and for the group of that name. The place of the data changes nothing either: a run compares the
 # fingerprint of its data set instead.
 FREE_KEYS = (
     "launch",
@@ -21,23 +21,23 @@ FREE_KEYS = (
     "data.root",
     "data.expect",
     "data.source.root",
-    "data.source.height_px",  # of input, which counts
+    "data.source.height_px",  # a copy of the key of input, which is compared
     "data.source.width_px",
     "trainer.device",
     "backbone.checkpoint_activations",
 )
 
-# The length of a run. It changes the result, but a run may go on with another one in its directory.
+# The length of a run. It changes the result, but a run may be resumed with another length in its directory.
 LENGTH_KEYS = ("trainer.num_epochs", "trainer.num_steps")
 
 
 def changes_result(key: str) -> bool:
-    """Whether the figures of a run depend on a key or group. `experiment` does, although it names no key."""
+    """True if the result of a run depends on a key or group. It is True for `experiment`, which names no key."""
     return not any(key == free or key.startswith((f"{free}.", f"{free}/")) for free in FREE_KEYS)
 
 
 def split_override(override: str) -> tuple[str, str]:
-    """ "+head.m2=0.3" -> ("head.m2", "0.3"); "~augment" -> ("augment", ""). The nested group
+    """Splits "+head.m2=0.3" into ("head.m2", "0.3"), and "~augment" into ("augment", ""). The nested group
     "experiment/table2=row" is the same as ("experiment", "table2/row").
     """
     key, _, value = override.lstrip("+~").partition("=")
@@ -47,7 +47,7 @@ def split_override(override: str) -> tuple[str, str]:
 
 
 def setting_of(overrides: Sequence[str]) -> dict[str, str]:
-    """The overrides that change the result, by key; where a key is given twice, the last one counts."""
+    """Returns the overrides that change the result, by key; if a key is given twice, the last one counts."""
     pairs = map(split_override, overrides)
     return {key: value for key, value in pairs if changes_result(key)}
 
@@ -55,13 +55,13 @@ def setting_of(overrides: Sequence[str]) -> dict[str, str]:
 MOVED_TARGETS = {
     "facerec.data.synthetic.source.SyntheticSource": "facerec.synthetic.source.SyntheticSource",
 }
-"""Where classes lie now that stored configurations name by an older place."""
+"""The current places of classes that older stored configurations name by an earlier place."""
 
 
 def differences(stored: Mapping[str, Any], current: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
-    """What differs between two resolved configurations, as lines such as "head.m2: stored 0.5, now 0.4".
+    """Returns the differences between two resolved configurations, as lines: "head.m2: stored 0.5, now 0.4".
 
-    Keys that do not change the result (`FREE_KEYS`) are passed over, and those in `but`.
+    Ignores keys that do not change the result (`FREE_KEYS`), and those in `but`.
     """
     before, now = dict(_flatten(stored)), dict(_flatten(current))
     return [
@@ -82,7 +82,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
 
 
 def _plain(value: Any) -> Any:
-    """As it would come back from a YAML file."""
+    """Returns the value as a YAML file would return it."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The software that a run is made with."""
+"""The versions of the software of a run."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import facerec
 
 
 def versions() -> dict[str, str]:
-    """Returns facerec's version, and its commit where it runs from a checkout."""
+    """Returns facerec's version, and the commit if it runs from a checkout."""
     here = Path(facerec.__file__).parent
     git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"]
     try:

@@ -1,7 +1,7 @@
-"""Directories that are whole or absent: files with checksums in a manifest, renamed into place when all are on disk.
+"""Directories that are complete or absent: files with checksums in a manifest, renamed when all are on disk.
 
-DESIGN, promise 3. A directory is valid when every file that its `manifest.json` names has the stated SHA-256, and the
-manifest itself the one that it ends with.
+A directory is valid if every file that its `manifest.json` names has the stated SHA-256, and the manifest has the
+SHA-256 at its own end. The README's promise 3 rests on this file.
 """
 
 import hashlib
@@ -32,14 +32,14 @@ def whole_directory(
 
     Args:
         path: the final name; must not exist.
-        about: plain values that the manifest carries beside the checksums.
-        needed_bytes: how much this process will write, for the message about a full disk.
-        processes: all that write into it; all must call this, each checksums its part of the files, and none leaves
-            before the directory has its name.
+        about: plain values that the manifest holds besides the checksums.
+        needed_bytes: number of bytes that this process will write, for the message about a full disk.
+        processes: all processes that write into it; all must call this, each computes the checksums of a part of the
+            files, and none returns before the directory has its final name.
 
     Raises:
-        CheckpointError: the disk is full, or the directory cannot be written or is not seen, by this process; on the
-            others an OtherProcessError. What was saved before is untouched.
+        CheckpointError: the disk is full, or this process cannot write or see the directory; the other processes raise
+            an OtherProcessError. Everything that was saved before is unchanged.
     """
     name = processes.gather_objects(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")[0]
     partial = path.with_name(name)
@@ -52,7 +52,7 @@ def whole_directory(
         with _together(path, processes):
             if not partial.is_dir():
                 raise CheckpointError(
-                    f"{partial}: made by the first process, not there for process {processes.rank}; all machines must "
+                    f"{partial}: process 0 made it, but process {processes.rank} does not see it; all machines must "
                     "see the same run_dir"
                 )
             free = shutil.disk_usage(partial).free
@@ -68,7 +68,7 @@ def whole_directory(
         with _together(path, processes):
             if processes.is_first:
                 named = sorted(pair for part in parts for pair in part.items())
-                manifest = json.loads(json.dumps({**about, "files": dict(named)}))  # as it will be read, for its digest
+                manifest = json.loads(json.dumps({**about, "files": dict(named)}))  # in its read form, for its digest
                 (partial / MANIFEST).write_text(json.dumps({**manifest, _OWN_DIGEST: _digest_of(manifest)}, indent=1))
                 for entry in (partial / MANIFEST, *(sub for sub in partial.rglob("*") if sub.is_dir()), partial):
                     _sync(entry)
@@ -88,7 +88,7 @@ def whole_directory(
 
 @contextmanager
 def _together(path: Path, processes: Processes) -> Iterator[None]:
-    """Ends on all processes, or raises on all where one cannot write."""
+    """Finishes on all processes, or raises on all if one cannot write."""
     with failing_together(processes):
         try:
             yield
@@ -99,16 +99,16 @@ def _together(path: Path, processes: Processes) -> Iterator[None]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a whole directory, after it and its files were checked.
+    """Returns the manifest of a complete directory, after checking it and its files.
 
     Raises:
-        CheckpointError: names the file that is missing or changed.
+        CheckpointError: names the missing or changed file.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         own_digest = manifest.pop(_OWN_DIGEST)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its {MANIFEST} cannot be read ({error!r}); not a whole checkpoint") from None
+        raise CheckpointError(f"{path}: its {MANIFEST} cannot be read ({error!r}); not a complete checkpoint") from None
     if own_digest != _digest_of(manifest):
         raise CheckpointError(f"{path / MANIFEST} is not what was written (its SHA-256 differs); it is damaged")
     for name, expected in manifest["files"].items():

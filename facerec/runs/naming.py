@@ -1,4 +1,4 @@
-"""Names run directories: readable, and made from the settings that change the result."""
+"""Names run directories readably, from the settings that change the result."""
 
 import hashlib
 import re
@@ -12,12 +12,12 @@ MAX_NAME_LENGTH = 100
 def directory_of(experiments: Sequence[str], setting: Mapping[str, str]) -> Path:
     """Returns `runs/<experiments>/<setting>`; without an experiment `runs/train/<setting>`.
 
-    The names hold letters, digits, `.`, `_` and `-` only, because a path with = or , would have to be quoted in every
-    later command; they end with a hash where that, or their length, has cost something.
+    The names hold letters, digits, `.`, `_` and `-` only, because a path with = or , would need quotes in every later
+    command. They end with a hash if this rule, or their maximal length, has changed them.
 
     Args:
-        experiments: for example "table2/row", whose folders stay folders.
-        setting: the keys that change the result, with their values; a key with "" stands alone.
+        experiments: for example "table2/row"; its folders become folders.
+        setting: the keys that change the result, with their values; a key with "" is written without a value.
     """
     parts = "+".join(experiments).split("/") if experiments else ["train"]
     return RUNS.joinpath(*map(_safe, parts), _name(setting))
@@ -32,7 +32,7 @@ def _name(setting: Mapping[str, str]) -> str:
 
 
 def _safe(readable: str, whole: str = "") -> str:
-    """A file name for a readable text; ends with a hash of the whole one where the name alone could stand for two."""
+    """Returns a file name for a text; it ends with a hash of the whole text if the name alone is ambiguous."""
     whole = whole or readable
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", readable)
     ambiguous = name.count("__") > whole.count("\n")

@@ -1,4 +1,4 @@
-"""Compares the run that a directory holds with the run that is to go on there."""
+"""Compares the stored run of a directory with the run that should resume there."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,17 +15,17 @@ from facerec.runs.run_directory import RunDirectory
 def check_same_run(
     run: RunDirectory, config: Mapping[str, Any], fingerprint: str, *, data_root: str | None
 ) -> dict[str, Any]:
-    """Refuses to go on where another configuration or other data was trained; returns the stored configuration.
+    """Refuses to resume with another configuration or other data; returns the stored configuration.
 
     Args:
-        run: holds a checkpoint.
+        run: has a checkpoint.
         config: the resolved configuration as plain values.
-        fingerprint: of the data.
-        data_root: where the data lies, for the message.
+        fingerprint: fingerprint of the data.
+        data_root: place of the data, for the message.
 
     Raises:
-        CheckpointError: what was trained there cannot be read.
-        ConfigError: something differs that changes the result, the length of the run excepted.
+        CheckpointError: the stored configuration or fingerprint cannot be read.
+        ConfigError: something that changes the result differs, except the length of the run.
     """
     stored_config, stored_print = _stored_run(run)
     changed = differences(stored_config, config, but=LENGTH_KEYS)
@@ -34,29 +34,29 @@ def check_same_run(
     if changed:
         raise ConfigError(
             f"{run.path} holds another run:\n  " + "\n  ".join(changed) + "\nEither train into another run_dir=..., or "
-            f"start from its weights alone: {typed('init_from', run.path)} with another run_dir=... In this run_dir it "
-            "goes on, with class centres and optimizer, where nothing of this differs; trainer.num_steps or num_epochs "
-            "may be larger than they were"
+            f"start from its weights only: {typed('init_from', run.path)} with another run_dir=... To resume in this "
+            "run_dir, with class centres and optimizer, set all of these as they were; only trainer.num_steps or "
+            "num_epochs may be larger"
         )
     return stored_config
 
 
 def outcome_of(run: RunDirectory, newest: Path, *, num_steps: int) -> list[Metric] | None:
-    """Returns the metrics of the end, if the newest whole checkpoint is the one that they were measured on.
+    """Returns the final metrics, if they were measured on the newest complete checkpoint.
 
-    None where the run is not finished, or `num_steps` are more than it has done.
+    Returns None if the run is not finished, or has done fewer than `num_steps` steps.
     """
     if step_of(newest) < num_steps:
         return None
     try:
         result = run.read_result()
-    except DataError:  # the run is finished once more
+    except DataError:  # the run ends with a new evaluation
         return None
     return result[1] if result is not None and result[0] == step_of(newest) else None
 
 
 def _stored_run(run: RunDirectory) -> tuple[dict[str, Any], str]:
-    """Returns the configuration and the data fingerprint that a run directory was trained with."""
+    """Returns the configuration and the data fingerprint with which a run directory was trained."""
     try:
         stored_config, about = run.read_config(), run.read_about()
         if not stored_config or "data_fingerprint" not in about:
@@ -64,7 +64,8 @@ def _stored_run(run: RunDirectory) -> tuple[dict[str, Any], str]:
         return stored_config, str(about["data_fingerprint"])
     except DataError as error:
         raise CheckpointError(
-            f"{run.path} holds checkpoints, but its config.yaml or run.json cannot be read ({error}), so whether they "
-            f"belong to this run is not known. Use another run_dir=..., with {typed('init_from', run.path)} for its "
+            f"{run.path} holds checkpoints, but its config.yaml or run.json cannot be read ({error}), so facerec "
+            f"cannot check that they belong to this run. Use another run_dir=..., with "
+            f"{typed('init_from', run.path)} for its "
             "weights"
         ) from None

@@ -1,6 +1,6 @@
-"""The one owner of a run directory: it names the files, reads and writes them, and keeps other processes out.
+"""The one owner of a run directory: it names the files, reads and writes them, and locks out other processes.
 
-Readers follow one rule: a file that is absent is None or empty, one that cannot be read is a DataError that names it.
+All readers follow one rule: an absent file gives None or an empty value, an unreadable one a DataError that names it.
 """
 
 import json
@@ -14,8 +14,8 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.metric import Metric, details_of, metrics_from, values_of
 
 FORMAT = 2
-"""Version of the layout, in run.json. 1, which run.json did not say: metrics without details."""
-SECONDS_TO_WAIT = 10  # for a process that is writing its last checkpoint
+"""Version of the layout, in run.json. In version 1, which run.json does not state, metrics have no details."""
+SECONDS_TO_WAIT = 10  # for a process that is still writing its last checkpoint
 FINISHED = "finished"
 
 
@@ -23,7 +23,7 @@ class RunDirectory:
     """The files of one run.
 
     Args:
-        path: of the folder; it need not exist.
+        path: path of the folder; it need not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,15 +46,15 @@ class RunDirectory:
 
     @property
     def is_run(self) -> bool:
-        """True where a training has begun."""
+        """True if a training has begun here."""
         return self.overrides.is_file()
 
     @contextmanager
     def held_alone(self) -> Iterator[None]:
-        """Keeps other processes out; the system ends the lock with the process, however it dies.
+        """Locks the directory for this process; the system ends the lock with the process, however it dies.
 
         Raises:
-            ConfigError: another process trains there.
+            ConfigError: another process is training there.
         """
         from filelock import FileLock, Timeout
 
@@ -69,11 +69,11 @@ class RunDirectory:
             ) from None
 
     def write_start(self, *, config_yaml: str, overrides: Sequence[str], about: Mapping[str, Any]) -> None:
-        """Writes what runs here.
+        """Writes the files that describe the run.
 
         Args:
             config_yaml: the resolved configuration.
-            overrides: as given on the command line.
+            overrides: the overrides of the command line.
             about: plain values: command, versions, data_fingerprint.
         """
         _write(self.config, config_yaml)
@@ -81,40 +81,40 @@ class RunDirectory:
         _write(self.about, json.dumps({"format": FORMAT, **about}, indent=1))
 
     def forget_the_end(self) -> None:
-        """Removes what says how an earlier training here ended, before another begins or goes on."""
+        """Removes the files about the end of an earlier training here, before another begins or resumes."""
         self.result.unlink(missing_ok=True)
         self.preempted.unlink(missing_ok=True)
 
     def write_result(self, *, step: int, metrics: Sequence[Metric]) -> None:
-        """Writes that the training is finished, and what was measured last."""
+        """Writes that the training is finished, with the final metrics."""
         _write(self.result, json.dumps({"status": FINISHED, "step": step, **_stored(metrics)}, indent=1))
 
     def write_preempted(self, *, step: int, signal: str | None) -> None:
-        """Writes that a signal has stopped the training; the file goes with the next start."""
+        """Writes that a signal has stopped the training; the next start removes the file."""
         _write(self.preempted, json.dumps({"step": step, "signal": signal}))
 
     def read_config(self) -> dict[str, Any]:
-        """Returns the resolved configuration as plain values; empty where there is none."""
+        """Returns the resolved configuration as plain values; empty if there is none."""
         import yaml
 
         try:
             config = yaml.safe_load(self.config.read_text()) if self.config.exists() else {}
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.config} is no YAML ({error}); expected what facerec train wrote") from None
+            raise DataError(f"{self.config} is not YAML ({error}); expected what facerec train wrote") from None
         if not isinstance(config, dict):
             raise DataError(f"{self.config} holds no keys; expected what facerec train wrote")
         return config
 
     def read_overrides(self) -> list[str]:
-        """Returns the overrides as they were given; empty where there are none."""
+        """Returns the overrides as they were given; empty if there are none."""
         return [str(override) for override in read_json(self.overrides, list) or []]
 
     def read_about(self) -> dict[str, Any]:
-        """Returns what run.json says; empty where there is none."""
+        """Returns the content of run.json; empty if there is none."""
         return read_json(self.about, dict) or {}
 
     def read_result(self) -> tuple[int, list[Metric]] | None:
-        """Returns step and metrics of the end; None where the training is not finished."""
+        """Returns step and metrics of the end; None if the training is not finished."""
         result = read_json(self.result, dict)
         if result is None or result.get("status") != FINISHED:
             return None
@@ -124,7 +124,7 @@ class RunDirectory:
             raise DataError(f"{self.result} is damaged; expected what facerec train wrote") from None
 
     def latest_metrics(self) -> list[Metric]:
-        """Returns what was measured at the end, and what `facerec evaluate` has measured of that model since."""
+        """Returns the final metrics, and those that `facerec evaluate` has added for that model since."""
         step, found = self.read_result() or (None, [])
         later = read_json(self.evaluation, dict) or {}
         if step is not None and later.get("step") == step:
@@ -135,13 +135,14 @@ class RunDirectory:
 
 
 def write_evaluation(path: Path, *, step: int | None, metrics: Sequence[Metric], more: Mapping[str, Any]) -> None:
-    """Writes what `facerec evaluate` has measured, with what the file has of other benchmarks and the same model.
+    """Writes the metrics of `facerec evaluate`, and keeps the file's metrics of other benchmarks for the same model.
 
     Args:
-        path: of the JSON file.
-        step: of the checkpoint; None for a foreign model.
-        metrics: of the model, under eval/<benchmark>.
-        more: plain values; those that are no mappings name the model, and must be equal for the file's to be kept.
+        path: path of the JSON file.
+        step: step of the checkpoint; None for a foreign model.
+        metrics: the model's metrics, under eval/<benchmark>.
+        more: plain values; those that are not mappings identify the model, and the file's metrics are kept only if they
+            are equal.
     """
     about = {"step": step, **{key: value for key, value in more.items() if not isinstance(value, Mapping)}}
     try:
@@ -158,10 +159,10 @@ def write_evaluation(path: Path, *, step: int | None, metrics: Sequence[Metric],
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """Returns the content of a JSON file; None where it is absent.
+    """Returns the content of a JSON file; None if it is absent.
 
     Raises:
-        DataError: it cannot be read, is no JSON, or holds another kind of value.
+        DataError: it cannot be read, is not JSON, or holds another kind of value.
     """
     try:
         content = json.loads(path.read_text())
@@ -170,7 +171,7 @@ def read_json(path: Path, kind: type) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error}); expected what facerec wrote") from None
+        raise DataError(f"{path} is not JSON ({error}); expected what facerec wrote") from None
     if not isinstance(content, kind):
         raise DataError(f"{path} holds a {type(content).__name__}; expected a {kind.__name__}")
     return content
@@ -191,7 +192,7 @@ def _metrics(stored: Mapping[str, Any]) -> list[Metric]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Writes a file that is whole or absent, in a folder that is made if absent."""
+    """Writes a file that is complete or absent, in a folder that is made if absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write(text.encode())

@@ -1,4 +1,4 @@
-"""What a training writes while it runs: metrics as JSON lines, and TensorBoard files."""
+"""Writes the logs of a training: metrics as JSON lines, and TensorBoard files."""
 
 import json
 import math
@@ -20,7 +20,7 @@ class RunLog:
     Args:
         run_dir: the run directory.
         tensorboard: write TensorBoard files too.
-        writes: False where another process writes; all calls then do nothing.
+        writes: False if another process writes; all calls then do nothing.
     """
 
     def __init__(self, *, run_dir: Path, tensorboard: bool = True, writes: bool = True) -> None:
@@ -32,11 +32,11 @@ class RunLog:
 
     @property
     def metrics_path(self) -> Path:
-        """The JSON lines: one object each, with "step" and "time" beside the figures."""
+        """Returns the path of the JSON lines: one object each, with "step", "time" and the metrics."""
         return self.files.metrics
 
     def start(self, first_step: int) -> None:
-        """Opens the files. Lines of steps after `first_step`, left by a run that was killed, are dropped."""
+        """Opens the files. Drops lines of steps after `first_step`, which a killed run may have left."""
         if not self.writes:
             return
         self.files.path.mkdir(parents=True, exist_ok=True)
@@ -52,16 +52,16 @@ class RunLog:
             self._writer = SummaryWriter(str(self.files.tensorboard), purge_step=first_step + 1)
 
     def metrics(self, step: int, metrics: Sequence[Metric], *, seconds: float) -> None:
-        """Writes the metrics of all benchmarks as `scalars`, with their details; `seconds` is what they took."""
+        """Writes the metrics of all benchmarks like `scalars`, with their details; `seconds` is the time they took."""
         self.scalars(step, {**values_of(metrics), "eval/seconds": seconds}, metric_details=details_of(metrics))
 
     def scalars(self, step: int, values: dict[str, float], **more: Any) -> None:
         """Writes one JSON line, and one TensorBoard scalar for each value; names are paths such as train/loss.
 
         Args:
-            step: optimizer steps done.
-            values: by name.
-            more: plain values for the JSON line alone.
+            step: number of optimizer steps done.
+            values: the values, by name.
+            more: plain values for the JSON line only.
         """
         if not self.writes:
             return
@@ -73,12 +73,12 @@ class RunLog:
                 self._writer.add_scalar(name, value, step)
 
     def histogram(self, step: int, name: str, values: np.ndarray) -> None:
-        """A histogram in TensorBoard."""
+        """Writes a histogram to TensorBoard."""
         if self._writer is not None:
             self._writer.add_histogram(name, values, step)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """uint8 (H, W, 3) RGB as a picture in TensorBoard."""
+        """Writes uint8 (H, W, 3) RGB as a picture to TensorBoard."""
         if self._writer is not None:
             self._writer.add_image(name, image, step, dataformats="HWC")
 
@@ -91,7 +91,7 @@ class RunLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line that was cut off by a kill is left out."""
+    """Returns the lines of a metrics.jsonl, without an incomplete last line, which a kill leaves."""
     lines = []
     for line in path.read_text().splitlines():
         try:

@@ -19,12 +19,12 @@ class Run:
     """One run directory.
 
     Attributes:
-        directory: where it lies.
+        directory: its path.
         setting: the overrides that change the result, without the seed.
         seed: as text.
         config: the resolved configuration.
         metrics: the leading metric of each benchmark.
-        finished: whether it has a result.
+        finished: True if it has a result.
     """
 
     directory: Path
@@ -37,14 +37,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of leading metrics; shares in per cent.
+    """Rows of leading metrics; shares are in per cent.
 
     Attributes:
-        keys: the overrides in which settings differ.
+        keys: the overrides in which the settings differ.
         common: the overrides that all settings share.
-        benchmarks: the leading metric of each, by the benchmark's name, sorted; its value is that of one run.
+        benchmarks: the leading metric of each benchmark, by name, sorted; its value is that of one run.
         rows: one per setting.
-        left_out: one line for each run that is not in a row, and why.
+        left_out: one line for each run without a row, with the reason.
     """
 
     keys: list[str]
@@ -59,7 +59,7 @@ class Row:
     """One setting.
 
     Attributes:
-        values: those of the table's keys.
+        values: the values of the table's keys.
         metrics: the leading metric of each benchmark, one per seed.
     """
 
@@ -68,14 +68,14 @@ class Row:
     metrics: dict[str, list[Metric]]
 
     def shown(self, benchmark: str) -> list[float]:
-        """Returns a benchmark's values as the table shows them, one per seed."""
+        """Returns a benchmark's values in the table's units, one per seed."""
         return [
             100 * metric.value if metric.unit == SHARE else metric.value for metric in self.metrics.get(benchmark, [])
         ]
 
 
 def read_runs(directories: Iterable[Path]) -> list[Run]:
-    """All run directories at and below the given ones, each once, in the order of their paths.
+    """Returns all run directories at and below the given ones, each once, in the order of their paths.
 
     Raises:
         DataError: a file of a run directory cannot be read.
@@ -88,7 +88,7 @@ def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = Non
 
     Args:
         runs: finished or not.
-        failures: run directory -> why it has no result, for runs of which more is known than that.
+        failures: run directory -> why it has no result, for runs with a known reason.
     """
     failures = dict(failures or {})
     groups: dict[tuple[tuple[str, str], ...], dict[str, Run]] = {}
@@ -115,7 +115,7 @@ def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = Non
 
 
 def markdown(table: Table, *, title: str) -> str:
-    """The table as Markdown."""
+    """Returns the table as Markdown."""
     lines = [f"# {title}", "", "Mean ± sample standard deviation (ddof = 1) over seeds."]
     if table.common:
         lines.append(
@@ -138,7 +138,7 @@ def _markdown_rows(table: Table) -> list[str]:
 
 
 def as_csv(table: Table) -> str:
-    """The table as CSV: mean, standard deviation (empty for a single seed) and number of seeds per benchmark."""
+    """Returns the table as CSV: mean, standard deviation (empty for one seed) and number of seeds per benchmark."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     heads = []
@@ -158,7 +158,7 @@ def as_csv(table: Table) -> str:
 
 
 def write_table(table: Table, directory: Path, *, title: str) -> tuple[Path, Path]:
-    """Writes `table.md` and `table.csv`, each whole or not at all; returns their paths."""
+    """Writes `table.md` and `table.csv`, each complete or absent; returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = directory / "table.md", directory / "table.csv"
     for path, text in zip(paths, (markdown(table, title=title), as_csv(table)), strict=True):
@@ -181,7 +181,7 @@ def _read_run(run: RunDirectory) -> Run:
 
 
 def _shared(settings: Iterable[tuple[tuple[str, str], ...]]) -> list[tuple[str, str]]:
-    """The pairs that stand in every setting."""
+    """Returns the pairs that are in every setting."""
     sets = [set(setting) for setting in settings]
     return sorted(set.intersection(*sets)) if sets else []
 
@@ -196,7 +196,7 @@ def _row(keys: Sequence[str], runs: Sequence[Run]) -> Row:
 
 
 def _configured(config: Any, key: str) -> str:
-    """The value that a key has without an override; of a group, which the configuration does not name, "default"."""
+    """Returns the value of a key without an override; for a group, which the configuration does not name, "default"."""
     for part in key.split("."):
         config = config.get(part) if isinstance(config, dict) else None
     return "default" if config is None or isinstance(config, dict) else str(config)

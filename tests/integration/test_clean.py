@@ -132,7 +132,10 @@ def test_second_people_are_counted_by_the_names_they_lie_under(capsys):
     ("overrides", "says"),
     [
         ([], "model is not given; looking needs one"),
-        (["apply=true"], "proposals.csv: cannot be read (No such file or directory); look for proposals first"),
+        (
+            ["apply=true"],
+            "proposals.csv: cannot be read (No such file or directory); run clean without apply=true first",
+        ),
         (["model=nowhere"], "nowhere"),
         (["model=x", "min_score=0"], "min_score=0"),
         (["model=x", "batch_size=0"], "batch_size=0; expected 1 or more"),

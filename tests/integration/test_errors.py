@@ -245,7 +245,7 @@ def test_flipped_byte_in_every_checkpoint(faces, tmp_path, refused, train):
         message = refused("evaluate", f"model={path}", "sets=[x.bin]")
         assert message.startswith(f"{path}/model.safetensors is not what was written (its SHA-256 differs)")
     message = refused("evaluate", f"model={tmp_path}/run", "sets=[x.bin]")
-    assert all(f"passed over: {path}/model.safetensors" in message for path in checkpoints)
+    assert all(f"skipped: {path}/model.safetensors" in message for path in checkpoints)
     for path in checkpoints:
         assert path.exists()  # nothing was thrown away
 
@@ -257,7 +257,7 @@ def test_warnings_above_name_every_damaged_file(faces, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["train", *tiny_overrides(faces, tmp_path / "run", *SHORT)])
     printed = capsys.readouterr().err
-    assert printed.count("passed over: ") == 2 and printed.index("passed over: ") < printed.index("error: ")
+    assert printed.count("skipped: ") == 2 and printed.index("skipped: ") < printed.index("error: ")
 
 
 def test_initial_weights_that_are_not_there_or_of_another_network(faces, tmp_path, train):

@@ -154,7 +154,7 @@ def test_damaged_checkpoint_is_passed_over_with_a_warning_even_when_the_run_was_
     flip_byte(newest / "train_state" / "__0_0.distcp")
     code, printed = in_process(tiny_overrides(faces, run_dir))
     assert code == 0
-    assert f"passed over: {newest}/train_state/__0_0.distcp is not what was written" in printed
+    assert f"skipped: {newest}/train_state/__0_0.distcp is not what was written" in printed
     assert f"resuming from {run_dir}/checkpoints/step-00000020, step 20 of 24" in printed
     assert "passed over" in (run_dir / "log.txt").read_text()
     assert result_bits(run_dir) == result_bits(reference)

@@ -172,10 +172,10 @@ def test_what_takes_long_shows_how_far_it_is(monkeypatch):
     monkeypatch.setattr(progress_bar, "DELAY_S", 0)
     faulty_set().told()
     for what in (
-        "looking for the centres of identities",
+        "computing the centres of identities",
         "comparing with identities",
-        "looking for second people",
-        "looking for copies",
+        "searching for second people",
+        "searching for copies",
     ):
         assert f"{what}: 100%" in screen.getvalue()
 

@@ -65,7 +65,7 @@ def test_a_moved_image_goes_with_its_new_identity():
         ([proposal("drop", 8)], "image 8 of 'a', which the set does not have"),
         ([proposal("drop", 0, identity="z")], "of 'z', which the set does not have"),
         ([proposal("merge", to="z")], "'a' is to be merged with 'z'"),
-        ([proposal("move", 1, to="b"), proposal("move", 1, to="c")], "image 1 is to be moved to 'b' and to 'c'"),
+        ([proposal("move", 1, to="b"), proposal("move", 1, to="c")], "image 1 has proposals to move to 'b' and to 'c'"),
     ],
 )
 def test_proposals_of_another_set_are_refused(proposals, says):
@@ -80,7 +80,7 @@ def test_proposals_of_another_set_are_refused(proposals, says):
         ("m,drop,,a,b,1,,,", "line 2: action drop with image ''"),
         ("m,merge,3,a,b,1,,,", "line 2: action merge with image '3'"),
         ("m,move,3,a,,1,,,", "line 2: action move without a name in the column to"),
-        ("m,drop,3,a,b,high,,,", "line 2: score 'high' is no number"),
+        ("m,drop,3,a,b,high,,,", "line 2: score 'high' is not a number"),
         ("m,drop," + "9" * 5000 + ",a,b,1,,,", "line 2: action drop with image '9{40}'; drop and move take"),
         ("m,drop,3,a,b,1,,," + "x" * 140_000, "line 2: field larger than field limit"),
         ('m,drop,3,a,b,1,,,"one\nm,drop,4,a,b,1,,,', "line 2: unexpected end of data; is a quotation mark missing"),
@@ -94,7 +94,7 @@ def test_lines_that_do_not_fit_are_named(line, says, tmp_path):
 
 
 def test_files_that_are_none_are_named(tmp_path):
-    with pytest.raises(DataError, match="look for proposals first"):
+    with pytest.raises(DataError, match="run clean without apply=true first"):
         read_proposals(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("path,identity\n")
     with pytest.raises(DataError, match="the header lacks action, image"):

@@ -31,7 +31,7 @@ def fail(folder: str) -> dict[str, str]:
 
 def test_what_one_process_cannot_write_ends_both(tmp_path):
     first, second = run_processes(2, fail, str(tmp_path))
-    assert second["apart"].startswith("CheckpointError: ") and "not there for process 1" in second["apart"]
+    assert second["apart"].startswith("CheckpointError: ") and "but process 1 does not see it" in second["apart"]
     assert first["apart"] == f"OtherProcessError: process 1: {second['apart'].partition(': ')[2]}"
     full = "step-1 could not be written: [Errno 28] No space left on device. What was saved before is untouched"
     assert full in first["full"] and first["full"].startswith("OtherProcessError: process 1: ")

@@ -54,7 +54,7 @@ def test_later_evaluations_count_where_they_are_of_the_model_of_the_end(tmp_path
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{", "is no JSON"), ("[]", "holds a list; expected a dict"), ('{"status": "finished"}', "is damaged")],
+    [("{", "is not JSON"), ("[]", "holds a list; expected a dict"), ('{"status": "finished"}', "is damaged")],
 )
 def test_damaged_result_is_one_error_that_names_the_file(text, says, tmp_path):
     run = RunDirectory(tmp_path)

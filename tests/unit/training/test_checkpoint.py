@@ -218,7 +218,7 @@ def test_damaged_newest_is_passed_over_with_a_warning_that_names_the_file(tmp_pa
     with caplog.at_level(logging.WARNING, logger="facerec"):
         assert store.newest(tmp_path) == paths[1]
     assert [record.getMessage() for record in caplog.records if record.name == "facerec"] == [
-        f"passed over: {paths[2]}/model.safetensors is not what was written (its SHA-256 differs); the checkpoint is "
+        f"skipped: {paths[2]}/model.safetensors is not what was written (its SHA-256 differs); the checkpoint is "
         "damaged"
     ]
     for path in paths[:2]:
