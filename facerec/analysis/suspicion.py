@@ -10,10 +10,10 @@ def posterior_wrong(observed: np.ndarray, wrong: np.ndarray, *, usual: np.ndarra
 
     The mixture has two normal distributions: the wrong cases, with the mean and deviation of `wrong`, a sample made on
     purpose; and the usual cases, whose deviation is the distance from their 16th percentile to their median, on the
-    side of the wrong cases, so that hard but right cases widen it. Expectation maximisation finds the share of the wrong
-    cases and excludes them from these percentiles. Past the mean of the wrong cases the result stays constant, and past
-    the median of the usual cases it is 0, whatever the tails of the two are. If the means are less than two deviations
-    apart, so that the mixture has only one peak, the two are not separated.
+    side of the wrong cases, so that hard but right cases widen it. Expectation maximisation finds the share of the
+    wrong cases and excludes them from these percentiles. Past the mean of the wrong cases the result stays constant,
+    and past the median of the usual cases it is 0, whatever the tails of the two are. If the means are less than two
+    deviations apart, so that the mixture has only one peak, the two are not separated.
 
     Args:
         observed: float (N,), most of them usual unless `usual` is given.

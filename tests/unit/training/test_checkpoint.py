@@ -1,4 +1,4 @@
-"""Checkpoints restore exactly, are pruned to the last and the best, and a damaged one is passed over."""
+"""Checkpoints restore exactly, are pruned to the last and the best, and a damaged one is skipped."""
 
 import json
 import logging
