@@ -1,1 +1,1 @@
-"""Where time and memory go on this machine."""
+"""Measures time and memory on this machine, and plans both for others."""

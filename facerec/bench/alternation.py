@@ -1,4 +1,4 @@
-"""Times two or more things in alternation, so that what else the machine does falls on all of them."""
+"""Times two or more functions in alternation, so that other work on the machine affects all of them equally."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ class Timing:
     """Seconds of one call, over the rounds.
 
     Attributes:
-        median_s, min_s: of the calls.
-        ratio: median over the rounds of the time divided by the first thing's time in the same round.
-        ratio_range: smallest and largest of these.
+        median_s, min_s: median and minimum of the calls.
+        ratio: median over the rounds of the time divided by the first function's time in the same round.
+        ratio_range: smallest and largest of these ratios.
     """
 
     median_s: float
@@ -33,13 +33,13 @@ def alternate(
     device: torch.device,
     before: Mapping[str, Callable[[], None]] | None = None,
 ) -> dict[str, Timing]:
-    """Calls each once per round, in turn, after one round that does not count.
+    """Calls each function once per round, in turn, after one round that does not count.
 
     Args:
-        calls: by name; the first is what the others are compared with.
+        calls: functions by name; the others are compared with the first.
         rounds: 1 or more.
-        device: waited for after each call.
-        before: by name, what is done before each of its calls, and not timed.
+        device: the device to wait for after each call.
+        before: functions by name that run before each call, and are not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for round_number in progress_bar(range(rounds + 1), what=f"timing {', '.join(calls)}", unit="rounds"):

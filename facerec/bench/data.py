@@ -1,4 +1,4 @@
-"""Times what brings images to the training process: our loader and torchvision's, on the same crops, part by part."""
+"""Times the loading of images: our loader and torchvision's, on the same crops, stage by stage."""
 
 import io
 import statistics
@@ -25,7 +25,7 @@ from facerec.data.sources import RecordSource
 OURS, THEIRS = "facerec", "torchvision"
 _ENDLESS = 1 << 40
 _AHEAD = 3
-"""Batches that a worker has made, or begun, while the other loader was timed."""
+"""Number of batches that a worker has made, or begun, while the other loader was timed."""
 _CPU = torch.device("cpu")
 _Steps = dict[str, Callable[[Any], Any]]
 
@@ -34,9 +34,9 @@ class SameCrops:
     """The first crops of a set, as a record file and as a folder of files, both in the system's memory.
 
     Args:
-        source: the set. Crops that are not there as JPEG are encoded, at quality 95.
-        num_images: of the crops.
-        folder: an empty one.
+        source: the set. Crops that are not JPEG files are encoded, with quality 95.
+        num_images: number of crops.
+        folder: an empty folder.
     """
 
     def __init__(self, source: Source, *, num_images: int, folder: Path) -> None:
@@ -57,10 +57,10 @@ class SameCrops:
 def time_loaders(
     crops: SameCrops, augment: Augment, *, batch_size: int, num_batches: int, rounds: int
 ) -> dict[str, Timing]:
-    """Seconds for `num_batches` batches by one worker process of either loader, in the training process's hands.
+    """Seconds in which one worker process of either loader delivers `num_batches` batches to the training process.
 
-    Ours reads records, decodes, augments, and hands over uint8; torchvision's is ImageFolder with ToTensor and
-    Normalize, which augments nothing and hands over float32.
+    Ours reads records, decodes, augments, and delivers uint8; torchvision's is ImageFolder with ToTensor and
+    Normalize, which does not augment and delivers float32.
     """
     ours = BatchLoader(
         source=RecordSource(root=str(crops.records)),
@@ -92,9 +92,9 @@ def time_loaders(
 def time_parts(
     crops: SameCrops, augment: Augment, *, batch_size: int, rounds: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds that a batch spends in the parts of either loader, in this process; ours and theirs.
+    """Seconds per batch of each part of both loaders, in this process; ours and theirs.
 
-    Each image goes through all parts before the next one, as in a worker. The medians of alternating rounds.
+    Each image goes through all parts before the next one, as in a worker. The values are medians of alternating rounds.
     """
     reader = RecordReader(rec=crops.records / "train.rec", idx=crops.records / "train.idx")
     rows = range(1, 1 + min(batch_size, crops.num_images))

@@ -1,4 +1,4 @@
-"""The head alone: time and peak memory of the engines, and what each margin costs over none.
+"""Measures the head alone: time and peak memory of the engines, and the cost of each margin relative to none.
 
 A step is what the trainer does with a head: forward, backward, one update of the centres by SGD with momentum and
 weight decay.
@@ -26,14 +26,14 @@ from facerec.heads.row_optimizer import RowSGD
 from facerec.training.optimizer import SGD
 
 ENGINES = ("dense", "chunked", "fused")
-"""fused: the chunked engine with the row optimizer inside its backward."""
+"""fused: the chunked engine with the row optimizer inside its backward pass."""
 
 LR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What the engines are given: B samples of C classes in D dimensions, on a device, with so many CPU threads."""
+    """The input of the engines: B samples of C classes in D dimensions, on a device, with a number of CPU threads."""
 
     num_classes: int
     batch_size: int
@@ -42,17 +42,17 @@ class Size:
     num_threads: int
 
     def tensor_bytes(self) -> int:
-        """Bytes of one fp32 tensor of all centres."""
+        """Returns the bytes of one fp32 tensor of all centres."""
         return 4 * self.num_classes * self.embedding_dim
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """The most memory that a step had, in bytes.
+    """The peak memory of a step, in bytes.
 
     Attributes:
-        total: with centres, their gradient and their momentum.
-        beyond: without what stays: centres and momentum, and the centres' gradient where there is one.
+        total: including centres, their gradient and their momentum.
+        beyond: without centres and momentum, and without the centres' gradient if there is one.
     """
 
     total: int
@@ -60,11 +60,11 @@ class Peak:
 
 
 def time_engines(size: Size, engines: Sequence[str], *, rounds: int) -> dict[str, Timing]:
-    """Steps of ArcFace under each engine in alternation; ratios are to the first engine."""
+    """Times steps of ArcFace with each engine in alternation; ratios are to the first engine."""
     torch.set_num_threads(size.num_threads)
     device = choose_device(size.device)
     heads = {engine: _arcface(size, engine) for engine in engines}
-    for head in heads.values():  # the same centres for all: a million of them are 2 GB
+    for head in heads.values():  # all share the same centres: a million of them take 2 GB
         head.centres = heads[engines[0]].centres
     steps = {engine: _step(head, size, fused=engine == "fused") for engine, head in heads.items()}
     return alternate(steps, rounds=rounds, device=device)
@@ -73,7 +73,7 @@ def time_engines(size: Size, engines: Sequence[str], *, rounds: int) -> dict[str
 def time_margins(
     heads: Mapping[str, Callable[..., Head]], size: Size, *, engine: str, rounds: int
 ) -> dict[str, Timing]:
-    """Steps of each head under one engine in alternation; ratios are to the first head.
+    """Times steps of each head with one engine in alternation; ratios are to the first head.
 
     Args:
         heads: makers of heads, called with num_classes, embedding_dim and engine.
@@ -90,7 +90,7 @@ def time_margins(
 
 
 def measure_peak(size: Size, engine: str) -> Peak:
-    """The peak of two steps in a process of its own."""
+    """Measures the peak of two steps in a separate process."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as pool:
         total = pool.submit(_peak_of_this_process, size, engine).result()
@@ -102,7 +102,7 @@ def _peak_of_this_process(size: Size, engine: str) -> int:
     torch.set_num_threads(size.num_threads)
     device = choose_device(size.device)
     small = Size(**{**vars(size), "num_classes": min(size.num_classes, 1_000)})
-    _step(_arcface(small, engine), small, fused=engine == "fused")()  # libraries allocate at their first use
+    _step(_arcface(small, engine), small, fused=engine == "fused")()  # libraries allocate memory at their first use
     gc.collect()
     before = _peak_bytes(device)
     step = _step(_arcface(size, engine), size, fused=engine == "fused")
@@ -115,7 +115,7 @@ def _peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():  # the high-water mark of this process; getrusage also counts that of its parent's image
+    if status.exists():  # the peak of this process; getrusage also counts that of its parent's image
         return next(1024 * int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

@@ -1,4 +1,4 @@
-"""Notes which tensors live at the same time while something runs, on tensors without numbers as well as on others."""
+"""Records which tensors are alive at the same time while code runs, also for tensors without values."""
 
 import weakref
 from collections import Counter
@@ -12,23 +12,23 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveTensors(TorchDispatchMode):
-    """While it is open, every memory block that an operation makes is noted, from its making to its end.
+    """Records, while it is active, every memory block that an operation makes, from its creation to its end.
 
     Attributes:
-        kind: what blocks that are made from now on are for.
-        moment: the part of the run that goes on.
+        kind: the purpose of blocks that are made from now on.
+        moment: the current part of the run.
     """
 
     def __init__(self, *, kind: str, moment: str) -> None:
         super().__init__()
         self.kind, self.moment = kind, moment
-        self._numbers: dict[int, int] = {}  # of the blocks that live, by address
+        self._numbers: dict[int, int] = {}  # of the live blocks, by address
         self._kinds: list[str] = []
-        self._events: list[tuple[str, int, int]] = []  # moment, number, bytes more
+        self._events: list[tuple[str, int, int]] = []  # moment, number, bytes added
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
-            return 1  # in place of the number that it does not have
+            return 1  # instead of the value that it does not have
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
@@ -36,7 +36,7 @@ class LiveTensors(TorchDispatchMode):
         return made
 
     def note(self, tensor: torch.Tensor) -> None:
-        """Counts a tensor from now on; views of what is counted change nothing."""
+        """Counts a tensor from now on; views of a counted tensor change nothing."""
         storage = tensor.untyped_storage()
         address = storage._cdata
         if address in self._numbers:
@@ -47,12 +47,12 @@ class LiveTensors(TorchDispatchMode):
         weakref.finalize(storage, self._end, address, storage.nbytes())
 
     def name(self, tensor: torch.Tensor, kind: str) -> None:
-        """Says what a counted tensor is for, from its making on."""
+        """Sets the purpose of a counted tensor, from its creation on."""
         self.note(tensor)
         self._kinds[self._numbers[tensor.untyped_storage()._cdata]] = kind
 
     def peaks(self) -> dict[str, dict[str, int]]:
-        """For each moment, the bytes of each kind when it had the most in all."""
+        """Returns for each moment the bytes of each kind at the moment's peak."""
         peaks: dict[str, dict[str, int]] = {}
         most: Counter[str] = Counter()
         live: Counter[str] = Counter()
@@ -67,5 +67,5 @@ class LiveTensors(TorchDispatchMode):
 
 
 def num_bytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Of all tensors together."""
+    """Returns the total over all tensors."""
     return sum(tensor.nbytes for tensor in tensors)

@@ -1,6 +1,6 @@
-"""Where the time of a training step goes, from a profile of torch's: data, the network, the head, the collectives.
+"""Analyses the time of a training step from a profile of torch's: data, the network, the head, the collectives.
 
-The trainer names the parts of its steps; the rest is read off the operators and the collectives of the profile.
+The trainer names the parts of its steps; everything else comes from the operators and collectives of the profile.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,22 +14,22 @@ from facerec.training.step_parts import AGREEMENT, PARTS, STEP
 
 WARM_UP_STEPS = 3
 COLLECTIVES = ("gloo:", "nccl:", "ncclDevKernel")
-"""How the names of what sends and receives begin, on the CPU and on a GPU."""
+"""Prefixes of the names of operations that send and receive, on the CPU and on a GPU."""
 NO_WORK = (
     *COLLECTIVES, "c10d::", "facerec.", "autograd::", "enumerate(", "DistributedDataParallel", "Optimizer.",
 )  # fmt: skip
-"""How the names begin of what waits, or only contains other events."""
+"""Prefixes of the names of operations that wait, or only contain other events."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anatomy:
-    """Means over the steps of a profile but for the first three, in seconds.
+    """Means over the steps of a profile without its first three, in seconds.
 
     Attributes:
-        num_steps: over so many.
+        num_steps: the number of these steps.
         step_s: a whole step.
-        part_s: of each of the trainer's parts, on the thread that trains; on a GPU that is when work is handed over.
-        collectives_s: while something is sent or awaited.
+        part_s: each of the trainer's parts, on the thread that trains; on a GPU, the time to launch the work.
+        collectives_s: time in which something is sent or awaited.
         exposed_s: the part of it in which this process computes nothing.
     """
 
@@ -41,7 +41,7 @@ class Anatomy:
 
 
 def step_anatomy(events: Iterable[FunctionEvent]) -> Anatomy | None:
-    """The anatomy of a profiled training; None where it has too few steps."""
+    """Returns the anatomy of a profiled training; None if it has too few steps."""
     events = list(events)
     steps = _spans(event for event in events if event.name == STEP)[WARM_UP_STEPS:]
     if len(steps) == 0:
@@ -64,13 +64,13 @@ def step_anatomy(events: Iterable[FunctionEvent]) -> Anatomy | None:
 
 
 def _spans(events: Iterable[FunctionEvent]) -> np.ndarray:
-    """(N, 2) starts and ends in microseconds, by start."""
+    """Returns starts and ends in microseconds, by start: (N, 2)."""
     spans = [(event.time_range.start, event.time_range.end) for event in events]
     return np.array(sorted(spans), dtype=np.float64).reshape(-1, 2)
 
 
 def _union(spans: np.ndarray) -> np.ndarray:
-    """The same times as spans that neither overlap nor touch."""
+    """Returns the same times as spans that neither overlap nor touch."""
     joined: list[list[float]] = []
     for start, end in sorted(map(tuple, spans)):
         if joined and start <= joined[-1][1]:
@@ -81,7 +81,7 @@ def _union(spans: np.ndarray) -> np.ndarray:
 
 
 def _common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Where two unions overlap."""
+    """Returns the overlap of two unions."""
     found: list[Sequence[float]] = []
     i = j = 0
     while i < len(first) and j < len(second):

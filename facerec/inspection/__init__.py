@@ -1,1 +1,1 @@
-"""One pass over a set that finds all that is wrong with it."""
+"""Inspects a set in one pass and finds all its faults."""

@@ -1,4 +1,4 @@
-"""Files under inspection: what of a folder or a table cannot be listed is a fault, and the rest is looked at."""
+"""Inspects folders and tables: files that cannot be listed are faults, and the others are read."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from facerec.inspection.survey import Seen, see_image, without
 
 
 class FileItems:
-    """Images that are files of their own; see `facerec.inspection.survey.Items`.
+    """Images in separate files; see `facerec.inspection.survey.Items`.
 
     Args:
-        kind: what sort of set it is.
+        kind: kind of the set.
         files: the set.
     """
 
@@ -27,7 +27,7 @@ class FileItems:
         self.kind = kind
         self.size_px = files.size_px
         self._files = files
-        self._misplaced: dict[int, tuple[int, int]] = {}  # bad landmarks -> height and width of their photo
+        self._misplaced: dict[int, tuple[int, int]] = {}  # number of an item with bad landmarks -> its photo's size
 
     def __len__(self) -> int:
         return len(self._files.labels)
@@ -39,7 +39,7 @@ class FileItems:
             content = read_bytes(where)
         except DataError as error:
             return Seen(None, (("unreadable", without(where, error)),))
-        # one photo can be listed once for each face in it
+        # a photo may be listed once for each of its faces
         also = b"" if self._files.landmarks is None else self._files.landmarks[index].tobytes()
         return see_image(
             content, lambda content: self._decoded(index, content), where=where, size_px=self.size_px, also=also
@@ -58,11 +58,11 @@ class FileItems:
         return self._files.identities[label]
 
     def check_labels(self, faults: Findings) -> np.ndarray:
-        """See `Items`. They cannot be wrong."""
+        """Returns the labels, see `Items`. They cannot be wrong."""
         return self._files.labels
 
     def check_landmarks(self, path: Path, faults: Findings) -> None:
-        """After all items were seen: adds what the bad landmarks of the table at `path` have in common."""
+        """Adds, after all items were read, what the bad landmarks of the table at `path` have in common."""
         rejected = FacesOfAList()
         for index in sorted(self._misplaced):
             assert self._files.landmarks is not None
@@ -79,18 +79,18 @@ class FileItems:
 
 
 def folder_items(root: Path, faults: Findings, notes: Findings, *, size_px: tuple[int, int]) -> FileItems:
-    """One folder per identity. Raises DataError where there is none."""
+    """Opens one folder per identity. Raises DataError if there is none."""
     files = list_folders(
         root,
         size_px=size_px,
         on_fault=lambda folder, what: faults.add("empty identity", folder, "", what),
         on_passed_over=lambda path, why: notes.add("passed over", path, "", why),
     )
-    return FileItems(kind="folders, one for each identity", files=files)
+    return FileItems(kind="folders, one per identity", files=files)
 
 
 def table_items(path: Path, faults: Findings, *, size_px: tuple[int, int]) -> FileItems:
-    """The lines of a CSV or TSV. Raises DataError where it cannot be read, or has no line that fits."""
+    """Opens the lines of a CSV or TSV. Raises DataError if it cannot be read, or no line fits."""
     files = list_table(path, size_px=size_px, on_fault=lambda line, what: faults.add("line", path, line, what))
     kind = "crops" if files.landmarks is None else "photos, aligned by their landmarks"
     return FileItems(kind=f"a table of {kind}", files=files)

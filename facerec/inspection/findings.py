@@ -1,4 +1,4 @@
-"""What an inspection finds: counted by kind, and written to a CSV as it comes, so that millions take no memory."""
+"""Counts findings of an inspection by kind, and writes each to a CSV immediately, so that millions need no memory."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from facerec.core.atomic_file import atomic_file
 from facerec.core.csv_lines import csv_row
 
 NUM_KEPT = 3
-"""Of each kind: one fault can have thousands of consequences, and another be among them."""
+"""How many findings of each kind are kept, because one fault can have thousands of consequences."""
 
 
 class Finding(NamedTuple):
     """One line of the CSV.
 
     Attributes:
-        kind: what sort of thing it is, in a word or two, the same for all of its sort.
-        file: where it lies.
-        record: the place in the file; empty where the file is meant.
-        what: in words.
+        kind: kind of the finding, in a word or two.
+        file: the file.
+        record: the place in the file; empty for the whole file.
+        what: the description.
     """
 
     kind: str
@@ -36,8 +36,8 @@ class Findings:
     """Findings of one sort, such as the faults of a set.
 
     Attributes:
-        counts: how many there are of each kind.
-        first: the first few of each kind.
+        counts: number of findings of each kind.
+        first: the first few findings of each kind.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Findings:
         return self.counts.total()
 
     def add(self, kind: str, file: object, record: str, what: str) -> None:
-        """Counts one, and writes it where `written_to` is on."""
+        """Counts a finding, and writes it while `written_to` is active."""
         finding = Finding(kind, str(file), record, what)
         self.counts[kind] += 1
         if self.counts[kind] <= NUM_KEPT:
@@ -59,7 +59,7 @@ class Findings:
 
     @contextmanager
     def written_to(self, path: Path | None) -> Iterator[None]:
-        """Writes what is added inside the block to a CSV, whole or not at all; None: nowhere."""
+        """Writes findings that are added inside the block to a CSV, complete or absent; None: nowhere."""
         if path is None:
             yield
             return

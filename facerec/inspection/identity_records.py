@@ -1,6 +1,6 @@
-"""InsightFace's identity records against the images: each gives the range of keys of one identity.
+"""Compares InsightFace's identity records with the images: each record gives the range of keys of one identity.
 
-Letters: N images; I identity records; B = R + 1 boundaries of the R runs of neighbouring images with one label.
+Letters: N images; I identity records; B = R + 1 boundaries of the R runs of consecutive images with one label.
 """
 
 import numpy as np
@@ -20,17 +20,17 @@ def check_identity_records(
     num_classes: int | None,
     faults: Findings,
 ) -> None:
-    """Adds what is wrong with the records that follow the images, and with the keys.
+    """Adds the faults of the records that follow the images, and of the keys.
 
-    Ranges are float32, so that beyond 2^24 a number stands for its neighbours too; what one of them could mean is
-    taken for right. Images that cannot be read belong to whichever neighbour suits.
+    Ranges are float32, so that above 2^24 a number also stands for its neighbours; a range counts as right if one of
+    its meanings is. Unreadable images may belong to either neighbour.
 
     Args:
         reader: the file.
         labels_N: float32 (N,); NaN where a record cannot be read.
         first_image, stop: rows of the images; those of the identities follow.
-        num_classes: as `property` has it.
-        faults: where it adds.
+        num_classes: the number of identities in `property`.
+        faults: the faults are added to this.
     """
     _check_keys(reader, stop, faults)
     if num_classes is not None and len(reader) - stop != num_classes:
@@ -49,7 +49,7 @@ def _place(reader: RecordReader, row: int) -> tuple[str, str]:
 
 
 def _check_keys(reader: RecordReader, stop: int, faults: Findings) -> None:
-    """All keys from 0 to the last, and the last as record 0 has it."""
+    """Returns all keys from 0 to the last, and the last key according to record 0."""
     keys = reader.index.keys
     bounds = np.append(-1, reader.key(0) if keys is None else keys)
     for i in np.flatnonzero(np.diff(bounds) > 1).tolist():
@@ -58,7 +58,7 @@ def _check_keys(reader: RecordReader, stop: int, faults: Findings) -> None:
     try:
         head = reader.record(0)
     except DataError:
-        return  # told already, as all else that is wrong with it
+        return  # reported already, as are its other faults
     if not begins_insightface_set(reader, head):
         return
     end = head.labels[1]
@@ -68,11 +68,11 @@ def _check_keys(reader: RecordReader, stop: int, faults: Findings) -> None:
 
 
 def _read_ranges(reader: RecordReader, stop: int, faults: Findings) -> np.ndarray:
-    """float32 (I, 2); NaN where a record is none of an identity."""
+    """Returns the ranges, float32 (I, 2); NaN if a record is not that of an identity."""
     ranges_I2 = np.full((len(reader) - stop, 2), np.nan, dtype=np.float32)
     for number, row in enumerate(range(stop, len(reader))):
         if reader.begins_behind_end(row):
-            continue  # told already, with the images that are
+            continue  # reported already, with the other records that are images
         try:
             record = reader.record(row)
         except DataError as error:
@@ -90,7 +90,7 @@ def _read_ranges(reader: RecordReader, stop: int, faults: Findings) -> np.ndarra
 def _well_formed(
     reader: RecordReader, stop: int, ranges_I2: np.ndarray, faults: Findings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and ranges of those that are ranges of keys of images."""
+    """Returns rows and ranges of the records that give ranges of keys of images."""
     first_I, end_I = ranges_I2.T
     last_key = reader.key(stop - 1)
     is_read = ~np.isnan(first_I) & ~np.isnan(end_I)
@@ -108,7 +108,7 @@ def _well_formed(
 def _check_contiguous(
     reader: RecordReader, rows: np.ndarray, ranges_I2: np.ndarray, stop: int, faults: Findings
 ) -> None:
-    """Ranges follow each other from key 1 to the last image. After a record that cannot be read, nothing is said."""
+    """Checks that ranges follow each other from key 1 to the last image; skips ranges after an unreadable record."""
     begins = np.append(np.float32(1), ranges_I2[:-1, 1])
     is_after = np.append(rows[0] == stop, np.diff(rows) == 1)
     for i in np.flatnonzero(is_after & (ranges_I2[:, 0] != begins)).tolist():
@@ -116,7 +116,7 @@ def _check_contiguous(
         faults.add("identity record", *_place(reader, int(rows[i])), what)
     end = np.float32(reader.key(stop - 1) + 1)
     if rows[-1] == len(reader) - 1 and ranges_I2[-1, 1] != end:
-        what = f"the last of them ends at key {ranges_I2[-1, 1] - 1:.0f}; the last image has {end - 1:.0f}"
+        what = f"the last range ends at key {ranges_I2[-1, 1] - 1:.0f}; the last image has {end - 1:.0f}"
         faults.add("identity record", *_place(reader, int(rows[-1])), what)
 
 
@@ -132,15 +132,15 @@ def _check_against_labels(
     if not len(readable):
         return
     labels = labels_N[readable]
-    starts = np.append(0, np.flatnonzero(labels[1:] != labels[:-1]) + 1)  # of the runs, among the readable
+    starts = np.append(0, np.flatnonzero(labels[1:] != labels[:-1]) + 1)  # of the runs, among readable images
     _check_runs(reader, labels[starts], first_image + readable[starts], faults)
     rows_of_runs, rows_before = first_image + readable[starts], first_image + readable[np.append(starts[1:], 0) - 1]
-    # Boundary b can be given by any key after the last image before it, up to the first image after it.
+    # Boundary b may be any key after the last image before it, up to the first image after it.
     low_B = np.append(reader.key(first_image), reader.index.keys_of(rows_before) + 1).astype(np.float32)
     end_key = reader.key(first_image + len(labels_N) - 1) + 1
     high_B = np.append(reader.index.keys_of(rows_of_runs), end_key).astype(np.float32)
     first_I, end_I = ranges_I2.T
-    # Of the boundaries that a range can begin at, one must be followed by one that it can end at.
+    # Of the boundaries at which a range can begin, one must be followed by one at which it can end.
     left = np.maximum(np.searchsorted(high_B, first_I), np.searchsorted(high_B, end_I) - 1)
     right = np.minimum(np.searchsorted(low_B, first_I, "right"), np.searchsorted(low_B, end_I, "right") - 1) - 1
     for i in np.flatnonzero(left > right).tolist():
@@ -160,9 +160,9 @@ def _check_against_labels(
 
 
 def _check_runs(reader: RecordReader, labels_R: np.ndarray, rows_R: np.ndarray, faults: Findings) -> None:
-    """The images of an identity lie together."""
+    """Checks that the images of an identity are consecutive."""
     order = labels_R.argsort(kind="stable")
     again = np.sort(order[1:][labels_R[order][1:] == labels_R[order][:-1]])
     for run in again.tolist():
-        what = f"the label {labels_R[run]:.0f} again, after images of others; those of an identity must lie together"
+        what = f"the label {labels_R[run]:.0f} again, after images of others; those of an identity must be consecutive"
         faults.add("label", *_place(reader, int(rows_R[run])), what)

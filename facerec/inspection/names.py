@@ -1,4 +1,4 @@
-"""Names of identities that a person would read as one: they differ in case, Unicode form or spaces alone."""
+"""Finds names of identities that a person would read as one: they differ only in case, Unicode form or spaces."""
 
 import unicodedata
 
@@ -9,7 +9,7 @@ from facerec.inspection.survey import NO_LABEL, Items, Survey
 
 
 def note_similar_names(items: Items, found: Survey, notes: Findings) -> None:
-    """Adds each identity whose name an earlier one has, but for case, Unicode form or spaces: maybe one person."""
+    """Adds each identity whose name differs from an earlier one only in case, Unicode form or spaces."""
     labels, firsts = np.unique(found.labels_N, return_index=True)
     first_with: dict[str, str] = {}
     for label, first in zip(labels.tolist(), firsts.tolist(), strict=True):
@@ -20,7 +20,7 @@ def note_similar_names(items: Items, found: Survey, notes: Findings) -> None:
         if other != name:
             difference = _difference(name, other)
             shown = ascii if difference == "Unicode form" else repr  # they look the same on a screen
-            what = f"its name differs from {shown(other)} in {difference} alone; are they one person?"
+            what = f"its name differs from {shown(other)} only in {difference}; are they one person?"
             notes.add("similar name", items.place(first)[0], f"identity {shown(name)}", what)
 
 

@@ -1,6 +1,6 @@
-"""A record file under inspection: index against records, labels, identity records; damaged records do not end it.
+"""Inspects a record file: index against records, labels, identity records; damaged records do not end the inspection.
 
-Letters: N images; R runs of neighbouring images with one label; I identity records, in InsightFace's layout.
+Letters: N images; R runs of consecutive images with one label; I identity records, in InsightFace's layout.
 """
 
 from pathlib import Path
@@ -25,19 +25,19 @@ from facerec.inspection.findings import Findings
 from facerec.inspection.identity_records import check_identity_records
 from facerec.inspection.survey import NO_LABEL, Seen, see_image, without
 
-_MOST_UNREADABLE = 1000  # in a row, at the end of a file that may be cut short
+_MOST_UNREADABLE = 1000  # consecutive records at the end of a file that may be incomplete
 
 
 class RecordItems:
     """The images of `train.rec`; see `facerec.inspection.survey.Items`.
 
     Args:
-        root: the folder with `train.rec`, `train.idx` and, or not, `property`.
-        faults: those that show without reading the images are added here.
-        size_px: height and width that the crops must have; None: those of `property`, else 112 x 112.
+        root: the folder with `train.rec`, `train.idx` and, optionally, `property`.
+        faults: faults that are found without reading the images are added to this.
+        size_px: height and width that the crops must have; None: the size in `property`, else 112 x 112.
 
     Raises:
-        DataError: `train.rec` or `train.idx` cannot be opened, or no line of the index is good.
+        DataError: `train.rec` or `train.idx` cannot be opened, or no line of the index is valid.
     """
 
     def __init__(self, *, root: Path, faults: Findings, size_px: tuple[int, int] | None = None) -> None:
@@ -81,7 +81,7 @@ class RecordItems:
         row = self._first + index
         where = self._reader.where(row)
         if self._reader.begins_behind_end(row):
-            return Seen(None)  # told already, once for all of them
+            return Seen(None)  # reported already, once for all of them
         try:
             payload, end = self._reader.read_to_end(row)
             record = unpack(payload, where=where)
@@ -109,7 +109,7 @@ class RecordItems:
         return self._names[label] if label < len(self._names) else str(label)
 
     def check_labels(self, faults: Findings) -> np.ndarray:
-        """See `Items`. Also the records of the identities, and keys that do not fit."""
+        """Returns the labels, see `Items`. Also checks the records of the identities, and the keys."""
         num_readable = int((~np.isnan(self._labels)).sum())
         if 2 * self._has_other_id.sum() < num_readable:  # else the numbers mean something else, as in some sets
             for index in map(int, np.flatnonzero(self._has_other_id)):
@@ -129,12 +129,12 @@ class RecordItems:
         """int64 (N,)."""
         values = self._labels
         fits = (values >= 0) & (values == np.floor(values)) & (values < 2**53)
-        # What could not be read is reported already. A label that is no number counts as unreadable from here on.
+        # Unreadable records are reported already. A label that is not a number counts as unreadable from here on.
         is_seen = ~np.isnan(values)
         labels = np.full(len(values), NO_LABEL, dtype=np.int64)
         labels[fits] = values[fits]
         for index in map(int, np.flatnonzero(is_seen & ~fits)):
-            faults.add("label", *self.place(index), f"the label {values[index]} is no identity number")
+            faults.add("label", *self.place(index), f"the label {values[index]} is not an identity number")
         if self._described:
             num_classes = self._described[0]
             for index in map(int, np.flatnonzero(labels >= num_classes)):
@@ -151,10 +151,10 @@ class RecordItems:
         bounds = np.concatenate([[-1], present, [stop]])
         for before, after in ((int(bounds[i]), int(bounds[i + 1])) for i in np.flatnonzero(np.diff(bounds) > 1)):
             missing = f"label {before + 1}" if after - before == 2 else f"labels {before + 1} .. {after - 1}"
-            faults.add("missing label", self._reader.rec, missing, "no image has it; numbers must follow each other")
+            faults.add("missing label", self._reader.rec, missing, "no image has it; numbers must not have gaps")
 
     def _check_names(self, labels: np.ndarray, faults: Findings) -> None:
-        """Where the labels are right."""
+        """Checks identities.csv, if the labels are right."""
         present, num_images = np.unique(labels, return_counts=True)
         if not self._names_path.exists() or (present != np.arange(len(present))).any():
             return
@@ -164,7 +164,7 @@ class RecordItems:
             faults.add("names", self._names_path, "", str(error).removeprefix(f"{self._names_path}: "))
 
     def _left_out_after(self, end: int) -> str:
-        """Of a record that ends at byte `end`: what is wrong where the next one begins at another, or ""."""
+        """Returns the fault if the record after one that ends at byte `end` begins elsewhere; else ""."""
         position = int(np.searchsorted(self._starts, end))
         is_last = position == len(self._starts)
         next_start = self._reader.size_bytes if is_last else int(self._starts[position])
@@ -181,17 +181,17 @@ def _index(idx: Path, faults: Findings) -> RecordIndex:
 
 
 def _image_range(reader: RecordReader, faults: Findings) -> tuple[int, int, bool]:
-    """(first, stop) rows of the images, where need be guessed; and whether it is InsightFace's layout."""
+    """Returns (first, stop) rows of the images, guessed if necessary; and True for InsightFace's layout."""
     head: Record | None = None
     refusal = ""
     try:
         head = reader.record(0)
-        # an image first and identities last: InsightFace's layout, without the line of key 0
+        # begins with an image and ends with identities: InsightFace's layout, without the line of key 0
         if not (head.image and _is_identity(reader, len(reader) - 1)):
             first, num_images = image_rows(reader)
             return first, first + num_images, first == 1
     except DataError as error:
-        # a record further on that cannot be read is found again in the pass
+        # the pass finds later unreadable records itself
         refusal = str(error) if str(error).startswith(reader.where(0)) else ""
     stop = _first_identity(reader)
     if stop == len(reader) and head is not None and begins_insightface_set(reader, head):
@@ -204,7 +204,7 @@ def _image_range(reader: RecordReader, faults: Findings) -> tuple[int, int, bool
 
 
 def _first_identity(reader: RecordReader) -> int:
-    """The first row of the records without an image that end the file; where there is none, the number of rows."""
+    """Returns the first row of the records without an image that end the file; else the number of rows."""
     stop, num_unreadable = len(reader), 0
     for row in range(len(reader) - 1, 0, -1):
         is_identity = _is_identity(reader, row)
@@ -217,7 +217,7 @@ def _first_identity(reader: RecordReader) -> int:
 
 
 def _is_identity(reader: RecordReader, row: int) -> bool | None:
-    """None where the record cannot be read."""
+    """Returns the record; None if it cannot be read."""
     try:
         record = reader.record(row)
     except DataError:
@@ -226,7 +226,7 @@ def _is_identity(reader: RecordReader, row: int) -> bool | None:
 
 
 def _check_offsets(reader: RecordReader, faults: Findings) -> np.ndarray:
-    """int64, ascending: the first bytes of all records. Faults: bytes or records that the index does not name once."""
+    """Returns the first bytes of all records, ascending: int64. Faults: bytes or records not named exactly once."""
     offsets = reader.offsets
     if not (offsets[1:] > offsets[:-1]).all():
         order = offsets.argsort(kind="stable")
@@ -241,14 +241,14 @@ def _check_offsets(reader: RecordReader, faults: Findings) -> np.ndarray:
 
 
 def _check_end(reader: RecordReader, faults: Findings) -> None:
-    """One fault for all records that a file which was cut short no longer has."""
+    """Adds one fault for all records past the end of an incomplete file."""
     behind = np.flatnonzero(reader.offsets >= reader.size_bytes)
     if not len(behind):
         return
     first = int(behind[reader.offsets[behind].argmin()])
     whose = f"it and {len(behind) - 1} more begin" if len(behind) > 1 else "it begins"
     what = (
-        f"{whose} behind the end of the file, which has {reader.size_bytes} bytes. The file is cut short, or "
+        f"{whose} past the end of the file, which has {reader.size_bytes} bytes. The file is incomplete, or "
         f"{reader.idx.name} is damaged or belongs to another one: copy both again"
     )
     faults.add("cut short", reader.rec, reader.place(first), what)

@@ -1,4 +1,4 @@
-"""The report on a set that was inspected: dataset.json, a contact sheet, and the histogram of images per identity."""
+"""The report of an inspection: dataset.json, a contact sheet, and the histogram of images per identity."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _WHITE = 255
 
 
 def is_report(out: Path) -> bool:
-    """True where a folder holds an earlier report."""
+    """True if a folder holds an earlier report."""
     try:
         return "fingerprint_of_images" in json.loads((out / JSON_FILE).read_text())
     except (OSError, ValueError, TypeError):
@@ -29,13 +29,13 @@ def is_report(out: Path) -> bool:
 
 
 def describe(root: str, inspection: Inspection, faults: Findings, notes: Findings) -> dict[str, Any]:
-    """Returns what is known of a set, in plain values: the content of dataset.json.
+    """Returns the known facts about a set, in plain values: the content of dataset.json.
 
     Args:
-        root: where the set lies.
+        root: path of the set.
         inspection: the set.
-        faults: what is wrong with it.
-        notes: what is worth knowing besides.
+        faults: its faults.
+        notes: further findings that are not faults.
     """
     items, found = inspection.items, inspection.found
     about: dict[str, Any] = {
@@ -73,13 +73,13 @@ def describe(root: str, inspection: Inspection, faults: Findings, notes: Finding
 def sheet_rows(
     inspection: Inspection, *, num_identities: int, images_per_identity: int, seed: int
 ) -> list[tuple[str, list[np.ndarray]]]:
-    """Returns the rows of the contact sheet, drawn at random: what each shows, and its images, uint8 (H, W, 3).
+    """Returns the rows of the contact sheet, drawn at random: the title of each, and its images, uint8 (H, W, 3).
 
     Args:
         inspection: the set.
-        num_identities: rows of a set; of a verification set half of them show positive pairs, half negative ones.
-        images_per_identity: the most images in a row.
-        seed: of the draw.
+        num_identities: rows of a set; for a verification set, half of them show positive pairs, half negative ones.
+        images_per_identity: the maximal number of images in a row.
+        seed: seed of the draw.
     """
     items, found = inspection.items, inspection.found
     rows = []
@@ -101,7 +101,7 @@ def sheet_rows(
 
 
 def write_report(out: Path, about: dict[str, Any], rows: Sequence[tuple[str, list[np.ndarray]]]) -> list[str]:
-    """Writes the files of a report, and removes those of an earlier one that this one does not have.
+    """Writes the files of a report, and removes files of an earlier report that this one does not have.
 
     Args:
         out: the folder.

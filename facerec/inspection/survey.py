@@ -1,6 +1,6 @@
-"""One pass over all images of a set: decodes them, and keeps of each no more than a digest, two bits and its label.
+"""Reads all images of a set once, and keeps only a digest, two bits and the label of each.
 
-Letters: N items, of which a faulty set can have some without an image or a label.
+Letters: N items; in a faulty set, some may have no image or no label.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ _MOST_SIZES = 10
 
 
 class Seen(NamedTuple):
-    """What reading one item has shown.
+    """The result of reading one item.
 
     Attributes:
-        digest: of the bytes of the image; None where they could not be read.
-        faults: (kind, what) of each thing that is wrong.
-        is_image: it decodes, into a crop of whatever size.
-        is_sound: it is a crop of the right size.
-        is_grey: all its pixels are grey.
-        size_px: height and width, where it decodes.
+        digest: digest of the image's bytes; None if they could not be read.
+        faults: (kind, what) of each fault.
+        is_image: True if it decodes into a crop of any size.
+        is_sound: True if it is a crop of the right size.
+        is_grey: True if all its pixels are grey.
+        size_px: height and width, if it decodes.
     """
 
     digest: bytes | None
@@ -46,52 +46,52 @@ class Seen(NamedTuple):
 
 
 class Items(Protocol):
-    """A set under inspection: it opens whatever its faults are, and lists them."""
+    """A set under inspection: it opens with any faults, and lists them."""
 
     @property
     def kind(self) -> str:
-        """What sort of set it is, in a few words."""
+        """Returns the kind of the set, in a few words."""
         ...
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width that every crop must have."""
+        """Returns height and width that every crop must have."""
         ...
 
     def __len__(self) -> int: ...
 
     def see(self, index: int) -> Seen:
-        """Reads and decodes an item. Threads may call it at once. Raises nothing that the set is to blame for."""
+        """Reads and decodes an item. Threads may call it concurrently. Faults of the set raise nothing."""
         ...
 
     def place(self, index: int) -> tuple[str, str]:
-        """File and place in it."""
+        """Returns file and place in it."""
         ...
 
     def crop(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3), RGB, of a sound item."""
+        """Returns a sound item: uint8 (H, W, 3), RGB."""
         ...
 
     def identity(self, label: int) -> str:
-        """The name of an identity."""
+        """Returns the name of an identity."""
         ...
 
     def check_labels(self, faults: Findings) -> np.ndarray:
-        """After all items were seen: int64 (N,), the labels, NO_LABEL where there is none. Adds what is wrong."""
+        """Returns the labels after all items were read: int64 (N,), NO_LABEL for none. Adds faults of the labels."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the pass has kept.
+    """The results of the pass.
 
     Attributes:
-        labels_N: int64 (N,); NO_LABEL where there is none.
-        digests_N2: uint64 (N, 2); zeros where the bytes could not be read.
-        is_image_N: bool (N,), decodes.
-        is_sound_N: bool (N,), decodes into a crop of the right size.
+        labels_N: int64 (N,); NO_LABEL for none.
+        digests_N2: uint64 (N, 2); zeros if the bytes could not be read.
+        is_image_N: bool (N,), True if it decodes.
+        is_sound_N: bool (N,), True if it decodes into a crop of the right size.
         is_grey_N: bool (N,).
-        num_of_size: how many images decode into each height and width.
+        num_of_size: number of images that decode into each height and width.
     """
 
     labels_N: np.ndarray
@@ -102,18 +102,18 @@ class Survey:
     num_of_size: Counter[tuple[int, int]]
 
     def identities(self) -> tuple[np.ndarray, np.ndarray]:
-        """int64 (I,), (I,): the labels that images have, ascending, and how many images each has."""
+        """Returns the labels of the images, ascending, and the number of images of each: int64 (I,), (I,)."""
         labels, counts = np.unique(self.labels_N, return_counts=True)
         return labels[labels != NO_LABEL], counts[labels != NO_LABEL]
 
     def other_sizes(self, size_px: tuple[int, int]) -> list[tuple[tuple[int, int], int]]:
-        """The heights and widths of images that have not this one, and how many have each; the most frequent first."""
+        """Returns the other heights and widths of images, with the number of each; the most frequent first."""
         return [(size, number) for size, number in self.num_of_size.most_common() if size != size_px][:_MOST_SIZES]
 
     def fingerprint(self) -> str:
-        """SHA-256 over the labels and the bytes of all images, in their order.
+        """Returns SHA-256 over the labels and the bytes of all images, in their order.
 
-        A packed set has that of the folders that it was made of.
+        A packed set has the digest of the folders that it was made from.
         """
         digest = hashlib.sha256(np.ascontiguousarray(self.labels_N, dtype="<i8").data)
         digest.update(np.ascontiguousarray(self.digests_N2, dtype="<u8").data)
@@ -125,9 +125,9 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
 
     Args:
         items: the set.
-        faults: what is wrong is added here.
-        num_threads: that read and decode.
-        progress: show how far it has come.
+        faults: the faults are added to this.
+        num_threads: number of threads that read and decode.
+        progress: show the progress.
     """
     num_items = len(items)
     digests_N2 = np.zeros((num_items, 2), dtype=np.uint64)
@@ -162,14 +162,14 @@ def survey(items: Items, faults: Findings, *, num_threads: int, progress: bool =
 def see_image(
     content: bytes, decode: Callable[[bytes], np.ndarray], *, where: str, size_px: tuple[int, int], also: bytes = b""
 ) -> Seen:
-    """Decodes the bytes of an image, checks its size, and that it shows something.
+    """Decodes the bytes of an image, and checks its size and that it shows something.
 
     Args:
         content: the bytes.
-        decode: into uint8 (H, W, 3); raises DataError, beginning with `where`.
-        where: names it.
+        decode: decodes to uint8 (H, W, 3); raises DataError, with `where` first.
+        where: names the image.
         size_px: height and width that it must have.
-        also: what else makes the image what it is, for its digest.
+        also: further values that determine the image, for its digest.
     """
     import cv2
 
@@ -180,7 +180,7 @@ def see_image(
         return Seen(digest, (("landmarks", without(where, error)),))
     except DataError as error:
         return Seen(digest, (("no image", without(where, error)),))
-    except cv2.error as error:  # of a photo of a size that cannot be warped
+    except cv2.error as error:  # a photo of a size that OpenCV cannot warp
         return Seen(digest, (("no image", f"OpenCV cannot use it ({error.err})"),))
     found_px = (image.shape[0], image.shape[1])
     try:
@@ -191,18 +191,18 @@ def see_image(
 
 
 def without(where: str, error: Exception) -> str:
-    """The message, less the place that it begins with."""
+    """Returns the message without the place at its beginning."""
     return str(error).removeprefix(f"{where}: ")
 
 
 def is_grey(image: np.ndarray) -> bool:
-    """Whether red, green and blue of uint8 (H, W, 3) are equal everywhere."""
-    # most colour images show it in a few pixels
+    """True if red, green and blue of uint8 (H, W, 3) are equal everywhere."""
+    # most colour images show a difference in a few pixels
     return all((part[..., :2] == part[..., 1:]).all() for part in (image[::16, ::16], image))
 
 
 def num_images_bins(counts: np.ndarray) -> list[tuple[int, int, int]]:
-    """The histogram of images per identity: (fewest, most, number of identities) for 1, 2 - 3, 4 - 7, 8 - 15, ..."""
+    """Returns the histogram of images per identity: (fewest, most, number of identities) for 1, 2 - 3, 4 - 7, ..."""
     if not len(counts):
         return []
     per_bin = np.bincount(np.floor(np.log2(counts)).astype(np.int64))
@@ -210,7 +210,7 @@ def num_images_bins(counts: np.ndarray) -> list[tuple[int, int, int]]:
 
 
 def equal_items(digests_N2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int64 (D,), (D,): items whose digest an earlier one has, ascending, and the first that has it."""
+    """Returns items whose digest an earlier item has, ascending, and the first such item: int64 (D,), (D,)."""
     has_bytes = np.flatnonzero(digests_N2.any(axis=1))
     order = has_bytes[digests_N2[has_bytes, 0].argsort(kind="stable")]
     half = digests_N2[order, 0]
@@ -225,7 +225,7 @@ def equal_items(digests_N2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_duplicates(items: Items, found: Survey, faults: Findings) -> None:
-    """Adds every image whose bytes an earlier one has."""
+    """Adds every image with the same bytes as an earlier one."""
     for index, first in zip(*(map(int, numbers) for numbers in equal_items(found.digests_N2)), strict=True):
         file, record = items.place(first)
         ours, own_record = items.place(index)
@@ -241,7 +241,7 @@ def find_duplicates(items: Items, found: Survey, faults: Findings) -> None:
 
 
 def find_empty_identities(items: Items, found: Survey, faults: Findings) -> None:
-    """Adds every identity none of whose images can be read. One with images of a wrong size alone is not empty."""
+    """Adds every identity without a readable image. An identity with images of a wrong size is not empty."""
     if found.is_image_N.all():
         return
     unusable = np.setdiff1d(found.labels_N[found.labels_N != NO_LABEL], found.labels_N[found.is_image_N])
@@ -254,7 +254,7 @@ def find_empty_identities(items: Items, found: Survey, faults: Findings) -> None
 
 
 def note_grey(items: Items, found: Survey, notes: Findings) -> None:
-    """Adds the images that are grey. Where most images are grey, the set is, and that is told as a count alone."""
+    """Adds the grey images. If most images are grey, only their number is added."""
     if 2 * found.is_grey_N.sum() > found.is_sound_N.sum():
         return
     for index in map(int, np.flatnonzero(found.is_grey_N)):
@@ -268,10 +268,10 @@ def _named(items: Items, label: int) -> str:
 def sampled_rows(
     found: Survey, *, num_identities: int, images_per_identity: int, seed: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Draws identities that have sound images, and of each some, in their order: (label, int64 (n,) items).
+    """Draws identities that have sound images, and some images of each, in their order: (label, int64 (n,) items).
 
-    Identities with one sound image are drawn only where too few have several: beside another image of the same person
-    a wrong one is seen.
+    Identities with one sound image are drawn only if too few have several: a wrong image is easy to see next to another
+    image of the same person.
     """
     rng = np.random.default_rng(seed)
     sound = np.flatnonzero(found.is_sound_N & (found.labels_N != NO_LABEL))

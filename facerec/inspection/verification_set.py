@@ -1,4 +1,4 @@
-"""A verification set (`.bin`) under inspection: its images, its pairs, its folds. Letter: P pairs."""
+"""Inspects a verification set (`.bin`): its images, its pairs, its folds. Letter: P pairs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +15,15 @@ from facerec.inspection.survey import NO_LABEL, Seen, Survey, see_image, without
 class PairItems:
     """The images of a verification set; see `facerec.inspection.survey.Items`.
 
-    The label of an image is 1 in a pair of one person, and 0 in one of two.
+    The label of an image is 1 in a pair of one person, and 0 in a pair of two.
 
     Args:
         path: the `.bin`.
-        faults: those that show without decoding the images are added here.
-        size_px: height and width that the images must have; None: those of the first.
+        faults: faults that are found without decoding the images are added to this.
+        size_px: height and width that the images must have; None: the size of the first image.
 
     Raises:
-        DataError: it is no such file, or names what no such file needs.
+        DataError: it is not such a file, or names objects that such a file does not need.
     """
 
     def __init__(self, *, path: Path, faults: Findings, size_px: tuple[int, int] | None = None) -> None:
@@ -70,7 +70,7 @@ class PairItems:
         return decode_rgb(image, where=where) if isinstance(image, bytes) else image
 
     def identity(self, label: int) -> str:
-        """See `Items`: nobody has a name here."""
+        """Returns the label, see `Items`: the people have no names here."""
         return str(label)
 
     def check_labels(self, faults: Findings) -> np.ndarray:
@@ -80,7 +80,7 @@ class PairItems:
         return labels
 
     def check_pairs(self, found: Survey, faults: Findings, notes: Findings, *, num_folds: int) -> None:
-        """Pairs of one image with itself, folds of one kind; and, which is no fault, pairs that come twice."""
+        """Adds pairs of one image with itself, and folds of one kind; and notes pairs that occur twice."""
         if not len(self.is_same):
             return
         digests = found.digests_N2[: 2 * len(self.is_same)].reshape(-1, 2, 2)
@@ -106,7 +106,7 @@ class PairItems:
                 faults.add("fold of one kind", self._path, place, what)
 
     def sampled_pairs(self, found: Survey, *, is_same: bool, num_pairs: int, seed: int) -> np.ndarray:
-        """Draws pairs of one kind whose images can be used: int64, ascending."""
+        """Draws pairs of one kind with usable images: int64, ascending."""
         is_sound = found.is_sound_N[: 2 * len(self.is_same)].reshape(-1, 2).all(axis=1)
         pairs = np.flatnonzero(is_sound & (self.is_same == int(is_same)))
         return np.sort(np.random.default_rng(seed).choice(pairs, min(num_pairs, len(pairs)), replace=False))

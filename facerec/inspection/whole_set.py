@@ -19,13 +19,13 @@ from facerec.inspection.verification_set import PairItems
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """A set that was gone through.
+    """The result of an inspection.
 
     Attributes:
-        items: the set; a `PairItems` where it is a verification set.
-        found: what the pass has kept.
-        fingerprint: that of the source, which a run directory holds; of a verification set, that of the file. None
-            where training refuses the set.
+        items: the set; a `PairItems` for a verification set.
+        found: the results of the pass.
+        fingerprint: fingerprint of the source, as in a run directory; for a verification set, that of the file. None if
+            training refuses the set.
     """
 
     items: Items
@@ -43,15 +43,15 @@ def inspect_set(
     height_px: int | None = None,
     width_px: int | None = None,
 ) -> Inspection:
-    """Reads all of a set once. No fault ends it.
+    """Reads all of a set once. Faults do not end it.
 
     Args:
-        root: what `open_source` takes, or a `.bin`.
-        faults: what is wrong is added here.
-        notes: what is worth knowing, and no fault, is added here.
-        num_threads: that read and decode.
-        num_folds: of a `.bin`.
-        height_px, width_px: size that the crops must have, see `open_source`; of a `.bin`, None: that of the first.
+        root: see `open_source`, or a `.bin`.
+        faults: the faults are added to this.
+        notes: findings that are not faults are added to this.
+        num_threads: number of threads that read and decode.
+        num_folds: number of folds of a `.bin`.
+        height_px, width_px: size that the crops must have, see `open_source`; None for a `.bin`: that of image 0.
 
     Raises:
         DataError: there is no set, or it cannot be opened at all.
@@ -84,5 +84,5 @@ def _items(source: AnySource, faults: Findings, notes: Findings) -> Items:
         return RecordItems(root=source.root, faults=faults, size_px=source.asked_size_px)
     if isinstance(source, ListSource):
         return table_items(source.root, faults, size_px=source.size_px)
-    assert isinstance(source, FolderSource)  # one path is never several sets
+    assert isinstance(source, FolderSource)  # one path never gives several sets
     return folder_items(source.root, faults, notes, size_px=source.size_px)

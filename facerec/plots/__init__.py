@@ -1,1 +1,1 @@
-"""Every plot and contact sheet, made from arrays."""
+"""Draws every plot and contact sheet, from arrays."""

@@ -1,4 +1,4 @@
-"""Many images on one sheet, row by row."""
+"""Puts many images on one sheet, row by row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _TITLE_PX, _FONT_PX = 20, 13
 
 
 def image_grid(images: np.ndarray, *, columns: int) -> np.ndarray:
-    """Lays N images out in rows of `columns`, on white, two pixels apart.
+    """Places N images in rows of `columns`, on white, two pixels apart.
 
     Args:
         images: uint8 (N, H, W, 3), RGB, N > 0.
@@ -44,9 +44,9 @@ def contact_sheet(images: np.ndarray, *, columns: int, path: Path, row_titles: S
     """Writes `image_grid` of the images as a PNG file; its folder is made if absent.
 
     Args:
-        images, columns: as `image_grid` takes them.
-        path: of the file.
-        row_titles: for each row, what stands above it; or none.
+        images, columns: see `image_grid`.
+        path: path of the file.
+        row_titles: the text above each row; or none.
     """
     import cv2
 
@@ -63,10 +63,10 @@ def contact_sheet(images: np.ndarray, *, columns: int, path: Path, row_titles: S
 
 
 def _title(text: str, sheet: np.ndarray) -> np.ndarray:
-    """uint8 (20, W, 3): the text on white, as wide as the sheet."""
+    """Returns the text on white, as wide as the sheet: uint8 (20, W, 3)."""
     from PIL import Image, ImageDraw, ImageFont
 
     strip = Image.new("RGB", (sheet.shape[1], _TITLE_PX), (_PAPER,) * 3)
-    shown = text.encode("utf-8", "replace").decode()  # names of files may be no UTF-8
+    shown = text.encode("utf-8", "replace").decode()  # file names may not be UTF-8
     ImageDraw.Draw(strip).text((2, 2), shown, fill=(0, 0, 0), font=ImageFont.load_default(size=_FONT_PX))
     return np.asarray(strip)

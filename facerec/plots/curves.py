@@ -1,4 +1,4 @@
-"""The curves of a training: loss, target angle, learning rate, benchmarks."""
+"""Plots the curves of a training: loss, target angle, learning rate, benchmarks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

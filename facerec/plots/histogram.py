@@ -1,11 +1,11 @@
-"""How many images the identities of a set have."""
+"""Plots the number of images per identity."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def images_per_identity(bins: Sequence[tuple[int, int, int]], path: Path) -> None:
-    """Draws a PNG with a bar for each bin.
+    """Plots a PNG with a bar for each bin.
 
     Args:
         bins: (fewest, most, number of identities), in order.

@@ -1,4 +1,4 @@
-"""Embeddings in the plane, one panel per loss, as in Figure 3 of arXiv 1801.07698."""
+"""Plots embeddings in the plane, one panel per loss, as in Figure 3 of arXiv 1801.07698."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ class Panel:
     """One panel.
 
     Attributes:
-        title: above it.
+        title: the text above it.
         points_ND: float (N, 2).
-        labels_N: int (N,), the colours.
+        labels_N: int (N,), they choose the colours.
     """
 
     title: str
@@ -23,7 +23,7 @@ class Panel:
 
 
 def plane_figure(panels: Sequence[Panel], path: Path, *, columns: int) -> None:
-    """Draws the points as they lie, their directions as marks on a circle around them, and writes a PNG."""
+    """Writes a PNG of the points, with their directions as marks on a circle around them."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle

@@ -1,1 +1,1 @@
-"""Grids over trials and the table of their results."""
+"""Grids of trials and the table of their results."""

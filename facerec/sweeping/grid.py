@@ -1,4 +1,4 @@
-"""A grid: runs trials one after another or a few at a time, skips finished ones, and goes on after a failure."""
+"""Runs a grid: trials one after another or a few at a time; skips finished ones, and continues after a failure."""
 
 import time
 from collections import deque
@@ -18,7 +18,7 @@ class Trial:
     """One run of a grid.
 
     Attributes:
-        overrides: what it is started with.
+        overrides: the overrides that it is started with.
         directory: its run directory.
     """
 
@@ -28,7 +28,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a trial ended. `message` says why, where it did not finish: exit code and last line of standard error."""
+    """The end of a trial. If it failed, `message` has the exit code and the last line of standard error."""
 
     trial: Trial
     status: Status
@@ -36,14 +36,14 @@ class Outcome:
 
 
 class RunningTrial(Protocol):
-    """What the function that starts a trial returns, for example a `TrialProcess`."""
+    """The result of the function that starts a trial, for example a `TrialProcess`."""
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
+        """Returns the exit code, or None while it runs."""
         ...
 
     def interrupt(self) -> None:
-        """Asks it to stop; asked again, it stops at once."""
+        """Asks it to stop with a checkpoint; the second time, without one."""
         ...
 
     def kill(self) -> None:
@@ -51,7 +51,7 @@ class RunningTrial(Protocol):
         ...
 
     def last_line(self) -> str:
-        """The last thing it said."""
+        """Returns the last line of its output."""
         ...
 
 
@@ -66,15 +66,15 @@ def run_grid(
 ) -> list[Outcome]:
     """Runs the trials that are not finished, `num_jobs` at a time, in their order.
 
-    A trial that fails is noted and the others go on. Ctrl-C is passed on to the trials that run, and the grid waits
-    for their checkpoints; a second Ctrl-C is passed on as well, a third kills them. No further trial is started.
+    A failed trial is recorded, and the others continue. Ctrl-C is passed on to the running trials, and the grid waits
+    for their checkpoints; a second Ctrl-C is passed on too, a third kills them. No further trial is started.
 
     Args:
-        start: starts one trial and returns at once.
-        is_finished: whether a trial's directory holds its result.
-        tell: gets one line for each trial that is skipped, started or ended; and now and then the last line of each
-            one that runs, where several do, which would tear each other's lines were they passed on.
-        pace: when that is; None: see `Pace`.
+        start: starts one trial without waiting for it.
+        is_finished: True if a trial's directory holds its result.
+        tell: called with one line for each trial that is skipped, started or ended. If several trials run, whose output
+            would be mixed, it also gets the last line of each now and then.
+        pace: decides when that is due; None: see `Pace`.
 
     Returns:
         One outcome per trial, in their order.
@@ -84,7 +84,7 @@ def run_grid(
     for number, trial in enumerate(trials):
         if is_finished(trial):
             outcomes[number] = Outcome(trial=trial, status="skipped")
-            tell(f"[{number + 1}/{len(trials)}] finished before: {trial.directory}")
+            tell(f"[{number + 1}/{len(trials)}] already finished: {trial.directory}")
         else:
             waiting.append(number)
     running: dict[int, RunningTrial] = {}
@@ -101,7 +101,7 @@ def run_grid(
                     tell(f"[{number + 1}/{len(trials)}] {process.last_line()}".rstrip())
             time.sleep(POLL_S if running else 0)
     except KeyboardInterrupt:
-        tell("stopping: the trials that run are asked to write a checkpoint; Ctrl-C again to end them at once")
+        tell("stopping: the running trials write a checkpoint; press Ctrl-C again to end them without one")
         _stop(running)
     for number, trial in enumerate(trials):
         if number not in outcomes:
@@ -117,7 +117,7 @@ def _collect(
     is_finished: Callable[[Trial], bool],
     tell: Callable[[str], None],
 ) -> None:
-    """Moves the trials that have ended from `running` to `outcomes`."""
+    """Moves trials that have ended from `running` to `outcomes`."""
     for number, process in list(running.items()):
         code = process.poll()
         if code is None:

@@ -1,4 +1,4 @@
-"""One trial as a process of its own: started, watched, interrupted."""
+"""Runs one trial as a separate process: starts it, watches it, interrupts it."""
 
 import codecs
 import os
@@ -15,12 +15,12 @@ TAIL_BYTES = 8192
 
 
 class TrialProcess:
-    """A running command. It has a process group of its own, so that Ctrl-C in a terminal reaches it once, through
+    """A running command. It has its own process group, so that Ctrl-C in a terminal reaches it once, through
     `interrupt`, and not a second time from the terminal.
 
     Args:
         command: program and arguments.
-        echo: pass on what it writes; otherwise only the end of its standard error is kept.
+        echo: pass on its output; otherwise only the end of its standard error is kept.
     """
 
     def __init__(self, *, command: Sequence[str], echo: bool) -> None:
@@ -38,7 +38,7 @@ class TrialProcess:
         )
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs; passes on what it has written to standard error."""
+        """Returns the exit code, or None while it runs; passes on its output to standard error."""
         code = self._process.poll()
         if self._echo:
             new = os.pread(self._errors.fileno(), 1 << 20, self._echoed)
@@ -48,18 +48,18 @@ class TrialProcess:
         return code
 
     def interrupt(self) -> None:
-        """What Ctrl-C does: the first time a trial stops with a checkpoint, the second time at once."""
+        """Acts like Ctrl-C: the first time a trial stops with a checkpoint, the second time without one."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """Ends the whole process group at once."""
+        """Kills the whole process group."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def last_line(self) -> str:
-        """The last line of its standard error that is not blank."""
+        """Returns the last line of its standard error that is not blank."""
         size = os.fstat(self._errors.fileno()).st_size
         tail = os.pread(self._errors.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
@@ -67,7 +67,7 @@ class TrialProcess:
 
 
 def end_with_grid() -> None:
-    """Called by a trial at its start: when the grid that started it is killed, the trial is killed as well.
+    """A trial calls it at its start: if the grid that started the trial is killed, the trial is killed too.
 
     Otherwise it would go on writing into its run directory while the same grid, started again, resumes it.
     """

@@ -1,4 +1,4 @@
-"""The trials of a grid: every combination of the values, a run directory for each, and the table of their results."""
+"""The trials of a grid: all combinations of the values, a run directory for each, and the table of their results."""
 
 import itertools
 import os
@@ -15,12 +15,12 @@ from facerec.sweeping.grid import Outcome, Trial
 
 
 def expand(choices: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Returns the overrides of each trial: every combination of one choice for each override; the last varies first."""
+    """Returns the overrides of each trial: all combinations of one choice per override; the last varies fastest."""
     return [list(chosen) for chosen in itertools.product(*choices)]
 
 
 def below(root: Path, directories: Sequence[Path]) -> list[Path]:
-    """Returns the places of run directories in a folder of the grid: their paths, without what all have in common."""
+    """Returns the positions of run directories in the grid's folder: their paths without the common part."""
     common = os.path.commonpath([directory.parent for directory in directories])
     return [root / directory.relative_to(common) for directory in directories]
 
@@ -38,36 +38,36 @@ def refuse_shared_directories(trials: Sequence[Trial]) -> None:
             apart = ", ".join(sorted(set(trial.overrides) ^ set(other.overrides)))
             raise ConfigError(
                 f"two trials of the grid would share {trial.directory}: "
-                + (f"{apart} do not change the result; leave that out of the grid" if apart else "one is given twice")
+                + (f"{apart} do not change the result; remove that from the grid" if apart else "one is given twice")
             )
 
 
 def is_finished(directory: Path, config: Mapping[str, Any]) -> bool:
     """Returns True if the run in `directory` has its result and was made with this configuration.
 
-    Where it was made with another, its trial is started, and refuses to resume with the differences.
+    If it was made with another configuration, its trial is started, which prints the differences and refuses to resume.
 
     Args:
-        directory: of the run.
+        directory: the run directory.
         config: the resolved configuration of the trial, as plain values.
     """
     try:
         run = RunDirectory(directory)
         return run.read_result() is not None and not differences(run.read_config(), config)
     except DataError:
-        return False  # its trial says what is wrong with the file
+        return False  # its trial reports the fault of the file
 
 
 def grid_directory(trials: Sequence[Trial]) -> Path:
-    """Returns where the table goes: `runs/<experiment>`, or what the experiments of the grid have in common."""
+    """Returns the folder of the table: `runs/<experiment>`, or the common part of the grid's experiments."""
     return Path(os.path.commonpath([trial.directory.parent for trial in trials]))
 
 
 def write_grid_table(outcomes: Sequence[Outcome]) -> tuple[str, tuple[Path, Path]]:
-    """Writes the table of all runs beside the trials, those of earlier grids too.
+    """Writes the table of all runs in the folder of the trials, including those of earlier grids.
 
     Args:
-        outcomes: of the grid; those without a result are listed below the table.
+        outcomes: outcomes of the grid; trials without a result are listed below the table.
 
     Returns:
         The table as Markdown, and the paths of table.md and table.csv.

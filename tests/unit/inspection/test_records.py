@@ -155,7 +155,7 @@ def test_file_that_is_cut_short_says_once_how_much_is_lost_and_keeps_the_rest(re
     assert [(kind, record) for kind, _, record, _ in faults[:2]] == [
         ("cut short", f"record 7 (byte {at[7]})"), ("damaged record", f"record 6 (byte {at[6]})"),
     ]  # fmt: skip
-    assert faults[0][3].startswith(f"it and 5 more begin behind the end of the file, which has {kept} bytes")
+    assert faults[0][3].startswith(f"it and 5 more begin past the end of the file, which has {kept} bytes")
     assert faults[1][3].startswith("it ends at byte ")
     assert [(kind, record) for kind, _, record, _ in faults[2:]] == [("missing label", "labels 2 .. 3")]
     assert inspection.found.is_sound_N.tolist() == [True] * 5 + [False] * 3
@@ -190,7 +190,7 @@ def test_identity_that_lies_in_two_places_is_named(records):
     rewrite(records, changed(k8=pack(0.0, id=8, image=png(7))))
     _, faults, _ = inspected(records)
     assert [what for kind, _, _, what in faults if kind == "label"] == [
-        "the label 0 again, after images of others; those of an identity must lie together"
+        "the label 0 again, after images of others; those of an identity must be consecutive"
     ]
     assert [what for kind, _, _, what in faults if kind == "identity record"] == [
         "gives the keys 7 .. 8; the images there have the labels 0, 3"
