@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from facerec.core.errors import FacerecError
 
-if TYPE_CHECKING:  # which brings torch
+if TYPE_CHECKING:  # importing it would import torch
     from facerec.processes.group import Processes
 
 
 class Agreement:
-    """Errors of one process that wait until all can know: raised alone, they would leave the others in a collective.
+    """Holds errors of one process until all processes know them: raised alone, they leave the others in a collective.
 
     Args:
-        processes: those that train together; alone, errors are raised at once.
+        processes: the processes that train together; with one process, errors are raised immediately.
 
     Attributes:
-        error: the first that was held, or None.
+        error: the first held error, or None.
     """
 
     def __init__(self, processes: "Processes") -> None:
@@ -26,7 +26,7 @@ class Agreement:
 
     @contextmanager
     def holding_errors(self) -> Iterator[None]:
-        """Keeps a FacerecError for `reach`."""
+        """Holds a FacerecError for `reach`."""
         try:
             yield
         except FacerecError as error:
@@ -35,7 +35,7 @@ class Agreement:
             self.error = self.error or error
 
     def reach(self, *flags: bool) -> list[bool]:
-        """For each flag, whether any process has raised it. All must call it; raises where one holds an error."""
+        """Returns for each flag whether any process has set it. All must call it; raises if one holds an error."""
         failed, *raised = self.processes.any(self.error is not None, *flags)
         if failed:
             self.processes.raise_together(self.error)
@@ -44,10 +44,10 @@ class Agreement:
 
 @contextmanager
 def failing_together(processes: "Processes | None") -> Iterator[None]:
-    """Around work that all processes do: raises at its end, see `Processes.raise_together`, what one of them raised.
+    """Raises on all processes at its end, see `Processes.raise_together`, if one raised an error in the block.
 
-    The work itself calls no collective. An error that is no `FacerecError` passes through: it ends its process. None is
-    this process alone.
+    The block itself calls no collective. An error that is not a `FacerecError` passes through and ends its process.
+    None means this process alone.
     """
     if processes is None:
         yield

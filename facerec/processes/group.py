@@ -11,7 +11,7 @@ from facerec.core.errors import FacerecError, OtherProcessError
 
 Value = TypeVar("Value")
 
-# torch 2.14 renamed these two collectives, and warns of the old names; torch 2.11 has only the old ones.
+# torch 2.14 renamed these two collectives and warns about the old names; torch 2.11 has only the old names.
 _all_gather: Any
 _reduce_scatter: Any
 if hasattr(dist, "all_gather_single"):
@@ -24,13 +24,13 @@ else:
 class Processes:
     """The processes of torch.distributed's default group; without a group, this process alone.
 
-    All of them must call the same collectives in the same order, with tensors of one shape. The backward of a
-    collective is one too.
+    All processes must call the same collectives in the same order, with tensors of one shape. The backward pass of a
+    collective is a collective too.
 
     Attributes:
-        rank: this process, 0 .. world_size - 1.
-        world_size: how many there are.
-        group: their group of torch.distributed; None: the default one.
+        rank: the number of this process, 0 .. world_size - 1.
+        world_size: the number of processes.
+        group: their group in torch.distributed; None: the default group.
     """
 
     rank: int = 0
@@ -39,7 +39,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what the user sees: logs, metrics, model files."""
+        """True on the process that writes what the user sees: logs, metrics, model files."""
         return self.rank == 0
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ class Processes:
         return tensor
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """(N, ...) of each -> (world_size * N, ...) on all, in the order of their ranks, without gradient."""
+        """Gathers (N, ...) of each process to (world_size * N, ...) on all, in rank order, without gradient."""
         if self.world_size == 1:
             return tensor
         gathered = tensor.new_empty(self.world_size * len(tensor), *tensor.shape[1:])
@@ -58,13 +58,13 @@ class Processes:
 
     @torch.no_grad()
     def copy_from_first_(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Overwrites the tensors by those of the first process."""
+        """Overwrites the tensors with those of the first process."""
         if self.world_size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0, group=self.group)
 
     def gather_objects(self, value: Value) -> list[Value]:
-        """The value of every process, on all, in the order of their ranks; anything that can be pickled."""
+        """Returns the value of every process, on all, in rank order; anything that can be pickled."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -72,11 +72,11 @@ class Processes:
         return values
 
     def for_another_thread(self) -> "Processes":
-        """The same processes in a group of their own, whose collectives never meet those of this one."""
+        """Returns the same processes in a separate group, whose collectives never meet those of this one."""
         return self if self.world_size == 1 else replace(self, group=dist.new_group(backend="gloo"))
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether any process has raised it."""
+        """Returns for each flag whether any process has set it."""
         if self.world_size == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int32)
@@ -84,8 +84,8 @@ class Processes:
         return [bool(flag) for flag in raised.tolist()]
 
     def raise_together(self, error: FacerecError | None) -> None:
-        """Raises on all processes where one has an error: the first of them its own, others an `OtherProcessError`."""
-        if isinstance(error, OtherProcessError):  # its own process raises it
+        """Raises on all processes if one has an error: the first one its own error, others an `OtherProcessError`."""
+        if isinstance(error, OtherProcessError):  # the other process raises it
             error = None
         messages = self.gather_objects(None if error is None else str(error))
         for rank, message in enumerate(messages):
@@ -96,15 +96,15 @@ class Processes:
             raise OtherProcessError(f"process {rank}: {message}")
 
     def gather_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
-        """`gather`; each process gets back the sum over all of the gradients of its own part."""
+        """Like `gather`, with gradients: each process gets the sum over all of the gradients of its own part."""
         return tensor if self.world_size == 1 else _Gather.apply(tensor, self)
 
     def sum_with_gradient(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum over the processes; each gets back the sum over all of the gradients."""
+        """Returns the sum over the processes; each gets the sum over all of the gradients."""
         return tensor if self.world_size == 1 else _Sum.apply(tensor, self)
 
     def own_part(self, gathered: torch.Tensor) -> torch.Tensor:
-        """(world_size * N, ...) -> (N, ...): what this process gave to `gather`."""
+        """Returns this process's part (N, ...) of a gathered (world_size * N, ...)."""
         return gathered.view(self.world_size, -1, *gathered.shape[1:])[self.rank]
 
 
@@ -112,7 +112,7 @@ ALONE = Processes()
 
 
 def this_process() -> Processes:
-    """Where this process stands in the default group; `ALONE` without one."""
+    """Returns the position of this process in the default group; `ALONE` without one."""
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
     return Processes(rank=dist.get_rank(), world_size=dist.get_world_size())

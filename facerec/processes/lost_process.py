@@ -1,4 +1,4 @@
-"""Tells what a failed collective means: another process has gone, or does not answer."""
+"""Explains a failed collective: another process has died, or does not answer."""
 
 import traceback
 from pathlib import Path
@@ -13,12 +13,12 @@ _PACKAGE = Path(facerec.__file__).parent
 
 
 def raise_if_lost(error: RuntimeError, processes: Processes, *, when: str) -> None:
-    """Raises a `LostProcessError` where torch raised `error` because of another process; else returns.
+    """Raises a `LostProcessError` if torch raised `error` because of another process; else returns.
 
     Args:
-        error: caught where it was raised below.
-        processes: those that train together.
-        when: what this process was at, as in "after step 3".
+        error: the caught error.
+        processes: the processes that train together.
+        when: what this process was doing, as in "after step 3".
     """
     if processes.world_size == 1 or not (isinstance(error, DistError) or "/gloo/" in str(error)):
         return

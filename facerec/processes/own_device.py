@@ -9,19 +9,19 @@ from facerec.core.errors import ConfigError
 
 
 def own_device(name: str, *, key: str = "trainer.device") -> torch.device:
-    """Returns the device on which this process trains. A GPU is made current, before anything else touches one.
+    """Returns the device on which this process trains. Makes a GPU current before anything else uses one.
 
-    torch opens a context, some hundred megabytes, on whichever GPU is current when it is first used.
+    torch opens a context of some hundred megabytes on the GPU that is current at its first use.
 
-    Where a launcher has started several processes on this machine (LOCAL_RANK, LOCAL_WORLD_SIZE), `auto` and `cuda`
-    give each of them a GPU of its own. Other names are as in `choose_device`.
+    If a launcher has started several processes on this machine (LOCAL_RANK, LOCAL_WORLD_SIZE), `auto` and `cuda` give
+    each of them its own GPU. Other names are as in `choose_device`.
 
     Args:
         name: the device.
-        key: which says so, for messages.
+        key: the key of the device, for messages.
 
     Raises:
-        ConfigError: the device is not there; all processes of this machine would share one GPU; there are fewer GPUs
+        ConfigError: the device does not exist; all processes of this machine would share one GPU; there are fewer GPUs
             than processes.
     """
     if name == "auto":
@@ -33,7 +33,7 @@ def own_device(name: str, *, key: str = "trainer.device") -> torch.device:
         if name != "cuda":
             raise ConfigError(
                 f"{key}={name} would put all {num_here} processes of this machine on one GPU: use {key}=cuda, which "
-                "gives each of them a GPU of its own"
+                "gives each of them its own GPU"
             )
         if (found := torch.cuda.device_count()) < num_here:
             raise ConfigError(
@@ -42,13 +42,13 @@ def own_device(name: str, *, key: str = "trainer.device") -> torch.device:
                 f"the CPU with {key}=cpu"
             )
         name = f"cuda:{local_rank}"
-    if name != "cuda":  # that is the current one already
+    if name != "cuda":  # "cuda" is the current GPU already
         _make_current(name)
     return choose_device(name)
 
 
 def _processes_here() -> tuple[int, int]:
-    """How many processes share this work on this machine, and the number of this one among them."""
+    """Returns how many processes share this work on this machine, and the number of this one among them."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return 1, 0
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -59,4 +59,4 @@ def _make_current(name: str) -> None:
     try:
         torch.cuda.set_device(name)
     except (RuntimeError, AssertionError, ValueError):
-        return  # `choose_device` says what is wrong
+        return  # `choose_device` reports the fault

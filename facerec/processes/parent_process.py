@@ -1,4 +1,4 @@
-"""A process that never outlives the one that started it."""
+"""Ends a process when the process that started it ends."""
 
 import ctypes
 import os
@@ -9,10 +9,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(pid: int) -> None:
-    """From now on the system kills this process when its parent ends, however that ends. Linux only.
+    """Makes the system kill this process when its parent ends, for whatever reason. Linux only.
 
     Args:
-        pid: of the parent; where it has ended already, this process exits with 1.
+        pid: process id of the parent; if it has already ended, this process exits with 1.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -7,18 +7,18 @@ from types import FrameType
 from typing import Any
 
 STOP_FILE = "FACEREC_STOP_FILE"
-"""The variable of the environment that names a file: as soon as it exists, it holds the name of the signal that a
-launcher got."""
+"""The environment variable with the path of a file: once the file exists, it holds the name of the signal that a
+launcher received."""
 
 
 class StopSignal:
-    """While active, SIGINT, SIGTERM or SIGUSR1, or a launcher's file, sets `requested` to the signal's name; Ctrl-C
-    after that interrupts at once.
+    """While active, SIGINT, SIGTERM or SIGUSR1, or a launcher's file, sets `requested` to the signal's name; another
+    Ctrl-C interrupts immediately.
 
-    A second SIGTERM does not: those who send one often send it to the process and to its group.
+    A second SIGTERM does not interrupt: senders often send it to the process and to its group.
 
     Args:
-        announce: tell the user at once; where a launcher does, this process does not.
+        announce: print a line immediately; False if a launcher does so.
     """
 
     def __init__(self, *, announce: bool = True) -> None:
@@ -30,7 +30,7 @@ class StopSignal:
 
     @property
     def requested(self) -> str | None:
-        """The name of the signal, or None."""
+        """Returns the name of the signal, or None."""
         if self._signal is None and self._file is not None and self._file.exists():
             self._signal = self._file.read_text()
         return self._signal
@@ -51,5 +51,5 @@ class StopSignal:
             return
         self._signal = signal.Signals(number).name
         if self._announce:
-            # The logger may hold its lock, or be in the middle of a write: here only a plain write is safe.
+            # The logger may hold its lock, or be in the middle of a write: only a plain write is safe here.
             os.write(2, f"\n{self._signal}: stopping at the end of this step, with a checkpoint\n".encode())

@@ -1,1 +1,1 @@
-"""Synthetic faces: identities drawn from a seed, photographed, aligned and packed."""
+"""Draws synthetic faces: identities from a seed, photographed, aligned and packed."""

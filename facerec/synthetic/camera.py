@@ -1,4 +1,4 @@
-"""What the camera adds to a synthetic photo: exposure, white balance, contrast, blur and noise."""
+"""Adds the camera's effects to a synthetic photo: exposure, white balance, contrast, blur and noise."""
 
 from functools import cache
 
@@ -21,8 +21,8 @@ def take_photo(scene: np.ndarray, sample: Sample, person: Identity) -> np.ndarra
 
     Args:
         scene: uint8 (H, W, 3), RGB, as painted.
-        sample: says how the camera was set.
-        person: whose face the exposure follows.
+        sample: has the camera's settings.
+        person: the person whose face sets the exposure.
 
     Returns:
         uint8 (H, W, 3).
@@ -38,7 +38,7 @@ def take_photo(scene: np.ndarray, sample: Sample, person: Identity) -> np.ndarra
     photo = cv2.transform(scene, np.array(rows))
     if sample.blur_px:
         photo = cv2.GaussianBlur(photo, (5, 5), sample.blur_px)
-    # Two shifted windows of one tile, added and subtracted, make noise around zero without drawing any.
+    # Two shifted windows of one tile, added and subtracted, make noise around zero without drawing any numbers.
     size = len(photo)
     tile = _noise_tile(_NOISE_LEVELS[int(sample.noise * len(_NOISE_LEVELS))], size + _NOISE_SHIFTS)
     x, y, other_x, other_y = (_NOISE_SHIFTS * sample.texture[-4:]).astype(int).tolist()
@@ -48,5 +48,5 @@ def take_photo(scene: np.ndarray, sample: Sample, person: Identity) -> np.ndarra
 
 @cache
 def _noise_tile(level: int, size: int) -> np.ndarray:
-    """uint8 (size, size, 3), uniform in 0 .. level - 1; the same one for all data sets."""
+    """Returns uint8 (size, size, 3), uniform in 0 .. level - 1; the same for all data sets."""
     return np.random.Generator(np.random.Philox(key=[level, size])).integers(0, level, (size, size, 3), dtype=np.uint8)

@@ -11,7 +11,7 @@ from facerec.synthetic.identity import Colour, Identity, Sample, mix, scaled
 from facerec.synthetic.light import HeadLight
 
 _SMOOTH = cv2.LINE_AA
-_FAST = cv2.LINE_8  # for edges that something else covers
+_FAST = cv2.LINE_8  # for edges that something else will cover
 _COVERS_EARS = ("bob", "long", "curly")
 _HAIRLINES = {"fringe": "fringe", "swept": "parted", "bob": "parted", "long": "parted"}
 # Thickness of the hair above the crown and beside the ears, in head units.
@@ -38,7 +38,7 @@ _SWAY = np.sin(np.pi * _REACH)
 
 
 def draw_background(sample: Sample, *, photo_px: int) -> np.ndarray:
-    """A blurred room, wall or street: uint8 (photo_px, photo_px, 3)."""
+    """Paints a blurred room, wall or street: uint8 (photo_px, photo_px, 3)."""
     colours = (40 + 130 * sample.texture[:12, None] + 80 * sample.texture[12:48].reshape(12, 3)).astype(np.uint8)
     if sample.backdrop == "soft":
         small = colours[:9].reshape(3, 3, 3)
@@ -60,10 +60,10 @@ class Painter:
     """Paints one photo, step by step; `image` is uint8 (photo_px, photo_px, 3), RGB.
 
     Args:
-        sample, person: what is painted.
+        sample, person: the sample and the identity to paint.
         parts: the outlines of the face in this photo, by name, in sub-pixels.
         outline: the border of the head in the view frame, (2, K, 2).
-        to_px, offset_px: view frame to pixels, (2, 2) and (2,).
+        to_px, offset_px: map from the view frame to pixels, (2, 2) and (2,).
         light: the field of colour factors over the photo.
     """
 
@@ -88,7 +88,7 @@ class Painter:
         self._light_field = light
 
     def landmarks(self) -> np.ndarray:
-        """float64 (5, 2): where a detector finds the five landmarks, in pixels, in the order of the template."""
+        """Returns the five landmarks as detected, in pixels, in the order of the template: float64 (5, 2)."""
         return self.parts["landmarks"][0] / SUBPIXELS + self.sample.jitter_px
 
     def _draw_background(self, photo_px: int) -> None:
@@ -131,7 +131,7 @@ class Painter:
         cv2.fillPoly(self.image, [shape.astype(np.int32) for shape in shapes], colour, line_type, SUBPIXEL_BITS)
 
     def _view(self, points: np.ndarray) -> np.ndarray:
-        """View frame -> sub-pixels."""
+        """Maps the view frame to sub-pixels."""
         return points @ self._unit.T + self._origin
 
     def _draw_eyes(self) -> None:
@@ -198,7 +198,7 @@ class Painter:
         self._fill(self.sample.cloth_colour, points[6:19])
 
     def _hair_border(self) -> np.ndarray:
-        """The outer border of the hair, from the left ear over the crown to the right ear, in sub-pixels."""
+        """Returns the outer border of the hair, from the left ear over the crown to the right ear, in sub-pixels."""
         s = self.sample
         if s.hair_style in _COVERS_EARS:
             ends = [27, 27]
@@ -244,7 +244,7 @@ class Painter:
             cv2.polylines(self.image, list(strands[start::2]), False, colour, 1, _SMOOTH, SUBPIXEL_BITS)
 
     def _lock_ends(self, border: np.ndarray) -> np.ndarray:
-        """Where hanging hair ends, left and right, in sub-pixels (2, 2)."""
+        """Returns the ends of hanging hair, left and right, in sub-pixels (2, 2)."""
         length = 0.55 * self.person.chin_y if self.sample.hair_style == "bob" else 2.2
         down, outside = length * self._unit[:, 1], 0.2 * self._unit[:, 0]
         return np.stack([border[0] + down - outside, border[-1] + down + outside])
@@ -254,7 +254,7 @@ class Painter:
         return np.concatenate([left_end[None], border, right_end[None]])
 
     def _locks(self, border: np.ndarray) -> list[np.ndarray]:
-        """Hair that falls beside the face, in front of ears and shoulders."""
+        """Paints hair that falls beside the face, in front of ears and shoulders."""
         inset = _INSET * (self.sample.hair_volume * self._unit[:, 0])
         locks = []
         for side, (face, end) in enumerate(zip(self._border, self._lock_ends(border), strict=True)):
@@ -303,10 +303,10 @@ _STEPS = (
 
 
 def paint(face: FaceModel, light: HeadLight, samples: Sequence[Sample], *, photo_px: int) -> list[Painter]:
-    """Paints photos of one identity, as they are before the camera, into the painters' `image`.
+    """Paints photos of one identity, before the camera's effects, into the painters' `image`.
 
-    All photos take one step before any takes the next. That is much faster than photo by photo: NumPy is called once
-    for all, and the code of a step stays in the processor's caches. A photo does not depend on the others with it.
+    All photos take one step before any takes the next. This is much faster than photo by photo, because NumPy is called
+    once for all, and the code of a step stays in the processor's caches. A photo does not depend on the others.
     """
     poses = Poses(samples, photo_px=photo_px)
     outlines, borders = face.pose(samples, poses), face.head.outline(poses)

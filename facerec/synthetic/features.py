@@ -1,9 +1,9 @@
-"""The outlines of a synthetic face as points in depth, and the ways in which a sample moves them.
+"""The outlines of a synthetic face as points in depth, and the moves by which a sample changes them.
 
-Everything that sits on a head is one array of points, set up once for an identity. A sample adds weighted moves (smile,
-open mouth, brows, lids, gaze, parting and length of the hair) and projects all points at once.
+Everything on a head is one array of points, set up once for an identity. A sample adds weighted moves (smile, open
+mouth, brows, lids, gaze, parting and length of the hair) and projects all points together.
 
-Each group of outlines has up to two moves and is computed at once in three states: at rest, with the first move made,
+Each group of outlines has up to two moves and is computed in three states: at rest, with the first move made,
 and with the second. Letters: 3 states, N points, 2 or 3 coordinates.
 """
 
@@ -16,8 +16,8 @@ from facerec.synthetic.identity import Identity, Sample
 
 SUBPIXEL_BITS = 4
 SUBPIXELS = 1 << SUBPIXEL_BITS  # outlines are int32 in sixteenths of a pixel, as OpenCV draws them
-HAIR_ANGLES = 1.42 * np.linspace(-1, 1, 23)  # around the vertical axis: where hairlines are given
-HAT_ANGLES = np.linspace(-2.0, 2.0, 25)  # and the rims of hats
+HAIR_ANGLES = 1.42 * np.linspace(-1, 1, 23)  # angles of the points of hairlines, around the vertical axis
+HAT_ANGLES = np.linspace(-2.0, 2.0, 25)  # angles of the points of the rims of hats
 
 Parts = dict[str, list[np.ndarray]]
 
@@ -38,7 +38,7 @@ _T_BRIM = np.linspace(-1, 1, 13)
 
 
 def _curve(*coordinates: np.ndarray | float) -> np.ndarray:
-    """Points (3, N, 2 or 3) from their coordinates, each (N,), (3, N) or a number."""
+    """Builds points (3, N, 2 or 3) from their coordinates, each (N,), (3, N) or a number."""
     points = np.empty((3, max(np.shape(c)[-1] for c in coordinates if np.ndim(c)), len(coordinates)))
     for axis, values in enumerate(coordinates):
         points[:, :, axis] = values
@@ -46,19 +46,19 @@ def _curve(*coordinates: np.ndarray | float) -> np.ndarray:
 
 
 def _between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The polygon between two curves that run the same way."""
+    """Returns the polygon between two curves that run in the same direction."""
     return np.concatenate([first, second[:, ::-1]], axis=1)
 
 
 def _pair(points: np.ndarray) -> list[np.ndarray]:
-    """The image's left and right version of what was drawn for the right."""
+    """Returns the image's left and right version of points that were drawn for the right."""
     mirrored = points.copy()
     mirrored[..., 0] *= -1
     return [mirrored, points]
 
 
 def _eyes(p: Identity) -> Parts:
-    """Moves: lids further open; none. Irises are drawn as whole discs; the lids then cover what they hide."""
+    """Moves: lids further open; none. Irises are drawn as whole discs; the lids then cover their hidden parts."""
     t = _T_EYE
     arch = 1 - np.abs(t) ** 2.2
     x = p.eye_spacing + p.eye_width * t
@@ -196,7 +196,7 @@ def _ears(p: Identity) -> Parts:
 
 
 def _glasses(p: Identity) -> Parts:
-    """No moves. Frames stand before the eyes, so that a turn of the head shifts them."""
+    """Has no moves. Frames are in front of the eyes, so that a turn of the head shifts them."""
     depth = 1.26
     parts: Parts = {}
     for name, power in (("round", 0.9), ("square", 0.55)):
@@ -229,10 +229,10 @@ _MOVES = ("eyelid", "gaze_x", "gaze_y", "brow_raise", "smile", "mouth_open", "ha
 
 
 class FaceModel:
-    """All outlines of one identity, ready to be posed.
+    """All outlines of one identity, before they are posed.
 
     Args:
-        head: the surface that carries them.
+        head: the surface under them.
     """
 
     def __init__(self, head: HeadSurface) -> None:
@@ -260,7 +260,7 @@ class FaceModel:
         self._first_weight, self._second_weight = np.concatenate(weights, axis=1)
 
     def pose(self, samples: Sequence[Sample], poses: Poses) -> np.ndarray:
-        """All outlines in the photos: int32 (B, N, 2), in 1 / SUBPIXELS pixels. `parts` tells them apart."""
+        """Returns all outlines in the photos: int32 (B, N, 2), in 1 / SUBPIXELS pixels. `parts` separates them."""
         chosen = [[*(getattr(sample, name) for name in _MOVES[:-1]), 0.0] for sample in samples]
         weights = np.array(chosen, dtype=np.float32)
         points = self._first_move * weights[:, self._first_weight, None]
@@ -269,7 +269,7 @@ class FaceModel:
         return np.rint(poses.project(points) * SUBPIXELS).astype(np.int32)
 
     def parts(self, outlines: np.ndarray) -> Parts:
-        """The outlines of one sample (N, 2) by name. Left of a pair comes first.
+        """Returns the outlines of one sample (N, 2) by name. The left one of a pair comes first.
 
         "landmarks" holds the five landmarks in the order of the template.
         """

@@ -1,4 +1,4 @@
-"""The synthetic head as a surface: where a feature lies in depth, and the outline of the head in a pose.
+"""The synthetic head as a surface: the depth of a feature, and the outline of the head in a pose.
 
 The head is a stack of elliptic sections, one for each height, plus a relief (nose, sockets, cheekbones, lips, chin)
 along z. A pose rotates it; the projection is orthographic. Two frames: the head's (see `identity.py`) and the view's,
@@ -22,7 +22,7 @@ _T = np.linspace(0, 1, 8, endpoint=False)[:, None]
 
 
 def _smooth_curve(points: np.ndarray) -> np.ndarray:
-    """Catmull-Rom curve through (N, 2) points: (8 * (N - 1) + 1, 2)."""
+    """Computes a Catmull-Rom curve through (N, 2) points: (8 * (N - 1) + 1, 2)."""
     padded = np.concatenate([[2 * points[0] - points[1]], points, [2 * points[-1] - points[-2]]])
     before, start, end, after = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]
     curve = start + 0.5 * _T * (
@@ -32,17 +32,17 @@ def _smooth_curve(points: np.ndarray) -> np.ndarray:
 
 
 def bump(x: np.ndarray, centre: float | np.ndarray, width: float) -> np.ndarray:
-    """A Gaussian of height 1."""
+    """Computes a Gaussian of height 1."""
     return np.exp(-np.square((x - centre) * (1 / width)))
 
 
 class Poses:
-    """Rotations of one head and its placement in as many photos. Letter: B samples.
+    """Rotations of one head and its placements in the same number of photos. Letter: B samples.
 
     Attributes:
         turns: sine and cosine of the yaw, sine and cosine of the pitch, (B,) each.
-        rotation: (B, 3, 3), head frame to view frame with depth.
-        to_px: (B, 2, 2) and offset_px: (B, 2), view frame to pixels.
+        rotation: (B, 3, 3), from the head frame to the view frame with depth.
+        to_px: (B, 2, 2) and offset_px: (B, 2), from the view frame to pixels.
     """
 
     def __init__(self, samples: Sequence[Sample], *, photo_px: int) -> None:
@@ -64,12 +64,12 @@ class Poses:
         self.offset_px = 0.5 * photo_px - self.pixels((face_centre - [s.shift for s in samples])[:, None])[:, 0]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Head frame (B, N, 3) -> pixels of the photos (B, N, 2), in the points' precision."""
+        """Maps the head frame (B, N, 3) to pixels of the photos (B, N, 2), in the points' precision."""
         to_pixels = (self.to_px @ self.rotation[:, :2]).transpose(0, 2, 1).astype(points.dtype)
         return points @ to_pixels + self.offset_px[:, None].astype(points.dtype)
 
     def pixels(self, view_points: np.ndarray) -> np.ndarray:
-        """View frame (B, N, 2) -> pixels of the photos (B, N, 2)."""
+        """Maps the view frame (B, N, 2) to pixels of the photos (B, N, 2)."""
         return view_points @ self.to_px.transpose(0, 2, 1) + self.offset_px[:, None]
 
 
@@ -77,10 +77,10 @@ class HeadSurface:
     """The head of one identity; computed once and shared by its samples. Letters: L levels, A angles.
 
     Attributes:
-        person: whose head it is.
+        person: the identity of the head.
         sections: float32 (3, L), half width, half depth and centre of the ellipse at each of LEVELS.
-        x, y: float32 (L, A) and (L, 1), where the surface without relief lies at LEVELS and ANGLES.
-        relief: float32 (L, A), what stands out along z.
+        x, y: float32 (L, A) and (L, 1), the positions of the surface without relief at LEVELS and ANGLES.
+        relief: float32 (L, A), its height along z.
     """
 
     def __init__(self, person: Identity) -> None:
@@ -93,7 +93,7 @@ class HeadSurface:
         self.relief = self._relief(self.x, self.y) * np.clip(np.cos(ANGLES) * 3, 0, 1)
 
     def _shape(self) -> tuple[np.ndarray, np.ndarray]:
-        """The sections in double precision (3, L), and the heights (K,) at which the outline is drawn."""
+        """Returns the sections in double precision (3, L), and the heights (K,) at which the outline is drawn."""
         p = self.person
         crown, jaw, chin = p.crown_y, p.jaw_y, p.chin_y
         side = _smooth_curve(
@@ -159,7 +159,7 @@ class HeadSurface:
         return nose - sockets + brow + cheek - fold + lips - dent + chin
 
     def _surface(self, angle: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Points given by their angle around the vertical axis and height, (S, N) each -> head frame (S, N, 3)."""
+        """Maps points with an angle around the vertical axis and a height, (S, N) each, to the head frame (S, N, 3)."""
         row = ((y - TOP_Y) / LEVEL_STEP).astype(np.float32)
         column = ((angle + MAX_ANGLE) / ANGLE_STEP).astype(np.float32)
         relief = cv2.remap(self.relief, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -171,19 +171,19 @@ class HeadSurface:
         return points
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Angle around the vertical axis, height, and distance relative to the skin's -> head frame, (S, N, 3) both."""
+        """Maps angle around the vertical axis, height, and distance relative to the skin's to the head frame."""
         placed = self._surface(points[..., 0], points[..., 1])
         placed[..., 0] *= points[..., 2]
         placed[..., 2] *= points[..., 2]
         return placed
 
     def lift(self, points: np.ndarray) -> np.ndarray:
-        """Points (S, N, 2) of the face as seen from the front -> head frame (S, N, 3)."""
+        """Maps points (S, N, 2) of the face seen from the front to the head frame (S, N, 3)."""
         x, y = points[..., 0], points[..., 1]
         return self._surface(np.arcsin(np.clip(x / np.interp(y, LEVELS, self._sections[0]), -1, 1)), y)
 
     def outline(self, poses: Poses) -> np.ndarray:
-        """Border of the head in each pose, in the view frame: (B, 2, K, 2), left and right, each from crown to chin."""
+        """Returns the head's border in each pose, in the view frame: (B, 2, K, 2), left and right, crown to chin."""
         width, depth, centre_z = self._outline_sections
         sin, cos, sin_pitch, cos_pitch = (value[:, None] for value in poses.turns)
         half = np.sqrt(np.square(cos * width) + np.square(sin * depth))

@@ -1,4 +1,4 @@
-"""Who is drawn and how: the traits of a synthetic identity and the circumstances of one sample, as plain numbers.
+"""The traits of a synthetic identity and the circumstances of one sample, as plain numbers.
 
 Lengths are in head units: 1 is half the width of an average head, about 70 mm. The head's frame has its origin
 between the ears at the height of the eyes; x points to the image's right, y down, z towards the viewer.
@@ -14,7 +14,7 @@ import numpy as np
 Colour = tuple[float, float, float]
 T = TypeVar("T")
 
-# From fair to dark; an identity lies between two neighbours.
+# From fair to dark; an identity is between two neighbours.
 _SKIN_TONES = ((246, 212, 190), (233, 186, 156), (208, 155, 122), (168, 116, 84), (124, 80, 58), (92, 60, 46))
 _DARK_HAIR = ((30, 26, 26), (44, 32, 27), (66, 45, 33))
 _HAIR_COLOURS = (*_DARK_HAIR, (96, 66, 45), (134, 96, 62), (190, 152, 98), (146, 74, 42), (150, 147, 145))
@@ -24,13 +24,13 @@ _EYE_COLOURS = (*_BROWN_EYES, (124, 92, 50), (96, 112, 70), (84, 120, 140), (108
 _LIPSTICKS = ((178, 36, 52), (196, 70, 92), (142, 40, 62), (206, 104, 96))
 
 _HAIR_STYLES = ("bald", "buzz", "short", "swept", "fringe", "bob", "long", "curly", "bun")
-_VARIED_STYLES = _HAIR_STYLES[2:]  # those that a person may wear for a day
+_VARIED_STYLES = _HAIR_STYLES[2:]  # styles that a person may wear for a day
 _HATS = ("beanie", "cap", "headband")
 _BACKDROPS = ("soft", "blocks", "lights", "stripes")
 
 
 class Dice:
-    """Random numbers that are a pure function of (seed, identity, sample); a Philox counter keeps streams apart.
+    """Random numbers as a pure function of (seed, identity, sample); a Philox counter separates the streams.
 
     Args:
         seed: chooses the whole data set.
@@ -45,25 +45,25 @@ class Dice:
         self.texture = values[384:]
 
     def uniform(self, low: float, high: float) -> float:
-        """Uniform in [low, high)."""
+        """Returns a uniform number in [low, high)."""
         return low + (high - low) * self._next()
 
     def bell(self, sigma: float) -> float:
-        """Bell-shaped around 0 with standard deviation `sigma`, never beyond 3 sigma."""
+        """Returns a bell-shaped number around 0 with standard deviation `sigma`, never beyond 3 sigma."""
         value = self._next
         return 2 * sigma * (value() + value() + value() - 1.5)
 
     def chance(self, probability: float) -> bool:
-        """True with this probability."""
+        """Returns True with this probability."""
         return self._next() < probability
 
     def pick(self, choices: Sequence[T]) -> T:
-        """One of the choices, all equally likely."""
+        """Returns one of the choices, all equally likely."""
         return choices[int(self._next() * len(choices))]
 
 
 def mix(first: Sequence[float], second: Sequence[float], share: float) -> Colour:
-    """The colour `share` of the way from `first` to `second`."""
+    """Returns the colour at `share` of the way from `first` to `second`."""
     rest = 1 - share
     return (
         first[0] * rest + second[0] * share,
@@ -73,7 +73,7 @@ def mix(first: Sequence[float], second: Sequence[float], share: float) -> Colour
 
 
 def scaled(colour: Sequence[float], factor: float) -> Colour:
-    """The colour made brighter or darker."""
+    """Returns the colour made brighter or darker."""
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
@@ -83,7 +83,7 @@ def _trait(low: float, high: float) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What makes a person: geometry first, since colours are weak evidence under changing light."""
+    """The traits of a person: geometry first, because colours are weak evidence in changing light."""
 
     # Head outline, half widths at their heights.
     crown_y: float = _trait(-1.68, -1.42)
@@ -142,17 +142,17 @@ class Identity:
     hairline_y: float = _trait(-1.05, -0.68)
     hairline_peak: float = _trait(-0.08, 0.14)
     hairline_corner: float = _trait(-0.05, 0.22)
-    # Small asymmetries, as many faces have.
+    # Small asymmetries, as in many faces.
     nose_skew: float = _trait(-0.03, 0.03)
     mouth_skew: float = _trait(-0.03, 0.03)
     brow_skew: float = _trait(-0.025, 0.025)
-    # Marks, on the face as seen from the front.
+    # Marks on the face, as seen from the front.
     age: float = _trait(0.0, 1.0)
     blush: float = _trait(0.1, 1.0)
     moles: np.ndarray  # (N, 3), x, y and radius
     freckles: np.ndarray  # (N, 3), x, y and radius
     scar: np.ndarray  # (2, 2), both ends, or (0, 2)
-    # Colours and tendencies; a sample may go against the tendencies.
+    # Colours and tendencies; a sample may differ from the tendencies.
     skin: Colour
     hair: Colour
     eyes: Colour
@@ -162,7 +162,7 @@ class Identity:
 
     @classmethod
     def draw(cls, *, seed: int, identity: int) -> "Identity":
-        """The identity with this number."""
+        """Returns the identity with this number."""
         dice = Dice(seed=seed, identity=identity, sample=-1)
         ranges = [(item.name, item.metadata["range"]) for item in fields(cls) if "range" in item.metadata]
         traits: dict[str, Any] = {name: dice.uniform(low, high) for name, (low, high) in ranges}
@@ -198,13 +198,13 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What changes from photo to photo of one person. Angles in radians, colours relative to white."""
+    """The values that change between photos of one person. Angles in radians, colours relative to white."""
 
     yaw: float  # positive turns the nose to the image's right
     pitch: float  # positive looks down
     roll: float  # positive tilts the head clockwise
     scale_px: float  # pixels per head unit
-    shift: tuple[float, float]  # head units, of the face in the photo
+    shift: tuple[float, float]  # head units, position of the face in the photo
     light: np.ndarray  # (3,), unit vector towards the light, in the view frame
     light_colour: np.ndarray  # (3,), red, green, blue
     ambient_colour: np.ndarray  # (3,)
@@ -218,7 +218,7 @@ class Sample:
     hair_style: str
     hair_volume: float  # 1 as usual
     hair_part: float  # 0 on the left, 1 on the right
-    hair_length: float  # of the fringe, 0 to 1
+    hair_length: float  # length of the fringe, 0 to 1
     hair_colour: Colour
     beard: float  # 0 shaved, 1 full
     lip_colour: Colour | None
@@ -238,7 +238,7 @@ class Sample:
 
     @classmethod
     def draw(cls, *, seed: int, identity: int, sample: int, person: Identity) -> "Sample":
-        """The sample with this number of the identity with this number; `person` holds the identity's traits."""
+        """Returns the sample with this number of the identity with this number; `person` has the identity's traits."""
         dice = Dice(seed=seed, identity=identity, sample=sample)
         light, light_colour, ambient_colour = _draw_light(dice)
         beard = 0.0
@@ -288,7 +288,7 @@ class Sample:
 
 
 def _draw_light(dice: Dice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Direction and colour of the light, and the colour of what comes from everywhere: (3,) each."""
+    """Returns direction and colour of the light, and the colour of the ambient light: (3,) each."""
     azimuth, elevation = dice.uniform(-1.3, 1.3), dice.uniform(-0.25, 1.1)
     strength, warmth, ambient_warmth = dice.uniform(0.4, 1.3), dice.bell(0.13), dice.bell(0.09)
     flat = math.cos(elevation)

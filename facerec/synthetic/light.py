@@ -1,4 +1,4 @@
-"""How light falls on a synthetic head: a coarse field of colour factors over the whole photo."""
+"""Computes the light on a synthetic head: a coarse field of colour factors over the whole photo."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ class HeadLight:
         self._pigment_table = self._pigment()
 
     def _normals(self) -> np.ndarray:
-        """float32 (L, A, 4): unit normals and, last, how much open sky a place sees."""
+        """Returns unit normals and, last, how much open sky each place sees: float32 (L, A, 4)."""
         x, (_, depth, centre_z) = self._head.x, self._head.sections
         z = centre_z[:, None] + depth[:, None] * np.cos(ANGLES) + self._head.relief
         dx_dy, dx_da = np.gradient(x, LEVEL_STEP, ANGLE_STEP)
@@ -55,7 +55,7 @@ class HeadLight:
         return table
 
     def _pigment(self) -> np.ndarray:
-        """float32 (L, A, 4): how dark and how red the skin is, where a beard grows (0 to 1), the relief."""
+        """Returns how dark and how red the skin is, where a beard grows (0 to 1), and the relief: float32 (L, A, 4)."""
         p, x, y = self._person, self._head.x, self._head.y
         across = np.abs(x)
         cheeks = bump(across, 0.58, 0.26) * bump(y, 0.48, 0.24)
@@ -74,9 +74,9 @@ class HeadLight:
         return table
 
     def fields(self, samples: Sequence[Sample], poses: Poses, *, photo_px: int) -> np.ndarray:
-        """What light and pigment do to the colours of the photos.
+        """Computes the effect of light and pigment on the colours of the photos.
 
-        All samples are computed in one go, cell by cell, so that a field does not depend on which others are with it.
+        All samples are computed together, cell by cell; a field does not depend on the other samples.
 
         Args:
             samples, poses: B samples and their poses.
@@ -91,7 +91,7 @@ class HeadLight:
         openness = normal[..., 3]
         facing = normal[..., 0] * light[0] + normal[..., 1] * light[1] + normal[..., 2] * light[2]
 
-        # The relief shades what lies behind it: one look towards the light, 0.2 head units away.
+        # The relief shades the surface behind it: one test towards the light, 0.2 head units away.
         step = 0.20 / (np.sqrt(np.square(light[0]) + np.square(light[1])) + 0.2)
         toward_column = column + step * light[0] * np.float32(1 / ANGLE_STEP)
         toward_row = row + step * light[1] * np.float32(1 / LEVEL_STEP)
@@ -116,10 +116,10 @@ class HeadLight:
         return cv2.convertScaleAbs(field.reshape(-1, 3)).reshape(field.shape)
 
     def _meet(self, u: np.ndarray, v: np.ndarray, poses: Poses) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where lines of sight (B, R, C) meet the head.
+        """Finds where lines of sight (B, R, C) meet the head.
 
         Returns:
-            Column and row in the tables, and by how many head units the lines miss the head; (B, R, C) each.
+            Column and row in the tables, and the distance in head units by which lines miss the head; (B, R, C) each.
         """
         sin, cos, sin_pitch, cos_pitch = (value.astype(np.float32)[:, None] for value in poses.turns)
         # A section turned by the yaw is an ellipse. Its depth at u = middle + half * sine is near + tilt * sine +
@@ -145,7 +145,7 @@ class HeadLight:
             angle = np.arcsin(sine) - turned.take(index)
             column = (angle + np.float32(MAX_ANGLE)) * np.float32(1 / ANGLE_STEP)
             if not is_last:
-                # What stands out towards the viewer is seen where the smooth head would be seen a little further on.
+                # Relief towards the viewer is seen at the place where the smooth head would be seen a little later.
                 nearest = np.minimum(np.maximum(column, 0), NUM_ANGLES - 1).astype(np.intp)
                 relief = self._head.relief.take(level * NUM_ANGLES + nearest)
                 line_u = u - relief * _column(poses.rotation[:, 0, 2])
@@ -159,12 +159,12 @@ class HeadLight:
 
 
 def _column(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """One number for each sample: float32 (B, 1, 1)."""
+    """Returns one number for each sample: float32 (B, 1, 1)."""
     return np.array(values, dtype=np.float32)[:, None, None]
 
 
 def _look_up(table: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Bilinear: table (L, A) or (L, A, K) at (B, R, C) -> (B, R, C) or (B, R, C, K)."""
+    """Interpolates a table (L, A) or (L, A, K) bilinearly at (B, R, C): (B, R, C) or (B, R, C, K)."""
     num, rows, columns = column.shape
     flat = (num * rows, columns)
     found = cv2.remap(table, column.reshape(flat), row.reshape(flat), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -172,7 +172,7 @@ def _look_up(table: np.ndarray, column: np.ndarray, row: np.ndarray) -> np.ndarr
 
 
 def _cell_positions(poses: Poses, photo_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """The centres of the cells in the view frame: u and v, float32 (B, R, C) each."""
+    """Returns the centres of the cells in the view frame: u and v, float32 (B, R, C) each."""
     num_cells = round(photo_px / _CELL_PX)
     centre_px = (np.arange(num_cells) + 0.5) * (photo_px / num_cells) - 0.5
     to_view = np.linalg.inv(poses.to_px)

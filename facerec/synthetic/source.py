@@ -1,7 +1,7 @@
-"""Synthetic faces: photos of people who do not exist, drawn from a seed, and prepared once as a training set.
+"""Synthetic faces: photos of people who do not exist, drawn from a seed, and stored once as a training set.
 
-An identity fixes head, eyes, brows, nose, mouth, ears, hair, skin and marks; a sample changes pose, light, expression,
-hair style, accessories, background and camera. Faces are aligned and stored as those of real photos are.
+An identity sets head, eyes, brows, nose, mouth, ears, hair, skin and marks; a sample changes pose, light, expression,
+hair style, accessories, background and camera. Faces are aligned and stored like those of real photos.
 """
 
 import os
@@ -34,21 +34,21 @@ from facerec.synthetic.light import HeadLight
 
 GENERATOR_VERSION = 1  # part of the cache folder's name: raise it whenever an image changes
 PHOTO_PX = 160
-FIRST_TEST_IDENTITY = 1 << 30  # identities of the test part begin here, whatever the size of the training part
+FIRST_TEST_IDENTITY = 1 << 30  # test identities start at this number, whatever the size of the training part
 _NUM_FOLDS = 10
 _FOLDER_PREFIX = "synthetic-"
 _BATCH = 32
 
 
 class SyntheticFaces:
-    """Draws faces. What it draws is a pure function of (seed, identity, sample): any order gives the same bytes.
+    """Draws faces, as a pure function of (seed, identity, sample): any order gives the same bytes.
 
     Args:
-        seed: chooses the world of identities; 0 or more.
+        seed: selects the identities; 0 or more.
         size_px: height and width of the aligned crops.
 
     Raises:
-        ConfigError: a negative seed.
+        ConfigError: the seed is negative.
     """
 
     def __init__(self, *, seed: int = 0, size_px: tuple[int, int] = DEFAULT_SIZE_PX) -> None:
@@ -59,21 +59,21 @@ class SyntheticFaces:
         self._current: tuple[int, FaceModel, HeadLight] | None = None
 
     def photo(self, identity: int, sample: int) -> tuple[np.ndarray, np.ndarray]:
-        """One photo, uint8 (160, 160, 3) RGB, and its landmarks, float64 (5, 2), as a detector would find them."""
+        """Returns one photo, uint8 (160, 160, 3) RGB, and its landmarks as a detector finds them, float64 (5, 2)."""
         (painter,) = self._photos(identity, [sample])
         return painter.image, painter.landmarks()
 
     def crop(self, identity: int, sample: int) -> np.ndarray:
-        """The photo's aligned crop before compression: uint8 (H, W, 3), RGB."""
+        """Returns the photo's aligned crop before compression: uint8 (H, W, 3), RGB."""
         photo, landmarks = self.photo(identity, sample)
         return align_crop(photo, landmarks, size_px=self.size_px)
 
     def encoded(self, identity: int, sample: int) -> bytes:
-        """The crop as a JPEG file of the sample's quality."""
+        """Returns the crop as a JPEG file of the sample's quality."""
         return self.encoded_samples(identity, [sample])[0]
 
     def encoded_samples(self, identity: int, samples: Sequence[int]) -> list[bytes]:
-        """`encoded` for several samples of one identity, in less time than one by one."""
+        """Returns `encoded` for several samples of one identity, in less time than one by one."""
         painters = self._photos(identity, samples)
         crops = [align_crop(painter.image, painter.landmarks(), size_px=self.size_px) for painter in painters]
         files = []
@@ -106,9 +106,9 @@ def prepare_synthetic(
     size_px: tuple[int, int] = DEFAULT_SIZE_PX,
     progress: bool = True,
 ) -> Path:
-    """Draws a training set and a verification set into a cache folder, unless they are there already.
+    """Draws a training set and a verification set into a cache folder, unless they are already there.
 
-    The folder is whole or absent: it is drawn under another name and renamed.
+    The folder is complete or absent: it is drawn under another name and renamed.
 
     Args:
         root: the cache folder; None: $FACEREC_CACHE, else ~/.cache/facerec.
@@ -117,13 +117,13 @@ def prepare_synthetic(
         num_test_pairs: pairs in ten contiguous folds, half of each fold of one person. No image is used twice.
         seed: chooses the identities and samples.
         size_px: height and width of the crops.
-        progress: show how far it has come.
+        progress: show the progress.
 
     Returns:
         The folder with `train.rec`, `train.idx`, `property` (InsightFace's layout) and `synthetic_test.bin`.
 
     Raises:
-        ConfigError: numbers that make no set; a folder with other files in it, or a file.
+        ConfigError: numbers that do not make a set; a folder with other files in it, or a file.
         DataError: the cache folder cannot be written.
     """
     _check_sizes(num_train_identities, images_per_identity, num_test_identities, num_test_pairs, seed)
@@ -136,7 +136,7 @@ def prepare_synthetic(
     _check_is_for_drawing(cache)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed and had this number
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed process with this process's number
         partial.mkdir(parents=True)
     except OSError as error:
         raise DataError(
@@ -164,16 +164,16 @@ def prepare_synthetic(
 
 
 def _check_is_for_drawing(cache: Path) -> None:
-    """Whoever names a set of their own as data.root wants it read, not written to."""
+    """Refuses a folder with other files: a user who gives their own set as data.root wants it read, not written to."""
     if cache == cache_folder() or not cache.exists():
         return
     names = sorted(path.name for path in cache.iterdir()) if cache.is_dir() else [cache.name]
     others = [name for name in names if not name.startswith(_FOLDER_PREFIX)]
     if others:
         raise ConfigError(
-            f"data.root={cache} holds other files, such as {others[0]}, but data=synthetic draws faces and keeps them "
-            f"in data.root. To train on what is there: data=on_disk {typed('data.root', cache)}; for the synthetic "
-            "faces leave data.root out"
+            f"data.root={cache} holds other files, such as {others[0]}, but data=synthetic draws faces and stores them "
+            f"in data.root. To train on your own set: data=on_disk {typed('data.root', cache)}; for synthetic faces "
+            "remove data.root"
         )
 
 
@@ -191,10 +191,10 @@ def _check_sizes(num_train: int, per_identity: int, num_test: int, num_pairs: in
     if num_pairs % (2 * _NUM_FOLDS):
         raise ConfigError(
             f"synthetic faces: num_test_pairs={num_pairs}; expected a multiple of {2 * _NUM_FOLDS}, for {_NUM_FOLDS} "
-            "folds with as many pairs of one person as of two"
+            "folds with equally many pairs of one person and of two"
         )
     if num_train > FIRST_TEST_IDENTITY:
-        raise ConfigError(f"synthetic faces: num_train_identities={num_train}; expected {FIRST_TEST_IDENTITY} at most")
+        raise ConfigError(f"synthetic faces: num_train_identities={num_train}; expected at most {FIRST_TEST_IDENTITY}")
 
 
 def _batches(faces: SyntheticFaces, identity: int, samples: Sequence[int], bar: Any) -> Iterator[bytes]:
@@ -205,7 +205,7 @@ def _batches(faces: SyntheticFaces, identity: int, samples: Sequence[int], bar: 
 
 
 def _deal_pairs(num_identities: int, num_pairs: int, seed: int) -> tuple[np.ndarray, list[bool]]:
-    """Test identities and samples of the 2 P images, int64 (2 P, 2), and which of the P pairs show one person."""
+    """Returns test identities and samples of the 2 P images, int64 (2 P, 2), and which pairs show one person, (P,)."""
     rng = np.random.Generator(np.random.Philox(key=[seed, 0xFA1D5]))
     next_sample = np.zeros(num_identities, dtype=np.int64)
     samples, is_same = [], []
@@ -223,22 +223,21 @@ def _publish(partial: Path, folder: Path) -> None:
     try:
         partial.rename(folder)
     except OSError:
-        if not folder.is_dir():  # else another process was faster, and drew the same
+        if not folder.is_dir():  # else another process was faster, and drew the same faces
             raise
 
 
 class SyntheticSource(Source):
-    """The synthetic training set as a data source; drawn on first use, which takes a while.
+    """The synthetic training set as a data source; drawn on first use, which takes some time.
 
     Args:
         root: the cache folder; None: $FACEREC_CACHE, else ~/.cache/facerec.
-        num_train_identities, images_per_identity, num_test_identities, num_test_pairs, seed: as `prepare_synthetic`
-            takes them.
+        num_train_identities, images_per_identity, num_test_identities, num_test_pairs, seed: see `prepare_synthetic`.
         height_px, width_px: size of the crops.
 
     Raises:
         ConfigError: a size is not positive.
-        ConfigError, DataError: on first use, as `prepare_synthetic` does.
+        ConfigError, DataError: on first use, see `prepare_synthetic`.
     """
 
     def __init__(
@@ -276,7 +275,7 @@ class SyntheticSource(Source):
 
     @property
     def num_classes(self) -> int:
-        """Number of identities in the training set."""
+        """Returns the number of identities in the training set."""
         return self._prepared().num_classes
 
     @property
@@ -286,21 +285,21 @@ class SyntheticSource(Source):
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Height and width of every crop."""
+        """Returns height and width of every crop."""
         return self._size_px
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3), RGB."""
+        """Returns uint8 (H, W, 3), RGB."""
         return self._prepared().image(index)
 
     def name(self, index: int) -> str:
-        """File and record of a sample."""
+        """Returns file and record of a sample."""
         return self._prepared().name(index)
 
     def benchmarks(self) -> list[Path]:
-        """`synthetic_test.bin`: pairs of identities that are not in the training set."""
+        """Returns `synthetic_test.bin`: pairs of identities that are not in the training set."""
         return self._prepared().benchmarks()
 
     def fingerprint(self) -> str:
-        """The fingerprint of the records."""
+        """Returns the fingerprint of the records."""
         return self._prepared().fingerprint()
