@@ -1,1 +1,1 @@
-"""The one training loop and what it needs: optimizer, schedules, checkpoints."""
+"""The one training loop and its parts: optimizer, schedules, checkpoints."""

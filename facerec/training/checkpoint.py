@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, restored exactly, and pruned to the last and the best."""
+"""Checkpoints: complete or absent, restored exactly, and pruned to the newest and the best."""
 
 import json
 import shutil
@@ -37,10 +37,10 @@ class CheckpointStore:
 
     Args:
         every_steps, every_epochs: how often to save, at most one of the two; a run always saves at its end.
-        every_minutes: how often to save by the clock besides.
+        every_minutes: how often to save by the clock, in addition.
         keep_last: how many of the newest to keep, at least 1.
-        keep_best: how many of the best to keep beside them, by `best_metric`; only checkpoints of steps at which the
-            benchmarks ran compete.
+        keep_best: how many of the best to keep in addition, by `best_metric`; only checkpoints of steps with an
+            evaluation are compared.
         best_metric: the name of a metric, such as eval/lfw/accuracy; None: see `quality`.
         in_background: training goes on while a copy of the state, in the memory of the CPU, is written.
 
@@ -77,7 +77,7 @@ class CheckpointStore:
 
     @property
     def is_due_by_clock(self) -> bool:
-        """Whether `every_minutes` have passed since the last checkpoint, or since the start."""
+        """True if `every_minutes` have passed since the last checkpoint, or since the start."""
         return self.every_minutes is not None and time.monotonic() - self._saved_at_s >= 60 * self.every_minutes
 
     def save(
@@ -90,21 +90,21 @@ class CheckpointStore:
         metrics: Sequence[Metric],
         metrics_step: int | None,
     ) -> Path:
-        """Saves the state after `step` optimizer steps under `directory`, then prunes. Returns where it will lie.
+        """Saves the state after `step` optimizer steps under `directory`, then prunes. Returns the final path.
 
-        All processes must call it; the model is the first one's. In the background one checkpoint is written at a time.
+        All processes must call it; the first one saves the model. Only one checkpoint at a time is written.
 
         Args:
             directory: the run's `checkpoints/` folder.
             step: number of optimizer steps done.
             state: what to save.
             about: plain values for model.json and the manifest: trained_on, environment.
-            metrics: the newest of the benchmarks.
-            metrics_step: the step at which they were measured.
+            metrics: the newest metrics of the benchmarks.
+            metrics_step: the step of this evaluation.
 
         Raises:
-            CheckpointError: the disk is full or read-only, at this checkpoint or at the one before that was written in
-                the background; earlier ones are untouched.
+            CheckpointError: the disk is full or read-only, at this checkpoint or at the previous one, which was written
+                in the background; earlier ones are unchanged.
         """
         self.wait()
         self._saved_at_s = time.monotonic()
@@ -138,17 +138,17 @@ class CheckpointStore:
         return path
 
     def check_metrics(self, metrics: Sequence[Metric]) -> None:
-        """Raises ConfigError where `best_metric` names none of the metrics that the benchmarks yield."""
+        """Raises ConfigError if `best_metric` is not one of the benchmarks' metrics."""
         quality(metrics, best_metric=self.best_metric)
 
     def wait(self) -> None:
-        """Returns when nothing is written in the background. Raises CheckpointError where that has failed."""
+        """Waits until nothing is written in the background. Raises CheckpointError if writing has failed."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def check(self) -> None:
-        """Raises CheckpointError where writing in the background has failed, without waiting for it."""
+        """Raises CheckpointError if writing in the background has failed, without waiting for it."""
         if self._writing is not None and self._writing.done():
             self.wait()
 
@@ -174,21 +174,21 @@ class CheckpointStore:
             self._prune(path.parent, stored["step"])
 
     def newest(self, directory: Path) -> Path | None:
-        """The newest whole checkpoint; each damaged one that is passed over is warned of."""
+        """Returns the newest complete checkpoint; warns of each damaged one that it skips."""
         path, warnings = newest_whole(directory)
         for warning in warnings:
             LOGGER.warning(warning)
         return path
 
     def restore(self, path: Path, state: TrainState) -> dict[str, Any]:
-        """Puts a checkpoint's tensors into the live objects. All processes must call it.
+        """Copies a checkpoint's tensors into the live objects. All processes must call it.
 
         Returns:
-            What the manifest says beside the checksums: step, metrics, metric_details, metrics_step, environment,
+            The manifest without its checksums: step, metrics, metric_details, metrics_step, environment,
             trained_on.
 
         Raises:
-            CheckpointError: the checkpoint is damaged, holds a weight that is not finite, or belongs to a network or
+            CheckpointError: the checkpoint is damaged, has a weight that is not finite, or belongs to a network or
                 optimizer of another shape.
         """
         manifest = _checked_manifest(path, state.processes)
@@ -207,20 +207,20 @@ class CheckpointStore:
         return manifest
 
     def _prune(self, directory: Path, step: int) -> None:
-        """Keeps the last and the best of the checkpoints up to `step`; later ones are damaged, and do not count."""
+        """Keeps the newest and the best of the checkpoints up to `step`; later ones are damaged, and do not count."""
         paths = [path for path in step_directories(directory) if step_of(path) <= step]
         scores = {path: score for path in paths if (score := self._score(path)) is not None}
         best = sorted(scores, key=lambda path: (scores[path], path.name), reverse=True)
         keep = {*paths[-self.keep_last :], *best[: self.keep_best]}
         for path in paths:
             if path not in keep:
-                with suppress(OSError):  # renamed first, so that a kill leaves no half of it under its name
+                with suppress(OSError):  # renamed first, so that a kill leaves no incomplete one under its name
                     path.rename(_new_name(path, "partial"))
-        for path in directory.glob("step-*.partial-*"):  # those, and what killed runs left
+        for path in directory.glob("step-*.partial-*"):  # these, and the remains of killed runs
             shutil.rmtree(path, ignore_errors=True)
 
     def _score(self, path: Path) -> float | None:
-        """Returns the number by which a checkpoint competes; None where it was measured at an earlier step."""
+        """Returns the number by which checkpoints are compared; None if it was measured at an earlier step."""
         try:
             stored = json.loads((path / "manifest.json").read_text())
             if stored["metrics_step"] != stored["step"]:
@@ -232,13 +232,13 @@ class CheckpointStore:
 
 @dataclass(frozen=True, kw_only=True)
 class _Content:
-    """What a checkpoint is written from: nothing that training changes.
+    """The content of a checkpoint, copied so that training does not change it.
 
     Attributes:
         model: for the model file.
         card: for model.json.
         tensors, shard_lengths: see `write_tensors`.
-        values: of the training state, what is no tensor.
+        values: the training state's values that are not tensors.
     """
 
     model: dict[str, torch.Tensor]
@@ -248,12 +248,12 @@ class _Content:
     values: dict[str, Any]
 
     def num_bytes(self) -> int:
-        """How large the files of this process will be, about."""
+        """Returns the approximate size of this process's files."""
         return sum(value.numel() * value.element_size() for value in [*self.model.values(), *self.tensors.values()])
 
 
 def check_interval(section: str, *, every_steps: int | None, every_epochs: float | None) -> None:
-    """Refuses two intervals at once, and numbers that are none.
+    """Refuses two intervals together, and invalid numbers.
 
     Raises:
         ConfigError: names the keys.
@@ -269,23 +269,23 @@ def check_interval(section: str, *, every_steps: int | None, every_epochs: float
 
 
 def _checked_manifest(path: Path, processes: Processes) -> dict[str, Any]:
-    """Read, with all checksums, by the first process, for all."""
+    """Reads a checkpoint with all its checksums, by the first process, for all."""
     with failing_together(processes):
         manifest = read_manifest(path) if processes.is_first else {}
     return processes.gather_objects(manifest)[0]
 
 
 def _refuse_not_finite(path: Path, model: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raises CheckpointError where a weight is NaN or infinite, which training would blame on its learning rate."""
+    """Raises CheckpointError if a weight is NaN or infinite, which training would blame on its learning rate."""
     weights = {**model, **{key: value for key, value in tensors.items() if not key.startswith("optimizer.")}}
     try:
         refuse_not_finite(weights, where=path)
     except ModelError as error:
-        raise CheckpointError(f"{error}. To go on from an earlier one, remove or rename {path}") from None
+        raise CheckpointError(f"{error}. To resume from an earlier one, remove or rename {path}") from None
 
 
 def _set_aside(path: Path) -> None:
-    """Makes room for a checkpoint where one lies that was passed over on resuming."""
+    """Renames a damaged checkpoint that was skipped on resuming, to make room for a new one."""
     if not path.exists():
         return
     aside = _new_name(path, "set-aside")
@@ -293,7 +293,7 @@ def _set_aside(path: Path) -> None:
         path.rename(aside)
     except OSError as error:
         raise CheckpointError(f"{path} could not be renamed to make room for a new checkpoint: {error}") from None
-    LOGGER.warning("%s was passed over, and is now called %s", path, aside.name)
+    LOGGER.warning("%s was skipped, and is now called %s", path, aside.name)
 
 
 def _new_name(path: Path, what: str) -> Path:
@@ -301,7 +301,7 @@ def _new_name(path: Path, what: str) -> Path:
 
 
 def _on_cpu(tensor: torch.Tensor, *, copied: bool) -> torch.Tensor:
-    """Contiguous, on the CPU; with `copied` never the live tensor itself."""
+    """Returns a contiguous tensor on the CPU; with `copied`, never the live tensor itself."""
     plain = tensor.detach().cpu().contiguous()
     return plain.clone() if copied and plain.data_ptr() == tensor.data_ptr() else plain
 
@@ -309,5 +309,5 @@ def _on_cpu(tensor: torch.Tensor, *, copied: bool) -> torch.Tensor:
 def _write_model(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     try:
         save_file(dict(tensors), path)
-    except SafetensorError as error:  # how it reports a full disk
+    except SafetensorError as error:  # its error for a full disk
         raise OSError(str(error)) from None

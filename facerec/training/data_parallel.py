@@ -1,4 +1,4 @@
-"""The network that several processes train together: torch's DistributedDataParallel, wrapped anew as parts thaw."""
+"""Trains one network in several processes with torch's DistributedDataParallel, wrapped again when parts unfreeze."""
 
 import warnings
 from contextlib import nullcontext
@@ -16,18 +16,18 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class DataParallel:
-    """Calls the network; with other processes, the backward of a step's last micro-batch sums the gradients of all.
+    """Calls the network; in several processes, the backward of a step's last micro-batch sums the gradients of all.
 
-    Sums, where DDP by itself takes means: the gradients of the class centres, which lie in shards, are sums already, so
-    every process divides its losses by the number of micro-batches of all. Running statistics of batch normalisation
-    are not exchanged.
+    DDP by itself computes means. Here they are sums, because the gradients of the sharded class centres are sums
+    already; every process divides its losses by the number of micro-batches of all processes. Running statistics of
+    batch normalisation are not exchanged.
 
     Args:
-        network: on its device; maybe compiled.
-        processes: those that hold the same weights.
-        deterministic: sum in the same order in every step, also in the first after resuming. DDP otherwise changes its
-            buckets after the first backward of a process.
-        compression: number format in which gradients travel.
+        network: on its device; possibly compiled.
+        processes: the processes that hold the same weights.
+        deterministic: sum in the same order in every step, including the first one after resuming. Otherwise DDP
+            changes its buckets after the first backward of a process.
+        compression: number format in which gradients are exchanged.
     """
 
     def __init__(
@@ -41,30 +41,30 @@ class DataParallel:
         self._trained: list[bool] = []
 
     def start_step(self) -> None:
-        """Before a step, when it is known which parameters move in it: DDP takes that in once."""
+        """Prepares a step, when its frozen parameters are known: DDP reads them only once."""
         trained = [parameter.requires_grad for parameter in self.network.parameters()]
         if self.processes.world_size == 1 or trained == self._trained:
             return
         self._trained, self._wrapped = trained, None
         if any(trained):
             with warnings.catch_warnings():
-                # torch 2.15 has another name for it, which still sends the buffers once at the start.
+                # torch 2.15 has another name for the argument, with which it still sends the buffers once at the start.
                 warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
                 self._wrapped = DistributedDataParallel(
                     self.network,
                     broadcast_buffers=False,
-                    find_unused_parameters=self.deterministic,  # what keeps it from changing its buckets
+                    find_unused_parameters=self.deterministic,  # prevents it from changing its buckets
                     gradient_as_bucket_view=True,
                 )
             hook = _summed if self.compression == "none" else _compressed(_DTYPES[self.compression])
             self._wrapped.register_comm_hook(self.processes.world_size, hook)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalised images (B, 3, H, W) -> embeddings (B, D)."""
+        """Embeds normalised images (B, 3, H, W) as (B, D)."""
         return self.network(images) if self._wrapped is None else self._wrapped(images)
 
     def accumulating(self, *, is_last: bool) -> Any:
-        """A context for forward and backward of a micro-batch: gradients stay here until the step's last one."""
+        """Returns a context for forward and backward of a micro-batch: only the step's last one exchanges gradients."""
         if is_last or not isinstance(self._wrapped, DistributedDataParallel):
             return nullcontext()
         return self._wrapped.no_sync()
@@ -78,7 +78,7 @@ def _summed(_world_size: int, bucket: dist.GradBucket) -> torch.futures.Future[t
 def _compressed(dtype: torch.dtype) -> Any:
     def hook(world_size: int, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
         buffer = bucket.buffer()
-        small = (buffer / world_size).to(dtype)  # a sum of halves may exceed fp16
+        small = (buffer / world_size).to(dtype)  # a sum in half precision could exceed fp16
         work = dist.all_reduce(small, async_op=True)
         return work.get_future().then(lambda done: buffer.copy_(done.value()[0]).mul_(world_size))
 

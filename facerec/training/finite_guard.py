@@ -1,4 +1,4 @@
-"""Stops training at the first loss or weight that is not finite, and says where it came from."""
+"""Stops training at the first loss or weight that is not finite, and names its origin."""
 
 from collections.abc import Callable
 
@@ -10,20 +10,20 @@ from facerec.core.errors import TrainingError
 
 _MAX_NAMED = 5
 _MEND = (
-    "Lower optimizer.lr, warm up longer, clip with trainer.clip_grad_norm, or use trainer.precision=bf16 in place of "
-    "fp16; earlier checkpoints are untouched"
+    "Lower optimizer.lr, warm up longer, clip with trainer.clip_grad_norm, or use trainer.precision=bf16 instead of "
+    "fp16; earlier checkpoints are unchanged"
 )
 
 
 class FiniteGuard:
-    """Watches embeddings and losses of every micro-batch, and the weights before they are evaluated or saved.
+    """Checks embeddings and losses of every micro-batch, and the weights before they are evaluated or saved.
 
-    On the CPU a bad loss stops the run before its gradient is applied. On a GPU the look is one step late, so that
-    training never waits for it; nothing is saved in between. A gradient can be infinite where the loss is not.
+    On the CPU a bad loss stops the run before its gradient is applied. On a GPU the check is one step late, so that
+    training never waits for it; nothing is saved in between. A gradient can be infinite although the loss is not.
 
     Args:
         network, objective: searched for the parameter or buffer that is not finite.
-        sample_name: from a sample's number to its file and record.
+        sample_name: returns file and record for a sample's number.
     """
 
     def __init__(self, *, network: nn.Module, objective: nn.Module, sample_name: Callable[[int], str]) -> None:
@@ -33,13 +33,13 @@ class FiniteGuard:
         self._watched: list[tuple[Batch, torch.Tensor, torch.Tensor]] = []
 
     def watch(self, batch: Batch, emb_BD: torch.Tensor, sample_losses_B: torch.Tensor) -> None:
-        """Notes which samples of a micro-batch are finite; raises at once on the CPU."""
+        """Records which samples of a micro-batch are finite; on the CPU, raises immediately."""
         self._watched.append((batch, emb_BD.detach().isfinite().all(1), sample_losses_B.isfinite()))
         if emb_BD.device.type == "cpu":
             self.check()
 
     def check(self, *, before_step: int | None = None) -> None:
-        """Looks at what was watched (in steps before `before_step`).
+        """Checks the recorded micro-batches (of steps before `before_step`).
 
         Raises:
             TrainingError: names the step, the samples and the tensor.
@@ -51,7 +51,7 @@ class FiniteGuard:
                 raise TrainingError(self._message(batch, finite_emb_B, finite_loss_B))
 
     def check_weights(self, step: int) -> None:
-        """Looks at everything that was watched, and at all weights after `step` steps. Raises as `check`."""
+        """Checks everything that was recorded, and all weights after `step` steps. Raises as `check`."""
         self.check()
         if (name := self._bad_weight()) is not None:
             raise TrainingError(
@@ -60,7 +60,7 @@ class FiniteGuard:
             )
 
     def _bad_weight(self) -> str | None:
-        """The first parameter or buffer that is not finite."""
+        """Returns the first parameter or buffer that is not finite."""
         network = [*self.network.named_parameters(), *self.network.named_buffers()]
         learned = self.objective
         objective = [*learned.named_parameters(prefix="objective"), *learned.named_buffers(prefix="objective")]
@@ -69,7 +69,7 @@ class FiniteGuard:
             for name, value in [*network, *objective]
             if value.is_floating_point() and value.numel()
         }
-        # the least and the largest, which a NaN goes through to: a mask would be as long as the class centres
+        # the minimum and the maximum, which a NaN reaches: a mask would be as long as the class centres
         ends = [torch.stack(value.aminmax()).isfinite().all() for value in tensors.values()]
         finite = torch.stack(ends).tolist()  # one wait for the device
         return next((name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite), None)
@@ -83,6 +83,6 @@ class FiniteGuard:
         names = ", ".join(self.sample_name(int(batch.indices[row])) for row in bad[:_MAX_NAMED])
         more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         return (
-            f"step {batch.step}, micro-batch {batch.micro_index}: not finite is {tensor}, for {len(bad)} of "
+            f"step {batch.step}, micro-batch {batch.micro_index}: not finite: {tensor}, for {len(bad)} of "
             f"{len(batch)} samples: {names}{more}. {_MEND}"
         )

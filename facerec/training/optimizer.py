@@ -1,4 +1,4 @@
-"""Optimizers as plain settings that build themselves over named parameters."""
+"""Optimizers as plain settings that build optimizers over named parameters."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ NO_FACTORS: Mapping[str, float] = MappingProxyType({})
 
 
 CENTRES = "objective.head.centres.weight"
-"""The name that the class centres have among the parameters."""
+"""The name of the class centres among the parameters."""
 
 
 class OptimizerSettings(Protocol):
-    """What the trainer asks: the learning rate, and an optimizer over named parameters.
+    """The interface for the trainer: the learning rate, and an optimizer over named parameters.
 
     Attributes:
         lr: learning rate.
@@ -33,13 +33,13 @@ class OptimizerSettings(Protocol):
     fused_centres: bool
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
-        """The same method for the rows of one parameter of a head."""
+        """Returns the same method for the rows of one parameter of a head."""
         ...
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """An optimizer over the parameters that take a gradient.
+        """Returns an optimizer over the parameters that need a gradient.
 
-        Its groups carry the parameters' names, under "names", and their factor on the learning rate, "lr_factor".
+        Its groups have the parameters' names, under "names", and their factor on the learning rate, "lr_factor".
         """
         ...
 
@@ -48,15 +48,15 @@ class SGD:
     """Stochastic gradient descent with momentum (torch.optim.SGD).
 
     Args:
-        lr: learning rate; the schedule multiplies it, nothing else scales it.
+        lr: learning rate; only the schedule multiplies it.
         momentum: factor of the running gradient.
         weight_decay: L2 coefficient.
         nesterov: Nesterov's momentum.
         decay_norms_and_biases: apply weight decay to vectors (BN, biases, PReLU) too, as arcface_torch does.
-        lr_factors: factors on the learning rate, by a part (backbone, neck, head, loss) or by the beginning of a
-            parameter's name up to a dot, such as backbone.layer1; of several the longest counts.
-        fused_centres: move the class centres inside the head's backward, chunk by chunk, so that their gradient never
-            exists as a whole. Excludes several micro-batches in a step, fp16 with its scaler, and a frozen head.
+        lr_factors: factors on the learning rate, by part (backbone, neck, head, loss) or by the beginning of a
+            parameter's name up to a dot, such as backbone.layer1; the longest match counts.
+        fused_centres: update the class centres inside the head's backward pass, chunk by chunk, so that their gradient
+            never exists as a whole. Excludes several micro-batches in a step, fp16 with its scaler, and a frozen head.
 
     Raises:
         ConfigError: a number is out of range, or nesterov without momentum. `build`: lr_factors names nothing.
@@ -145,7 +145,7 @@ class AdamW:
 
 
 def lr_factor_of(name: str, lr_factors: Mapping[str, float]) -> float:
-    """The factor on the learning rate of the parameter with this name."""
+    """Returns the factor on the learning rate of the parameter with this name."""
     entry = entry_for(name, lr_factors)
     return 1.0 if entry is None else lr_factors[entry]
 
@@ -153,7 +153,7 @@ def lr_factor_of(name: str, lr_factors: Mapping[str, float]) -> float:
 def _check_range(name: str, value: float, *, below: float = math.inf) -> None:
     if not 0 <= value < below:
         limit = "" if below == math.inf else f" and below {below}"
-        raise ConfigError(f"optimizer.{name} holds {value}; expected a number from 0{limit}")
+        raise ConfigError(f"optimizer.{name} holds {value}; expected a number, 0 or more{limit}")
 
 
 def _checked_factors(lr_factors: Mapping[str, float]) -> dict[str, float]:
@@ -172,10 +172,10 @@ def _groups(
     decay_norms_and_biases: bool,
     lr_factors: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    """One group for each combination of weight decay and factor on the rate, in the order of the parameters.
+    """Returns one group for each combination of weight decay and learning-rate factor, in the order of the parameters.
 
-    The class centres are a group of their own, under torch's fused kernel: the others copy all centres once more to
-    add their weight decay. (For several tensors it is no choice: it fails where only some have momentum yet.)
+    The class centres are a separate group, with torch's fused kernel: the other kernels copy all centres once more to
+    add their weight decay. (For several tensors the fused kernel fails if only some have momentum yet.)
     """
     parameters = list(parameters)
     check_entries(lr_factors, [name for name, _ in parameters], section="optimizer.lr_factors", default=1)

@@ -1,4 +1,4 @@
-"""Parts of a run by name in the configuration: which entry of a mapping counts for a parameter or a module."""
+"""Parts of a run by their names in the configuration: finds the entry for a parameter or a module."""
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
@@ -7,11 +7,11 @@ from typing import Any
 from facerec.core.errors import ConfigError
 
 PARTS = {"backbone": "backbone", "neck": "neck", "head": "objective.head", "loss": "objective.terms"}
-"""What the configuration calls a part, and what its parameters' names begin with."""
+"""The names of parts in the configuration, and the prefixes of their parameters' names."""
 
 
 def spoken(name: str) -> str:
-    """The name of a parameter or module as a user writes it: objective.head.centres.weight is head.centres.weight."""
+    """Returns a name as users write it: head.centres.weight for the parameter objective.head.centres.weight."""
     for part, beginning in PARTS.items():
         if f"{name}.".startswith(f"{beginning}."):
             return part + name[len(beginning) :]
@@ -19,16 +19,16 @@ def spoken(name: str) -> str:
 
 
 def entry_for(name: str, entries: Collection[str]) -> str | None:
-    """The entry that counts for a parameter or module: of those that begin its name, up to a dot, the longest."""
+    """Returns the entry for a parameter or module: the longest one that begins its name, up to a dot."""
     beginnings = [entry for entry in entries if f"{spoken(name)}.".startswith(f"{entry}.")]
     return max(beginnings, key=len, default=None)
 
 
 def check_entries(entries: Mapping[str, Any], names: Iterable[str], *, section: str, default: Any) -> None:
-    """Refuses entries that begin the name of no parameter. A part that this run has not may stand at its default.
+    """Refuses entries that match no parameter. A part that this run does not have may keep its default.
 
     Raises:
-        ConfigError: names the key, and the nearest name there is.
+        ConfigError: names the key, and the nearest existing name.
     """
     known: dict[str, None] = {}
     for name in names:
@@ -41,6 +41,6 @@ def check_entries(entries: Mapping[str, Any], names: Iterable[str], *, section: 
         parts = ", ".join(part for part in PARTS if part in known)
         meant = f"did you mean {nearest[0]}?" if nearest else f"the parts are {parts}."
         raise ConfigError(
-            f"{section}.{entry}: no parameter of this run has a name that begins so; {meant} Expected a part, or the "
-            "beginning of a parameter's name up to a dot"
+            f"{section}.{entry}: no parameter of this run has a name that begins like this; {meant} Expected a part, "
+            "or the beginning of a parameter's name up to a dot"
         )

@@ -8,15 +8,15 @@ from facerec.core.errors import ConfigError
 
 
 class Schedule(Protocol):
-    """What the trainer asks of a schedule."""
+    """The interface of a schedule for the trainer."""
 
     def factor(self, step: int, *, num_steps: int, steps_per_epoch: float) -> float:
-        """The factor on the learning rate at a step in 0 .. num_steps - 1."""
+        """Returns the factor on the learning rate at a step in 0 .. num_steps - 1."""
         ...
 
 
 class _WarmUp:
-    """A linear warm-up from 0 before the decay; its first step already moves."""
+    """A linear warm-up from 0 before the decay; its first step already has a rate above 0."""
 
     def __init__(self, *, warmup_steps: int | None, warmup_epochs: float | None) -> None:
         if warmup_steps is not None and warmup_epochs is not None:
@@ -27,7 +27,7 @@ class _WarmUp:
         self.warmup_epochs = warmup_epochs
 
     def factor(self, step: int, *, num_steps: int, steps_per_epoch: float) -> float:
-        """The factor on the learning rate at a step in 0 .. num_steps - 1."""
+        """Returns the factor on the learning rate at a step in 0 .. num_steps - 1."""
         num_warmup = self.warmup_steps if self.warmup_steps is not None else (self.warmup_epochs or 0) * steps_per_epoch
         if step < num_warmup:
             return (step + 1) / (num_warmup + 1)
@@ -39,12 +39,12 @@ class _WarmUp:
 
 
 class Polynomial(_WarmUp):
-    """(1 - progress)^power down to `final_factor`; with power 1, what InsightFace's recipes use.
+    """(1 - progress)^power down to `final_factor`; with power 1, the schedule of InsightFace's recipes.
 
     Args:
         warmup_steps, warmup_epochs: length of the linear warm-up, one of the two.
         power: exponent of the decay.
-        final_factor: where the decay ends, as a factor on the learning rate.
+        final_factor: factor on the learning rate at the end of the decay.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Cosine(_WarmUp):
 
     Args:
         warmup_steps, warmup_epochs: length of the linear warm-up, one of the two.
-        final_factor: where the decay ends, as a factor on the learning rate.
+        final_factor: factor on the learning rate at the end of the decay.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Cosine(_WarmUp):
 
 
 class StepDecay(_WarmUp):
-    """The learning rate times `gamma` at each milestone, as in the ArcFace paper (20k and 28k of 32k steps).
+    """Multiplies the rate by `gamma` at each milestone, as in the ArcFace paper (20k and 28k of 32k steps).
 
     Args:
-        milestones_steps, milestones_epochs: where to decay, one of the two, counted from the start of training.
-        gamma: the factor at each.
+        milestones_steps, milestones_epochs: when to decay, one of the two, counted from the start of training.
+        gamma: the factor at each milestone.
         warmup_steps, warmup_epochs: length of the linear warm-up, one of the two.
     """
 

@@ -1,8 +1,8 @@
 """The tensors of a training on disk, in torch's distributed checkpoint format (DCP): written by any number of
 processes, read by any other number.
 
-Some tensors lie in shards, one per process, cut along their first dimension as torch's chunk cuts; the others are the
-same on all processes, and one of them writes each.
+Some tensors are sharded, one shard per process, cut along their first dimension like torch's chunk; the others are
+equal on all processes, and one of them writes each.
 """
 
 import io
@@ -28,7 +28,7 @@ _CLASSES = {
     ("torch.serialization", "_get_layout"): torch.serialization._get_layout,
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): filesystem._StorageInfo,
     ("pathlib", "PosixPath"): pathlib.PurePosixPath,
-    ("pathlib._local", "PosixPath"): pathlib.PurePosixPath,  # as Python 3.13 calls it
+    ("pathlib._local", "PosixPath"): pathlib.PurePosixPath,  # its name in Python 3.13
     **{
         ("torch.distributed.checkpoint.metadata", name): getattr(metadata, name)
         for name in (
@@ -37,7 +37,7 @@ _CLASSES = {
         )
     },
 }  # fmt: skip
-"""What the metadata of plain tensors consist of, beside torch's dtypes."""
+"""The classes in the metadata of plain tensors, besides torch's dtypes."""
 
 
 def write_tensors(
@@ -52,11 +52,11 @@ def write_tensors(
     Args:
         directory: on a file system that all processes see.
         tensors: on any device.
-        shard_lengths: for the names of those that lie in shards, the length of the whole.
-        processes: those that hold shards.
+        shard_lengths: for the names of sharded tensors, the length of the whole.
+        processes: the processes that hold shards.
 
     Raises:
-        OSError: on all processes, where one of them could not write.
+        OSError: on all processes, if one of them could not write.
     """
     plain: dict[str, Any] = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     for name, length in shard_lengths.items():
@@ -66,7 +66,7 @@ def write_tensors(
         try:
             dcp.save(
                 plain,
-                # without copies ahead, for which torch opens a GPU that is there though all tensors lie on the CPU
+                # without copying ahead, for which torch uses any GPU although all tensors are on the CPU
                 storage_writer=_Writer(directory, per_thread_copy_ahead=0),
                 process_group=processes.group,
                 no_dist=processes.world_size == 1,
@@ -78,17 +78,17 @@ def write_tensors(
 def read_tensors(
     directory: Path, *, is_sharded: Callable[[str], bool], processes: Processes
 ) -> dict[str, torch.Tensor]:
-    """Reads all tensors, on the CPU; of those that lie in shards, this process's part. All processes must call it.
+    """Reads all tensors to the CPU; of sharded ones, this process's part. All processes must call it.
 
     Raises:
-        CheckpointError: on the processes that cannot read, naming the file.
+        CheckpointError: on the processes that cannot read; names the file.
     """
     reader = _Reader(directory)
     stored = reader.read_metadata().state_dict_metadata
     state: dict[str, Any] = {}
     for name, about in stored.items():
         if not isinstance(about, metadata.TensorStorageMetadata):
-            raise CheckpointError(f"{directory}: {name} is no tensor; the checkpoint was not written by facerec")
+            raise CheckpointError(f"{directory}: {name} is not a tensor; the checkpoint was not written by facerec")
         shape, dtype = about.size, about.properties.dtype
         if is_sharded(name) and processes.world_size > 1:
             own = torch.empty(len(shard_of(shape[0], processes)), *shape[1:], dtype=dtype)
@@ -105,14 +105,14 @@ def read_tensors(
 
 
 def _as_shard(own: torch.Tensor, length: int, processes: Processes) -> Any:
-    """The part of this process as a part of the whole, which is what DCP cuts anew on loading."""
+    """Returns this process's part as a part of the whole, which DCP cuts again on loading."""
     if processes.world_size == 1:
         return own
     from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import DTensor, Shard
 
     own = own.contiguous()
-    # of the group that is there: where there are GPUs, init_device_mesh makes a new group for every mesh over gloo
+    # uses the existing group: on machines with GPUs, init_device_mesh makes a new group for every mesh over gloo
     group: Any = torch.distributed.group.WORLD if processes.group is None else processes.group
     mesh = DeviceMesh.from_group(group, "cpu")
     shape = torch.Size((length, *own.shape[1:]))
@@ -121,25 +121,25 @@ def _as_shard(own: torch.Tensor, length: int, processes: Processes) -> Any:
 
 
 def _cause(error: CheckpointException) -> OSError:
-    """What went wrong in the first process that failed."""
+    """Returns the error of the first process that failed."""
     cause = next(iter(error.failures.values()))[0]
     return cause if isinstance(cause, OSError) else OSError(f"{type(cause).__name__}: {cause}")
 
 
 class _Writer(filesystem.FileSystemWriter):
-    """DCP's writer, which tells why the system did not write."""
+    """DCP's writer, which also reports the system's reason for a failed write."""
 
     def write_data(self, *arguments: Any, **options: Any) -> Any:
         try:
             return super().write_data(*arguments, **options)
-        except RuntimeError as error:  # torch's file format finds itself cut off while the cause is on its way
+        except RuntimeError as error:  # torch's file format reports an incomplete file before the cause arrives
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
 
 
 class _Reader(filesystem.FileSystemReader):
-    """DCP's reader, but for its metadata, a pickle that it would run."""
+    """DCP's reader, without its metadata reader, which would run a pickle."""
 
     def read_metadata(self, *_args: Any, **_kwargs: Any) -> metadata.Metadata:
         path = Path(self.path) / _METADATA_FILE

@@ -1,11 +1,11 @@
-"""When things happen: the length of a run and its epochs in steps, and what is due after which step."""
+"""The length of a run and its epochs in steps, and which actions are due after which step."""
 
 from fractions import Fraction
 from typing import Protocol
 
 
 class Interval(Protocol):
-    """How often something happens: at most one of the two is set."""
+    """An interval: at most one of the two is set."""
 
     @property
     def every_steps(self) -> int | None: ...
@@ -18,8 +18,8 @@ class Timetable:
     """Steps and epochs of one run. An epoch ends with the step that takes its last sample.
 
     Args:
-        num_samples: of the data set.
-        global_batch_size: samples of a step.
+        num_samples: size of the data set.
+        global_batch_size: number of samples in a step.
         num_epochs, num_steps: length of the run, one of the two.
 
     Attributes:
@@ -35,11 +35,11 @@ class Timetable:
         self.num_steps = num_steps or max(1, int(self.steps_of(num_epochs or 0)))
 
     def steps_of(self, num_epochs: float) -> Fraction:
-        """Epochs in steps, exactly: 0.1 is a tenth, and an end of an epoch is never missed by rounding."""
+        """Converts epochs to steps, exactly: 0.1 is a tenth, and rounding never misses the end of an epoch."""
         return Fraction(str(num_epochs)) * self._steps_per_epoch
 
     def is_due(self, step: int, interval: Interval) -> bool:
-        """Whether it happens after so many steps: at its interval, and at the end of the run."""
+        """True if the action is due after this many steps: at its interval, and at the end of the run."""
         if step == self.num_steps:
             return True
         if interval.every_steps is not None:
@@ -50,7 +50,7 @@ class Timetable:
         return False
 
     def is_log_due(self, step: int, *, first_step: int, every_steps: int) -> bool:
-        """After the first step, at the interval, and at the end, where a short rest joins the last interval."""
+        """True after the first step, at the interval, and at the end; a short rest joins the last interval."""
         rest = self.num_steps - step
         at_interval = step % every_steps == 0 and rest >= every_steps // 2
         return at_interval or step == first_step + 1 or rest == 0

@@ -1,4 +1,4 @@
-"""The live objects that a checkpoint is taken from and restored into, as named tensors and plain values."""
+"""The live objects of a training as named tensors and plain values, to save in and restore from checkpoints."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -13,19 +13,19 @@ from facerec.processes.group import ALONE, Processes
 from facerec.training.moving_average import MovingAverage
 
 _OF_CLASSES = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")
-"""How the names of the class centres begin, and of all that belongs to them."""
+"""Prefix of the names of the class centres, and of all tensors that belong to them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainState:
-    """What a training is made of.
+    """The parts of a training.
 
     Attributes:
-        network, objective, optimizer, scaler: of the training.
-        average: the moving average of the network; it is then the checkpoint's model, and the network that is trained
-            lies in the training state.
-        frozen: names of the parameters that stand still at first. The optimizer holds nothing for them until they move.
-        processes: those that train together.
+        network, objective, optimizer, scaler: the parts of the training.
+        average: the moving average of the network; it is then the checkpoint's model, and the trained network is in the
+            training state.
+        frozen: names of the parameters that are frozen at first. The optimizer has no state for them until they train.
+        processes: the processes that train together.
     """
 
     network: EmbeddingNet
@@ -38,19 +38,19 @@ class TrainState:
 
     @property
     def model(self) -> EmbeddingNet:
-        """The network that evaluation gets."""
+        """Returns the network for evaluation."""
         return self.network if self.average is None else self.average.network
 
     @property
     def holders(self) -> Processes:
-        """The processes that hold a shard of the class centres each."""
+        """Returns the processes that each hold a shard of the class centres."""
         return self.processes if getattr(self.objective.head, "is_sharded", False) else ALONE
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All but the model, by name; of the class centres those of this process.
+        """Returns all tensors but the model, by name; of the class centres, those of this process.
 
-        The class centres and all that belongs to them have a row per class, with all of its sub-centres, so that any
-        number of processes cuts them between two classes.
+        The class centres and all tensors that belong to them have a row per class, with all of its sub-centres, so that
+        any number of processes cuts them between two classes.
         """
         tensors = _optimizer_tensors(self.optimizer)
         tensors |= {f"objective.{key}": value for key, value in self.objective.state_dict().items()}
@@ -63,19 +63,19 @@ class TrainState:
         return tensors
 
     def shard_lengths(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
-        """The whole lengths of those tensors of which this process has a shard."""
+        """Returns the whole lengths of the sharded tensors."""
         if self.holders.world_size == 1:
             return {}
         return {name: self.objective.head.centres.num_classes for name in tensors if is_of_classes(name)}
 
     def values(self) -> dict[str, Any]:
-        """What is no tensor."""
+        """Returns the values that are not tensors."""
         return {"scaler": self.scaler.state_dict()}
 
     def restore(
         self, model: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]
     ) -> None:
-        """Puts back what `model.state_dict()`, `tensors` and `values` have given.
+        """Restores the results of `model.state_dict()`, `tensors` and `values`.
 
         Raises:
             RuntimeError, KeyError: they belong to a network or an optimizer of another shape.
@@ -91,7 +91,7 @@ class TrainState:
 
 
 def is_of_classes(name: str) -> bool:
-    """Whether a tensor with this name has a row per class."""
+    """True if a tensor with this name has a row per class."""
     return name.startswith(_OF_CLASSES) and not name.endswith("|step")
 
 
@@ -104,7 +104,7 @@ def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.Tensor]]:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Tensors by "optimizer.<parameter>|<name>". Rates and decays come from the configuration."""
+    """Returns tensors by "optimizer.<parameter>|<name>". Rates and decays come from the configuration."""
     tensors = {}
     for name, parameter in _named(optimizer):
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -129,8 +129,8 @@ def _restore_optimizer(
     for name, stored in by_parameter.items():
         parameter = parameters[name]
         for state_name, value in stored.items():
-            # The layout of the parameter (channels-last or not) is kept: the sums of the next step are then the same.
+            # Keeps the parameter's layout (channels-last or not): the sums of the next step are then the same.
             like = torch.empty_like(parameter)
-            if state_name == "step":  # a number, which only a fused kernel wants on the device
+            if state_name == "step":  # a number, which only a fused kernel needs on the device
                 like = torch.empty_like(value, device=parameter.device if name in fused else "cpu")
             optimizer.state[parameter][state_name] = like.copy_(value.view(like.shape))

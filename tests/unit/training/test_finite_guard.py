@@ -40,7 +40,7 @@ def test_bad_losses_are_named_with_step_micro_batch_and_samples(bad):
     with pytest.raises(TrainingError) as raised:
         guard().watch(batch(), torch.ones(4, 2), torch.tensor([1.0, bad, 1.0, bad]))
     message = str(raised.value)
-    assert message.startswith("step 3, micro-batch 1: not finite is the loss (the embeddings are finite), for 2 of 4")
+    assert message.startswith("step 3, micro-batch 1: not finite: the loss (the embeddings are finite), for 2 of 4")
     assert "train.rec, record 101, train.rec, record 103. Lower optimizer.lr" in message
 
 

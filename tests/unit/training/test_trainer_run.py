@@ -110,7 +110,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_nothing_is_saved_afterwards(m
         trainer.fit()
     bad = int(trainer.loader.sampler.indices(3)[4 + 2])
     message = str(raised.value)
-    assert message.startswith("step 3, micro-batch 1: not finite is the loss")
+    assert message.startswith("step 3, micro-batch 1: not finite: the loss")
     assert f"for 1 of 4 samples: noise.rec, record {bad}." in message
     assert checkpoint_steps(trainer) == [1, 2, 3]
     assert [line["step"] for line in read_metrics(trainer.run_log.metrics_path)] == [1, 2, 3]
@@ -118,7 +118,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_nothing_is_saved_afterwards(m
 
 def test_divergence_names_the_weight_and_the_step(make_trainer):
     trainer = make_trainer(num_steps=50, optimizer=SGD(lr=1e30), checkpoints=CheckpointStore(every_epochs=50))
-    with pytest.raises(TrainingError, match=r"step \d+, micro-batch 0: not finite is the embedding"):
+    with pytest.raises(TrainingError, match=r"step \d+, micro-batch 0: not finite: the embedding"):
         trainer.fit()
     assert not (trainer.run_log.files.path / "checkpoints").exists()
 
