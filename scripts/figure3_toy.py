@@ -1,9 +1,9 @@
-"""The toy of Figure 3 of arXiv 1801.07698: eight identities, embeddings in the plane, under several losses.
+"""The toy example of Figure 3 of arXiv 1801.07698: eight identities, embeddings in the plane, under several losses.
 
 python scripts/figure3_toy.py docs/images/figure3_toy.png
 
-Eight synthetic faces with 60 photos each, shrunk to 16 x 16 pixels, through two linear layers into the plane. The wider
-the margin, the wider the gap between the arcs of neighbouring identities. A minute on one core.
+Eight synthetic faces with 60 photos each, reduced to 16 x 16 pixels, go through two linear layers into the plane. The
+larger the margin, the larger the gap between the arcs of neighbouring identities. It takes a minute on one core.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SIZES = {"num_classes": NUM_IDENTITIES, "embedding_dim": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A loss: a softmax, or with `margin_rad` ArcFace; the centre loss beside it where it has a weight."""
+    """A loss: a softmax, or ArcFace if `margin_rad` is set; with a weight, the centre loss is added."""
 
     margin_rad: float | None = None
     centre_weight: float = 0.0
@@ -52,12 +52,12 @@ CASES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Where the training samples lie.
+    """The embeddings of the training samples.
 
     Attributes:
         emb_ND: float32 (N, 2), not normalised.
         labels_N: int64 (N,).
-        smallest_gap_deg: between the arcs of two neighbouring identities, an arc being the middle 90 % of its angles.
+        smallest_gap_deg: gap between the arcs of two neighbouring identities; an arc is the middle 90 % of the angles.
     """
 
     emb_ND: np.ndarray
@@ -66,7 +66,7 @@ class Outcome:
 
 
 def toy_faces() -> tuple[torch.Tensor, torch.Tensor]:
-    """float32 (N, 256), each pixel with mean 0 and deviation 1, and int64 (N,)."""
+    """Returns float32 (N, 256), each pixel with mean 0 and deviation 1, and int64 (N,)."""
     faces = SyntheticFaces(seed=0)
     labels = np.repeat(np.arange(NUM_IDENTITIES), NUM_SAMPLES)
     crops = [faces.crop(int(label), sample % NUM_SAMPLES) for sample, label in enumerate(labels)]
@@ -79,11 +79,11 @@ def toy_faces() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def start_of_training(pixels_NP: torch.Tensor, labels_N: torch.Tensor, *, seed: int) -> tuple[nn.Module, Head]:
-    """A small network and its centres after a softmax: where all cases begin."""
+    """Trains a small network and its centres with a softmax: the start of all cases."""
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(pixels_NP.shape[1], 128), nn.PReLU(), nn.Linear(128, 2))
     head = SoftmaxHead(**SIZES)
-    with torch.no_grad():  # evenly around the circle: in the plane, centres cannot pass one another
+    with torch.no_grad():  # evenly around the circle, because centres in the plane cannot pass one another
         turn = torch.arange(NUM_IDENTITIES) * (2 * math.pi / NUM_IDENTITIES)
         head.centres.weight.copy_(torch.stack([turn.cos(), turn.sin()], dim=1))
     _optimise(network, Objective(head=head), pixels_NP, labels_N)
@@ -93,7 +93,7 @@ def start_of_training(pixels_NP: torch.Tensor, labels_N: torch.Tensor, *, seed: 
 def train_case(
     start: tuple[nn.Module, Head], pixels_NP: torch.Tensor, labels_N: torch.Tensor, case: Case, *, seed: int
 ) -> Outcome:
-    """Goes on from `start`, which stays as it is, under the losses of the case."""
+    """Trains a copy of `start` with the losses of the case."""
     torch.manual_seed(seed)
     network, head = copy.deepcopy(start)
     if case.margin_rad is not None:
@@ -125,7 +125,7 @@ def _optimise(network: nn.Module, objective: Objective, pixels_NP: torch.Tensor,
 
 
 def smallest_gap_deg(emb_ND: np.ndarray, labels_N: np.ndarray) -> float:
-    """Degrees between the arcs of two neighbouring classes, the smallest of all; negative where they overlap."""
+    """Returns the smallest gap in degrees between the arcs of two neighbouring classes; negative if they overlap."""
     angles = np.degrees(np.arctan2(emb_ND[:, 1], emb_ND[:, 0]))
     arcs = []
     for label in np.unique(labels_N):
@@ -141,7 +141,7 @@ def smallest_gap_deg(emb_ND: np.ndarray, labels_N: np.ndarray) -> float:
 
 
 def main(path: Path) -> None:
-    """Trains every case with every seed, prints the smallest gaps, and draws those of the first seed."""
+    """Trains every case with every seed, prints the smallest gaps, and plots those of the first seed."""
     torch.set_num_threads(1)
     pixels_NP, labels_N = toy_faces()
     outcomes: dict[str, list[Outcome]] = {name: [] for name in CASES}

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Feeds damaged files to the readers of records, verification sets, lists and weights, for as long as it is told.
+"""Gives damaged files to the readers of records, verification sets, lists and weights, for a given time.
 
     scripts/fuzz_readers.py --minutes 10
 
 Each round takes a small valid file, damages it (bytes changed, cut, repeated, swapped in from another file, numbers set
-to extremes), and reads all of it. What a reader may do with it: return, or raise DataError; of weights, any
-FacerecError. Anything else is a fault: another exception, more than 10 seconds, more than 1 GB beyond what the process
-had. The input of a fault is kept.
+to extremes), and reads all of it. A reader may return, or raise DataError; for weights, any FacerecError. Everything
+else is a fault: another exception, more than 10 seconds, or more than 1 GB above the memory that it had before.
+The input of a fault is kept.
 """
 
 import argparse
@@ -47,13 +47,13 @@ MOST_SECONDS = 10
 MOST_BYTES = 1_000_000_000
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x1FFFFFFF, 0xCED7230A, 1 << 24, 1 << 63]
 TEXTS = [b"\t", b"\n", b"\r", b",", b'"', b"\0", b"-1", b"1e999", b"nan", b"9" * 20, b"\xff\xfe"]
-TEXTS += [b"x" * 5000, b"x" * 140_000]  # the csv module takes 131,072 characters for a cell
+TEXTS += [b"x" * 5000, b"x" * 140_000]  # the csv module accepts 131,072 characters in a cell
 
 Reader = Callable[[Path], None]
 
 
 def read_records(folder: Path) -> None:
-    """Opens a set as a training does, and reads all of it."""
+    """Opens a set like a training, and reads all of it."""
     source = RecordSource(root=str(folder))
     len(source.labels), source.fingerprint(), source.num_classes
     for index in range(len(source)):
@@ -64,7 +64,7 @@ def read_records(folder: Path) -> None:
 
 
 def read_verification(path: Path) -> None:
-    """All pairs of a .bin."""
+    """Reads all pairs of a .bin."""
     pairs = read_pairs(path)
     for number in range(len(pairs.images)):
         try:
@@ -74,12 +74,12 @@ def read_verification(path: Path) -> None:
 
 
 def read_and_apply(path: Path) -> None:
-    """Proposals of a cleaning, as edited, and the set that follows."""
+    """Reads edited proposals of a cleaning, and applies them."""
     applied(read_proposals(path), np.array([0, 0, 0, 1, 1, 2, 2, 2]), ["Ann", "Bob", "Cid"])
 
 
 def read_weights(path: Path) -> None:
-    """A state dict in a file, or a model in a folder, into its network. Whatever is refused is refused by name."""
+    """Reads a state dict in a file, or a model in a folder, into its network. Refusals must be FacerecErrors."""
     try:
         read_model(str(path)).network()
     except FacerecError as error:
@@ -87,7 +87,7 @@ def read_weights(path: Path) -> None:
 
 
 def write_weights(folder: Path) -> None:
-    """One small network as a zip of torch, as torch wrote before 1.6, and as facerec's model."""
+    """Writes one small network as torch's zip, in torch's format before 1.6, and as facerec's model."""
     neck = partial(BNDropoutFCBN, embedding_dim=4)
     network = join(backbone=IResNet(depth=18, width_multiplier=0.25), neck=neck, input_spec=InputSpec())
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
@@ -99,7 +99,7 @@ def write_weights(folder: Path) -> None:
 
 
 def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
-    """Kind -> what reads it, a valid folder or file, and the file in it that is damaged."""
+    """Returns kind -> its reader, a valid folder or file, and the file in it to damage."""
     rng = np.random.default_rng(0)
     write_weights(folder)
     crops = [encode_jpeg(rng.integers(0, 256, (112, 112, 3), dtype=np.uint8), quality=30) for _ in range(8)]
@@ -168,11 +168,11 @@ def seeds(folder: Path) -> dict[str, tuple[Reader, Path, str]]:
 
 
 def void(_: object) -> None:
-    """Throws away what a reader returns."""
+    """Discards what a reader returns."""
 
 
 def damaged(content: bytes, other: bytes, rng: random.Random) -> bytes:
-    """One to four random changes."""
+    """Makes one to four random changes."""
     data = bytearray(content)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(data) + 1) if rng.random() < 0.6 else rng.randrange(min(len(data), 64) + 1)
@@ -207,7 +207,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="kinds that have this word in their name")
+    parser.add_argument("--only", default="", help="only kinds with this word in their name")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-faults"))
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
@@ -221,7 +221,7 @@ def main() -> int:
         kinds = {kind: seed for kind, seed in seeds(valid).items() if arguments.only in kind}
         contents = {kind: (path / name if name else path).read_bytes() for kind, (_, path, name) in kinds.items()}
         for read, path, _ in kinds.values():
-            read(path)  # valid ones are read
+            read(path)  # valid files must be read
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, resource.RLIM_INFINITY))
         end = time.monotonic() + 60 * arguments.minutes
@@ -252,7 +252,7 @@ def main() -> int:
 
 
 def place(target: Path, path: Path, name: str, data: bytes) -> None:
-    """The valid files of a set beside the damaged one; or the damaged one alone."""
+    """Copies the valid files of a set beside the damaged one; or only the damaged one."""
     target.mkdir(parents=True, exist_ok=True)
     if name:
         for file in path.iterdir():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Moves a share of a set's images to other identities, and says afterwards how many of them were found.
+"""Moves a share of a set's images to other identities, and later computes how many of them were found.
 
 scripts/label_noise.py make /data/celeba_wild /data/celeba_noisy --share 0.03 --seed 1
 facerec train experiment=celeba_wild_ir18s_arcface data.root=/data/celeba_noisy run_dir=runs/noisy
@@ -22,7 +22,7 @@ TRUTH_FILE = "moved.csv"
 
 
 def make(root: str, out: Path, *, share: float, seed: int) -> None:
-    """Writes the noisy set, and which of its images were moved."""
+    """Writes the noisy set, and the list of the moved images."""
     source = open_source(root)
     labels, random = source.labels.copy(), np.random.default_rng(seed)
     moved = random.choice(len(labels), round(share * len(labels)), replace=False)
@@ -30,7 +30,7 @@ def make(root: str, out: Path, *, share: float, seed: int) -> None:
     noisy = RelabelledSource(source=source, labels=labels, identities=source.identities)
     samples = np.arange(len(labels))
     pack_training_set(noisy, out, samples=samples, num_threads=os.cpu_count() or 1)
-    packed = samples[labels.argsort(kind="stable")]  # in the order in which they lie in the new set
+    packed = samples[labels.argsort(kind="stable")]  # in the order of the new set
     numbers = np.flatnonzero(np.isin(packed, moved))
     rows = [f"{number},{source.identities[source.labels[packed[number]]]}" for number in numbers.tolist()]
     (out / TRUTH_FILE).write_text("image,identity\n" + "\n".join(rows) + "\n")
@@ -46,7 +46,7 @@ def score(root: Path, proposals: Path) -> None:
     print(f"moved {len(truth)}, proposed {len(found)}, of these moved {len(right)}")
     print(f"recall {len(right) / len(truth):.3f}, precision {len(right) / max(1, len(found)):.3f}")
     own = sum(found[image] == truth[image] for image in right)
-    print(f"their own identity named for {own} of the {len(right)}")
+    print(f"original identity named for {own} of the {len(right)}")
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 
     scripts/large_index.py --images 42500000 --folder /tmp/large
 
-The index is whole; of the `.rec`, which is sparse, only the records that are read exist. Each step runs in a process of
-its own: opening for the first time, opening again, and 1,000 random reads.
+The index is complete; the `.rec` is sparse, and holds only the records that are read. Each step runs in a separate
+process: opening for the first time, opening again, and 1,000 random reads.
 """
 
 import argparse
@@ -26,12 +26,12 @@ LINES_PER_BLOCK = 500_000
 
 
 def wanted_rows(num_images: int) -> np.ndarray:
-    """int64 (NUM_READS,), the rows that are read, and the last."""
+    """Returns the rows to read, int64 (NUM_READS,), and the last row."""
     return np.append(np.random.default_rng(1).integers(0, num_images, NUM_READS - 1), num_images - 1)
 
 
 def write_set(folder: Path, num_images: int) -> None:
-    """`train.idx` with `num_images` lines, `train.rec` with holes between the wanted records."""
+    """Writes `train.idx` with `num_images` lines, and `train.rec` with holes between the wanted records."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.idx").open("wb") as file:
         for start in range(0, num_images, LINES_PER_BLOCK):
@@ -68,7 +68,7 @@ def measure(folder: Path, num_images: int, *, reads: bool) -> None:
 
 
 def memory_mb(name: str) -> float:
-    """A figure of this process, from /proc/self/status, in MB."""
+    """Returns a value of this process from /proc/self/status, in MB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / 1e6
@@ -76,13 +76,13 @@ def memory_mb(name: str) -> float:
 
 
 def bytes_read() -> tuple[int, int]:
-    """What this process has asked the system to read, and what came from a disk for it, from /proc/self/io."""
+    """Returns the bytes that this process has requested, and those that came from a disk, from /proc/self/io."""
     figures = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
     return int(figures["rchar"]), int(figures["read_bytes"])
 
 
 def forget(path: Path) -> None:
-    """Has the system give up what it holds of a file."""
+    """Makes the system drop its cached pages of a file."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -91,7 +91,7 @@ def forget(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=42_500_000)
-    parser.add_argument("--folder", type=Path, required=True, help="is written to; 1.8 GB for 42.5 million")
+    parser.add_argument("--folder", type=Path, required=True, help="folder to write to; 1.8 GB for 42.5 million images")
     parser.add_argument("--measure", choices=("open", "read"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

@@ -1,26 +1,26 @@
-"""The predictions of docs/scaling.md: a step of IResNet-100 on H200s, for numbers of GPUs and of identities.
+"""Computes the predictions of docs/scaling.md: a step of IResNet-100 on H200s, for numbers of GPUs and identities.
 
     python scripts/predict_scaling.py
 
-prints the table. The formulas are those of docs/scaling.md; what is assumed about the machine stands below, and nothing
-of it was measured by facerec. W processes with B images each, C classes of D dimensions, S bytes of network gradients.
+It prints the table. The formulas are those of docs/scaling.md; the assumptions about the machine are below, and facerec
+measured none of them. W processes with B images each, C classes of D dimensions, S bytes of network gradients.
 """
 
 from dataclasses import dataclass
 
 NETWORK_MACS, NETWORK_BYTES, NETWORK_GB = 12.09e9, 260.6e6, 8.1  # IResNet-100 at 112 px; held in bf16 without the head
 B, D = 128, 512
-HEAD_FLOPS, LOGIT_BYTES, ROW_BYTES = 8, 128, 24  # of the chunked engine, per B·C·D, B·C and C·D; see docs/scaling.md
+HEAD_FLOPS, LOGIT_BYTES, ROW_BYTES = 8, 128, 24  # chunked engine, per B·C·D, B·C and C·D; see docs/scaling.md
 
 BF16_FLOPS, FP32_FLOPS, MEMORY_BYTES_S = 989e12, 67e12, 4.8e12  # data sheet of an H200, dense
 LINK_BYTES_S, NIC_BYTES_S = 450e9, 50e9  # NVLink in one direction; 400 Gb/s for each GPU
-NETWORK_USE, MATMUL_USE, STREAM_USE = 0.18, 0.7, 0.8  # the part of those rates that is reached: assumptions
+NETWORK_USE, MATMUL_USE, STREAM_USE = 0.18, 0.7, 0.8  # the share of those rates that is reached: assumptions
 NUM_HEAD_COLLECTIVES, LATENCY_S = 8, 50e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Seconds of a step, and GB in each GPU."""
+    """Seconds of a step, and GB of each GPU."""
 
     network_s: float
     head_s: float
@@ -34,9 +34,9 @@ class Prediction:
 
 
 def predict(num_gpus: int, num_classes: float, *, sample_rate: float = 1.0) -> Prediction:
-    """A step with full batches on every GPU, eight to a machine."""
+    """Predicts a step with full batches on every GPU, eight per machine."""
     used = sample_rate * num_classes
-    rate = STREAM_USE * (LINK_BYTES_S if num_gpus <= 8 else NIC_BYTES_S * 8)  # of a ring through each machine
+    rate = STREAM_USE * (LINK_BYTES_S if num_gpus <= 8 else NIC_BYTES_S * 8)  # a ring through each machine
     network_s = 6 * B * NETWORK_MACS / (NETWORK_USE * BF16_FLOPS)
     head_s = HEAD_FLOPS * B * used * D / (MATMUL_USE * FP32_FLOPS) + LOGIT_BYTES * B * used / (
         STREAM_USE * MEMORY_BYTES_S

@@ -1,10 +1,10 @@
-"""Cuts a training set into identities to pre-train on and identities to fine-tune on, with pairs of the latter.
+"""Splits a training set into identities for pre-training and identities for fine-tuning, with pairs of the latter.
 
 python scripts/split_identities.py /data/celeba_wild /data/split
 
-Writes split/pretrain (250 identities) and split/finetune (the others, without the last 6 images of those with more than
-12), both as record files with lossless images, and split/finetune/held_out.bin: pairs of those last images, half of
-one identity.
+Writes split/pretrain (250 identities) and split/finetune (the others, without the last 6 images of identities with more
+than 12), both as record files with lossless images, and split/finetune/held_out.bin: pairs of those last images, half
+of which show one identity.
 """
 
 import sys

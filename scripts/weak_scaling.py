@@ -1,10 +1,10 @@
-"""How training slows down as processes are added that each bring their own batch, and what a step consists of.
+"""Measures how training slows down when processes with separate batches are added, and the parts of a step.
 
     python scripts/weak_scaling.py OUT data.root=~/celeba_wild backbone.width_multiplier=0.25 head.num_classes=100000
 
-trains a few steps with 1, 2 and 4 processes in turn, three rounds of it, each process with 16 images a step, and then
-once more ten with each number under the profiler. Further arguments go to `facerec train` (launch.gpus is left to this
-script: `--gpus`). What is measured goes into OUT/weak_scaling.json, and a table to the terminal.
+It trains a few steps with 1, 2 and 4 processes in turn, in three rounds, each process with 16 images per step, and then
+ten more steps with each number under the profiler. Further arguments go to `facerec train` (use `--gpus` instead of
+launch.gpus). The results are written to OUT/weak_scaling.json, and a table is printed.
 """
 
 import argparse
@@ -23,13 +23,13 @@ WARM_UP_STEPS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="a folder for the runs and the figures")
+    parser.add_argument("out", type=Path, help="a folder for the runs and the results")
     parser.add_argument("overrides", nargs="*", help="for facerec train")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--images", type=int, default=16, help="of each process in a step")
+    parser.add_argument("--images", type=int, default=16, help="images per step in each process")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gpus", action="store_true", help="a GPU for each process")
+    parser.add_argument("--gpus", action="store_true", help="use one GPU per process")
     arguments = parser.parse_args()
     times: dict[int, list[float]] = {number: [] for number in arguments.processes}
     for round_number in range(arguments.rounds):
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def train(arguments: argparse.Namespace, number: int, run_dir: Path, *more: str) -> Path:
-    """Trains in a new directory, which is returned."""
+    """Trains in a new directory, and returns it."""
     settings = [
         "data=on_disk", "eval.sets=[]", "trainer.num_epochs=null", f"trainer.num_steps={arguments.steps}",
         f"data.global_batch_size={number * arguments.images}", f"trainer.micro_batch_size={arguments.images}",
@@ -61,7 +61,7 @@ def train(arguments: argparse.Namespace, number: int, run_dir: Path, *more: str)
 
 
 def seconds_per_step(run_dir: Path) -> float:
-    """The median time between two lines of figures, one per step."""
+    """Returns the median time between two lines of metrics, one per step."""
     seconds = [line["time"] for line in read_metrics(run_dir / "metrics.jsonl")][WARM_UP_STEPS:]
     return statistics.median(after - before for before, after in pairwise(seconds))
 
@@ -78,7 +78,7 @@ def figures_of(number: int, times: list[float], anatomy: dict[str, Any], argumen
 
 
 def table(figures: list[dict[str, Any]]) -> str:
-    """In Markdown; the parts of a step are shares of the profiled one."""
+    """Returns the table in Markdown; the parts of a step are shares of the profiled step."""
     parts = [part.removeprefix("facerec.") for part in figures[0]["anatomy"]["part_s"]]
     columns = ["processes", "s per step", "range", "images/s", *parts, "collectives", "exposed"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]

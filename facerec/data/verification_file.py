@@ -183,7 +183,7 @@ class _Allowed:
         return self._call(*arguments)
 
     def __setstate__(self, state: Any) -> NoReturn:
-        raise pickle.UnpicklingError("the file tries to modify an object that it may only call")
+        raise pickle.UnpicklingError("the file tries to alter an object that it may only call")
 
 
 def _make_dtype(code: str | bytes, *_align_and_copy: Any) -> _Dtype:

@@ -99,7 +99,7 @@ def test_faults_are_proposed_and_what_a_person_leaves_of_them_is_applied(crops, 
     assert [int(name[:2]) for name in names] == cleaned.labels.tolist()  # everyone is among his own
     assert "03_2" in names and "05_6" not in names and "08_5" not in names and "04_9" in names
     code, printed = command(*look, "apply=true")
-    assert code == 2 and "is there already" in printed
+    assert code == 2 and "already exists" in printed
 
 
 def test_a_second_look_embeds_nothing_anew_and_another_threshold_finds_less(crops, model, command, tmp_path):

@@ -105,7 +105,7 @@ def test_list_with_positives_first_is_dealt_into_folds_and_so_is_such_a_file(cro
     assert code == 0 and "dealt.bin: 20 positive, 20 negative, in an order in which" in printed
     dealt = read_pairs(tmp_path / "dealt.bin")
     assert dealt.is_same.tolist() == [False, True] * 20 and dealt.images == images[:4] * 20
-    assert "is there already" in command(*given)[1]
+    assert "already exists" in command(*given)[1]
     code, printed = command(*given[:2], f"out={tmp_path / 'new.bin'}", "split.val_identities=0.5", "pairs=auto")
     assert code == 2 and "is a verification file" in printed
 

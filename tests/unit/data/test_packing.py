@@ -112,7 +112,7 @@ def test_pairs_come_back_in_their_order(folders, tmp_path):
     found = read_pairs(tmp_path / "val.bin")
     assert found.images == [source.encoded(index) for index in (0, 1, 9, 0, 4, 5)]
     assert found.is_same.tolist() == [True, False, True]
-    with pytest.raises(DataError, match=r"val\.bin is there already"):
+    with pytest.raises(DataError, match=r"val\.bin already exists"):
         pack_pairs(source, tmp_path / "val.bin", pairs=pairs, is_same=is_same, num_threads=2)
 
 
@@ -130,6 +130,6 @@ def test_what_is_no_crop_is_an_error_or_found_beforehand(folders, tmp_path):
     write_rejected(tmp_path / "rejected.csv", rejected)
     assert (tmp_path / "rejected.csv").read_text().splitlines()[1].startswith(f"{folders}/A/1.png,")
     pack_training_set(source, tmp_path / "set", samples=samples, num_threads=2)
-    with pytest.raises(DataError, match=r"train\.rec is there already"):
+    with pytest.raises(DataError, match=r"train\.rec already exists"):
         pack_training_set(source, tmp_path / "set", samples=samples, num_threads=2)
     assert len((tmp_path / "set" / "train.lst").read_text().splitlines()) == 8

@@ -79,7 +79,7 @@ def test_index_in_any_order_is_sorted_by_key(tmp_path: Path) -> None:
         ("0\t0\n1\n", "line 2"),
         ("0\t0\n1\t-5\n", "line 2"),
         ("0\t0\n1\t4.5\n", "line 2"),
-        ("0\t0\n0\t40\n", "key 0 comes twice"),
+        ("0\t0\n0\t40\n", "key 0 occurs twice"),
     ],
 )
 def test_damaged_index_names_its_line(text: str, message: str, tmp_path: Path) -> None:

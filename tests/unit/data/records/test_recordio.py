@@ -223,7 +223,7 @@ def test_writer_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     write_record_set(tmp_path, [[b"a"]])
     before = (tmp_path / "train.rec").read_bytes()
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="already exists"):
         write_record_set(tmp_path, [[b"b"]])
     assert (tmp_path / "train.rec").read_bytes() == before
 

@@ -131,7 +131,7 @@ def test_constructor_opens_nothing(roots, tmp_path):
 
 
 def test_sets_that_cannot_be_joined_are_named(roots, tmp_path):
-    with pytest.raises(DataError, match="a comes twice"):
+    with pytest.raises(DataError, match="a occurs twice"):
         joined([roots[0], roots[1], f"{tmp_path}/packed/../a"])
     for few in ([], roots[:1]):
         with pytest.raises(DataError, match="expected two or more sets, or one set without brackets"):
