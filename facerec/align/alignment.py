@@ -77,28 +77,28 @@ def align_photos(
 ) -> AlignmentCounts:
     """Writes a crop for each wanted face, `landmarks.csv` of their photos, and `report.csv` of the rejected ones.
 
-    Started again with the same arguments it does what is left: photos not done yet, changed since, or whose crop has
-    gone. What it writes depends neither on interruptions, nor on `num_threads`, nor on the processes.
+    When started again with the same arguments, it does only what is missing: new photos, changed photos, and deleted
+    crops. The output depends neither on interruptions, nor on `num_threads`, nor on the processes.
 
     Args:
         wanted: the faces. Faces without landmarks need the detector.
         out: the folder; new, empty, or of an earlier run with the same arguments.
-        detector: finds the faces where `wanted` has no landmarks: any callable, see `Detector`.
-        crops: what crops; None: the largest face, 112 x 112, JPEG of quality 95.
-        described: what else the result depends on, in plain values (hashes of files, the detector's arguments); a
-            later run into `out` must bring the same.
-        num_threads: that read, detect, warp and write.
-        batch_size: photos that the detector is given at once. What is done is noted batch by batch; a killed process
-            loses the last few of each thread.
-        on_progress: told how many more faces are done.
-        processes: those that share the photos, in batches; all must see `out` and bring the same arguments. None: this
-            process does it alone.
+        detector: finds the faces if `wanted` has no landmarks: any callable, see `Detector`.
+        crops: settings of the crops; None: the largest face, 112 x 112, JPEG of quality 95.
+        described: everything else that the result depends on, in plain values (hashes of files, the detector's
+            arguments); a later run into `out` must give the same.
+        num_threads: number of threads that read, detect, warp and write.
+        batch_size: number of photos in one call of the detector. The journal is written after each batch; a killed
+            process loses the last batches of each thread.
+        on_progress: called with the number of faces that were done since the last call.
+        processes: the processes that share the photos, in batches; all must see `out` and give the same arguments.
+            None: this process alone.
 
     Raises:
-        ConfigError: `out` is of other arguments or in use by another process; landmarks and a detector, or neither; a
-            rule that needs boxes without boxes.
-        DataError: `out` holds something else, or cannot be written.
-        OtherProcessError: another process has met one of these.
+        ConfigError: `out` belongs to other arguments or another process uses it; landmarks and a detector, or neither;
+            a rule that needs boxes without boxes.
+        DataError: `out` has other content, or cannot be written.
+        OtherProcessError: another process raised one of these.
     """
     crops = crops or CropSettings()
     if (wanted.landmarks is None) == (detector is None):
@@ -118,7 +118,7 @@ def align_photos(
                 journal = _whole_journal(out)
                 todo = _to_do(wanted, names, journal, out)
                 if len(todo):
-                    write_summary(out, settings, None)  # until it is done
+                    write_summary(out, settings, None)  # until all crops are made
         if processes is not None:
             todo = processes.gather_objects(todo)[0]
         with failing_together(processes):
@@ -129,14 +129,14 @@ def align_photos(
             on_progress(len(wanted) - len(todo))
             for entries in in_threads(writer.write, batches[rank::world_size], num_threads=num_threads):
                 journal.append(entries)
-                on_progress(len(entries) * min(world_size, len(batches)))  # the others are as far
+                on_progress(len(entries) * min(world_size, len(batches)))  # the other processes have done as many
         with failing_together(processes):
             if rank == 0:
                 journal = journal if processes is None else _whole_journal(out)
                 counts = _finished(wanted, names, journal, out, settings, num_done_before=len(wanted) - len(todo))
         if processes is not None:
             counts = processes.gather_objects(counts)[0]
-    assert counts is not None  # it is the first one's
+    assert counts is not None  # it comes from the first process
     return counts
 
 
@@ -159,7 +159,7 @@ def _finished(
 
 
 def _whole_journal(out: Path) -> Journal:
-    """The journal, with what several processes have noted each."""
+    """Returns the journal, with the entries of all processes."""
     journal = Journal(out / JOURNAL_FILE)
     for path in sorted(out.glob(JOURNAL_PARTS)):
         journal.take_over(path)
@@ -169,7 +169,7 @@ def _whole_journal(out: Path) -> Journal:
 def _to_do(wanted: WantedFaces, names: StringTable, journal: Journal, out: Path) -> list[int]:
     """Returns the wanted faces without an entry, or with one that no longer holds."""
     todo = []
-    known = progress_bar(journal.read(names), what="looking for what is done", unit="photos", total=len(wanted))
+    known = progress_bar(journal.read(names), what="searching for finished photos", unit="photos", total=len(wanted))
     for number, entry in enumerate(known):
         path = os.path.join(wanted.base, wanted.paths[number])
         holds = (

@@ -17,8 +17,8 @@ class CurricularFaceHead(Head):
 
     Args:
         m: margin in radians.
-        momentum: of t: t <- momentum t + (1 - momentum) mean cos theta_y of the global batch, after every step.
-        beyond_pi, gradient: of the target, see `CombinedMargin`.
+        momentum: momentum of t: t <- momentum t + (1 - momentum) mean cos theta_y of the global batch, after each step.
+        beyond_pi, gradient: options of the target, see `CombinedMargin`.
         options: see `HeadOptions`.
 
     Raises:

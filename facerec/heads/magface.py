@@ -18,8 +18,8 @@ class MagFaceHead(Head):
     Args:
         l_a, u_a: range of the norms.
         l_m, u_m: range of the margin in radians.
-        lambda_g: weight of the penalty that makes embeddings long.
-        beyond_pi, gradient: see `CombinedMargin`; gradient="straight_through" concerns the cosine, not m(a).
+        lambda_g: weight of the penalty, which favours large norms.
+        beyond_pi, gradient: see `CombinedMargin`; gradient="straight_through" applies to the cosine, not to m(a).
         options: see `HeadOptions`.
 
     Raises:

@@ -19,8 +19,8 @@ class MVSoftmaxHead(Head):
     Args:
         kind: "arc" or "cos".
         m: the margin, radians for arc.
-        t: how much misclassified negatives are raised, at least 1.
-        gradient: of the target, see `CombinedMargin`.
+        t: factor that raises misclassified negatives, at least 1.
+        gradient: option of the target, see `CombinedMargin`.
         options: see `HeadOptions`.
 
     Raises:

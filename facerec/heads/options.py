@@ -1,4 +1,4 @@
-"""The keyword arguments that all heads share: their names, types and defaults are stated here only."""
+"""The keyword arguments of all heads: only this file has their names, types and defaults."""
 
 import math
 from typing import Annotated, Literal, Required, TypedDict, cast, get_type_hints
@@ -10,20 +10,20 @@ class UnscaledOptions(TypedDict, total=False):
     """The options of every head, each annotated with its type and its default.
 
     Attributes:
-        num_classes: C; None stands in the configuration until the data set is known, and is refused by `Head`.
+        num_classes: C; None is for configurations before the data set is known; `Head` refuses it.
         embedding_dim: D.
-        num_sub_centres: centres per class, the nearest counts (sub-centre ArcFace, ECCV 2020).
-        label_smoothing: the part of the target's probability that is spread evenly over all classes, in [0, 1).
-        inter_class_filter: what is done with negatives whose cosine is above filter_threshold, see `InterClassFilter`.
+        num_sub_centres: centres per class; the nearest one counts (sub-centre ArcFace, ECCV 2020).
+        label_smoothing: the share of the target's probability that is spread evenly over all classes, in [0, 1).
+        inter_class_filter: what happens to negatives with a cosine above filter_threshold, see `InterClassFilter`.
         filter_threshold: a cosine.
-        engine: dense, chunked, or auto: dense where the (B, C) matrix is small.
-        classes_per_chunk: of the chunked engine; None takes what suits the device.
-        sample_rate: the part of the other classes that takes part in a step (Partial FC), in (0, 1]; below 1 a row
+        engine: dense, chunked, or auto: dense if the (B, C) matrix is small.
+        classes_per_chunk: option of the chunked engine; None chooses it for the device.
+        sample_rate: the share of the other classes that takes part in a step (Partial FC), in (0, 1]; below 1 a row
             optimizer must be given with `Head.train_rows`.
-        sharding: of the class centres over several processes: sharded, a part for each, or replicated, all on each.
-        init: random, see `ClassCentres`; or class_mean: the trainer puts each class centre where the embeddings of its
-            class lie before the first step, for fine-tuning.
-        seed, init_std: of the initial class centres, see `ClassCentres`.
+        sharding: with several processes: sharded: each holds a part of the class centres; replicated: each holds all.
+        init: random, see `ClassCentres`; or class_mean: before the first step, the trainer moves each class centre to
+            the mean embedding of its class, for fine-tuning.
+        seed, init_std: options of the initial class centres, see `ClassCentres`.
     """
 
     num_classes: Required[int | None]
@@ -42,11 +42,11 @@ class UnscaledOptions(TypedDict, total=False):
 
 
 class HeadOptions(UnscaledOptions, total=False):
-    """The options of the heads whose scale is a number.
+    """The options of the heads with a number as the scale.
 
     Attributes:
-        scale: s, the length that logits are given, > 0.
-        learn_scale: train s by gradient, from `scale` on; the optimizer's rate applies to s itself.
+        scale: s, the scale of the logits, > 0.
+        learn_scale: train s by gradient, starting at `scale`; the optimizer's learning rate applies to s itself.
     """
 
     scale: Annotated[float, 64.0]
@@ -54,7 +54,7 @@ class HeadOptions(UnscaledOptions, total=False):
 
 
 def with_defaults(options: HeadOptions) -> HeadOptions:
-    """Returns all options: those given, and the defaults of the others.
+    """Returns all options: the given ones, and the defaults of the others.
 
     Raises:
         TypeError: an option does not exist, or `num_classes` is absent.
@@ -62,7 +62,7 @@ def with_defaults(options: HeadOptions) -> HeadOptions:
     """
     hints = get_type_hints(HeadOptions, include_extras=True)
     if unknown := sorted(options.keys() - hints.keys()):
-        raise TypeError(f"heads take no option {unknown[0]!r}; they take {', '.join(hints)}")
+        raise TypeError(f"heads do not take an option {unknown[0]!r}; they take {', '.join(hints)}")
     if "num_classes" not in options:
         raise TypeError("heads need the option 'num_classes'")
     defaults = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
@@ -75,7 +75,7 @@ def _check_ranges(given: HeadOptions) -> None:
     if not 0 < given["scale"] < math.inf:
         raise ConfigError(f"head.scale is {given['scale']}; expected a positive number, for example 64")
     if not 0 <= given["label_smoothing"] < 1:
-        raise ConfigError(f"head.label_smoothing is {given['label_smoothing']}; expected 0 (none) or a part below 1")
+        raise ConfigError(f"head.label_smoothing is {given['label_smoothing']}; expected 0 (none) or a share below 1")
     if given["label_smoothing"] and given["inter_class_filter"] == "drop":
         raise ConfigError(
             "head.label_smoothing with head.inter_class_filter=drop: a dropped class has no logit to be smoothed; "
@@ -87,5 +87,5 @@ def _check_ranges(given: HeadOptions) -> None:
         raise ConfigError(f"head.classes_per_chunk is {given['classes_per_chunk']}; expected 1 or more, or null")
     if not 0 < given["sample_rate"] <= 1:
         raise ConfigError(
-            f"head.sample_rate is {given['sample_rate']}; expected a part of the classes above 0, 1 for all"
+            f"head.sample_rate is {given['sample_rate']}; expected a share of the classes above 0, 1 for all"
         )

@@ -25,10 +25,10 @@ class Agent(LocalElasticAgent):
     """Prints which process died, and does not restart after a user's error or after a request to stop.
 
     Args:
-        spec: what to start, and how often.
-        folder: for torch's own files.
-        is_stopping: whether a stop was asked for.
-        goes_on: where the work goes on after a restart, for a message.
+        spec: the command to start, and how often.
+        folder: a folder for torch's own files.
+        is_stopping: returns True after a request to stop.
+        goes_on: says where the work resumes after a restart, for a message.
     """
 
     def __init__(self, *, spec: WorkerSpec, folder: Path, is_stopping: Callable[[], bool], goes_on: str) -> None:
@@ -67,8 +67,8 @@ def make_agent(
 
     Args:
         command: program and arguments.
-        num_processes: how many, all on this machine.
-        max_restarts: how often all are started again.
+        num_processes: number of processes, all on this machine.
+        max_restarts: how often all processes are started again.
         folder, is_stopping, goes_on: see `Agent`.
     """
     logging.getLogger("torch.distributed.elastic").addHandler(logging.NullHandler())

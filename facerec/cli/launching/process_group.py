@@ -17,12 +17,12 @@ from facerec.processes.own_device import own_device
 
 @contextmanager
 def process_group(*, device: str, timeout_s: float, key: str = "trainer.device") -> Iterator[Processes]:
-    """The processes that share this work, as torchrun's variables of the environment tell; without them, this one.
+    """Returns the processes of this work, from torchrun's environment variables; without them, this process alone.
 
     Args:
         device: see `own_device`.
-        timeout_s: how long a process waits in a collective for the others.
-        key: which says what the device is.
+        timeout_s: how long a process waits for the others in a collective.
+        key: the key of the device, for messages.
 
     Raises:
         ConfigError: the device cannot be used. All processes of a machine raise it: they do not wait for each other.
@@ -57,7 +57,7 @@ def process_group(*, device: str, timeout_s: float, key: str = "trainer.device")
 
 @contextmanager
 def sharing(settings: LaunchSettings, *, device: str) -> Iterator[Processes]:
-    """`process_group` for a verb with a key `device`, of whose processes only the first prints what is no error."""
+    """`process_group` for a verb with a key `device`; only the first process prints anything but errors."""
     with process_group(device=device, timeout_s=60 * settings.timeout_minutes, key="device") as processes:
         if processes.is_first:
             yield processes

@@ -17,12 +17,12 @@ from facerec.processes.parent_process import end_with_parent
 
 
 def main(folder: Path) -> None:
-    """Works as the files in the folder say, which `launch` has written; raises SystemExit unless all went well."""
+    """Runs the verb with the settings that `launch` has written to the folder; raises SystemExit unless it succeeds."""
     hide_developer_warnings()
     task = json.loads((folder / "task.json").read_text())
     end_with_parent(task["launcher"])
     called_with(config_dir=task["config_dir"])
-    # Which some send to all processes, as a terminal does with Ctrl-C: the launcher passes them on, or ends this one.
+    # Some send these signals to all processes, as a terminal does with Ctrl-C; the launcher passes them on.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name, value in task["environment"].items():
@@ -41,7 +41,7 @@ def _work(folder: Path, verb: str, overrides: list[str]) -> int:
     OmegaConf.set_struct(config, True)
     try:
         return int(importlib.import_module(VERBS[verb].module).work(config, overrides))
-    except OtherProcessError:  # the one that has the error prints it: were this one first to fail, torch would end that
+    except OtherProcessError:  # the failing process prints its error; torch would kill it if this one failed first
         return 0
 
 
