@@ -79,7 +79,7 @@ class FiniteGuard:
         weight = self._bad_weight()
         tensor = "the loss (the embeddings are finite)" if bool(finite_emb_B.all()) else "the embedding"
         if weight is not None:
-            tensor += f" (and of the weights, {weight})"
+            tensor += f" (and the weight {weight})"
         names = ", ".join(self.sample_name(int(batch.indices[row])) for row in bad[:_MAX_NAMED])
         more = f" and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
         return (

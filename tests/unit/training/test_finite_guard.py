@@ -50,7 +50,7 @@ def test_bad_embedding_and_the_weight_behind_it_are_named():
         watching.network[1].running_var[0] = math.nan
     emb_BD = torch.ones(4, 2)
     emb_BD[2, 1] = -math.inf
-    with pytest.raises(TrainingError, match=r"is the embedding \(and of the weights, 1\.running_var\), for 1 of 4"):
+    with pytest.raises(TrainingError, match=r"not finite: the embedding \(and the weight 1\.running_var\), for 1 of 4"):
         watching.watch(batch(), emb_BD, torch.ones(4))
 
 
