@@ -10,6 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+FUSED_OPTIMIZERS = ("_fused_sgd", "_fused_adam")
+"""How the names of their operators begin: SGD, Adam, AdamW."""
+
 
 class LiveTensors(TorchDispatchMode):
     """Records, while it is active, every memory block that an operation makes, from its creation to its end.
@@ -29,6 +32,8 @@ class LiveTensors(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
             return 1  # instead of the value that it does not have
+        if func.overloadpacket.__name__.startswith(FUSED_OPTIMIZERS) and isinstance(args[0][0], FakeTensor):
+            return None  # torch cannot fake them; they work in place and make nothing
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):

@@ -10,7 +10,7 @@ import numpy as np
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 
-from facerec.training.step_parts import AGREEMENT, PARTS, STEP
+from facerec.training.step import AGREEMENT, PARTS, STEP
 
 WARM_UP_STEPS = 3
 COLLECTIVES = ("gloo:", "nccl:", "ncclDevKernel")

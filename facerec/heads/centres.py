@@ -88,6 +88,15 @@ class ClassCentres(nn.Module):
         here = (labels >= self.classes.start) & (labels < self.classes.stop)
         return torch.where(here, labels - self.classes.start, -1)
 
+    def keep(self, shard: range) -> None:
+        """Drops the centres of all other classes; `shard` lies among the classes held so far."""
+        first, last = shard.start - self.classes.start, shard.stop - self.classes.start
+        rows = slice(first * self.num_sub_centres, last * self.num_sub_centres)
+        self.classes = shard
+        self.weight = nn.Parameter(self.weight.detach()[rows].clone())
+        if self.bias is not None:
+            self.bias = nn.Parameter(self.bias.detach()[first:last].clone())
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws the initial centres and sets the biases to 0; does nothing on the meta device."""

@@ -30,20 +30,25 @@ CHUNK_ENTRIES = {"cpu": 2**19, "other": 2**24}
 
 
 def chunked(
-    given: EngineInput, *, classes_per_chunk: int | None = None, row_update: RowUpdate | None = None
+    given: EngineInput,
+    *,
+    classes_per_chunk: int | None = None,
+    device_type: str | None = None,
+    row_update: RowUpdate | None = None,
 ) -> EngineOutput:
     """See `facerec.heads.engines.Engine`.
 
     Args:
         given: see `EngineInput`.
         classes_per_chunk: n; None chooses it for the device.
+        device_type: the type of that device; None: the type of the device of the embeddings.
         row_update: called in the backward pass with every chunk's gradient. Then the gradient of all centres is not
             returned and never exists as a whole. The backward pass may run only once, and g must not send a gradient
             to the target cosine.
     """
     scale = torch.as_tensor(given.scale, dtype=given.emb_BD.dtype, device=given.emb_BD.device)
     if classes_per_chunk is None:
-        entries = CHUNK_ENTRIES["cpu" if given.emb_BD.device.type == "cpu" else "other"]
+        entries = CHUNK_ENTRIES["cpu" if (device_type or given.emb_BD.device.type) == "cpu" else "other"]
         classes_per_chunk = max(1, entries // (len(given.emb_BD) * given.num_sub_centres))
     plan = _Plan(given=given, classes_per_chunk=classes_per_chunk, row_update=row_update)
     cos_B, lse_B, sum_B = _Chunked.apply(given.emb_BD, given.weight_RD, given.bias_C, scale, plan)

@@ -21,10 +21,10 @@ from facerec.heads.chunked import chunked
 from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines
 from facerec.heads.options import HeadOptions, with_defaults
 from facerec.heads.row_optimizer import RowOptimizer
-from facerec.heads.sampling import drawn_classes
+from facerec.heads.sampling import Draw, drawn_classes
 from facerec.heads.shards import gathered, merged, shard_of
 from facerec.heads.trained_rows import TrainedRows
-from facerec.processes.group import ALONE, this_process
+from facerec.processes.group import ALONE, Processes, this_process
 
 DENSE_ENTRIES = 2**22
 """The largest (B, C) for which engine="auto" uses the dense engine: 16 MB per matrix."""
@@ -76,8 +76,9 @@ class Head(nn.Module):
         self.classes_per_chunk = given["classes_per_chunk"]
         self.sample_rate = given["sample_rate"]
         self.margin_fraction = 1.0
+        self.sharding = given["sharding"]
         self.processes = this_process()
-        self.is_sharded = given["sharding"] == "sharded" and self.processes.world_size > 1
+        self.device_type: str | None = None
         num_classes = given["num_classes"]
         self.centres = ClassCentres(
             num_classes=num_classes,
@@ -90,6 +91,7 @@ class Head(nn.Module):
         )
         self._num_taking_part = self.centres.num_classes
         self.rows: TrainedRows | None = None
+        self._draw: Draw = drawn_classes
         self._engine_named: str | None = None
         self._observed: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
@@ -123,10 +125,32 @@ class Head(nn.Module):
 
     # The trainer calls these.
 
-    def train_rows(self, optimizer: Callable[[torch.Tensor], RowOptimizer], *, fused: bool = False) -> None:
+    @property
+    def is_sharded(self) -> bool:
+        """True if each process holds a part of the class centres."""
+        return self.sharding == "sharded" and self.processes.world_size > 1
+
+    def assume(self, *, processes: Processes, device_type: str) -> None:
+        """Turns a head with all centres into the one that a process of `processes` has on a type of device.
+
+        The head keeps its own shard, and its chunks have the size for that type of device wherever its tensors are.
+        Plans are made in this way, see `facerec.bench.rehearsal`. To be called before `train_rows`.
+        """
+        self.processes, self.device_type = processes, device_type
+        if self.is_sharded:
+            self.centres.keep(shard_of(self.centres.num_classes, processes))
+
+    def train_rows(
+        self,
+        optimizer: Callable[[torch.Tensor], RowOptimizer],
+        *,
+        fused: bool = False,
+        draw: Draw = drawn_classes,
+    ) -> None:
         """Makes a row optimizer update the centres from now on, instead of torch.optim: see `TrainedRows`.
 
-        With `fused` a step may have one micro-batch only, and no gradient scaler.
+        With `fused` a step may have one micro-batch only, and no gradient scaler. `draw` chooses the classes that take
+        part in a step, where sample_rate is below 1.
 
         Raises:
             ConfigError: fused with engine="dense", or with centres that are replicated over several processes.
@@ -140,6 +164,7 @@ class Head(nn.Module):
                 "use head.sharding=sharded, or fused_centres=false"
             )
         self.rows = TrainedRows(centres=self.centres, optimizer=optimizer, fused=fused, processes=holders)
+        self._draw = draw
 
     def start_step(
         self, step: int, *, margin_fraction: float = 1.0, labels_of_step: torch.Tensor, lr: float = 0.0
@@ -165,7 +190,7 @@ class Head(nn.Module):
         if self.rows is not None:
             drawn = None
             if self.sample_rate < 1:
-                drawn = drawn_classes(
+                drawn = self._draw(
                     seed=self.centres.seed,
                     step=step,
                     classes=self.centres.classes,
@@ -276,7 +301,9 @@ class Head(nn.Module):
         if name == "dense":
             return dense
         row_update = self.rows.update if self.rows is not None and fused else None
-        return partial(chunked, classes_per_chunk=self.classes_per_chunk, row_update=row_update)
+        return partial(
+            chunked, classes_per_chunk=self.classes_per_chunk, device_type=self.device_type, row_update=row_update
+        )
 
 
 def _check_inputs(emb_BD: torch.Tensor, labels_B: torch.Tensor, centres: ClassCentres) -> None:

@@ -1,8 +1,18 @@
 """Draws the class centres that take part in a step (Partial FC, arXiv 2203.15565)."""
 
+from typing import Protocol
+
 import torch
 
 from facerec.core.seeding import GAMMA, finalised, shifted_right, torch_seed_of
+
+
+class Draw(Protocol):
+    """Chooses the classes that take part in a step, as `drawn_classes` does."""
+
+    def __call__(
+        self, *, seed: int, step: int, classes: range, rate: float, labels_of_step: torch.Tensor
+    ) -> torch.Tensor: ...
 
 
 def drawn_classes(*, seed: int, step: int, classes: range, rate: float, labels_of_step: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from facerec.core.errors import ConfigError
 from facerec.heads.head import Head
+from facerec.heads.sampling import Draw, drawn_classes
 from facerec.training.freezing import Freezing
 from facerec.training.optimizer import CENTRES, OptimizerSettings, lr_factor_of
 from facerec.training.part_names import entry_for
@@ -17,6 +18,7 @@ class CentreRows:
         num_micro_batches: in a step.
         precision: of the training.
         freeze: what stands still.
+        draw: see `Head.train_rows`.
 
     Attributes:
         lr_factor: on the learning rate of the centres.
@@ -34,6 +36,7 @@ class CentreRows:
         num_micro_batches: int,
         precision: Precision,
         freeze: Freezing,
+        draw: Draw = drawn_classes,
     ) -> None:
         self.lr_factor = lr_factor_of(CENTRES, optimizer.lr_factors)
         fused = optimizer.fused_centres
@@ -57,4 +60,4 @@ class CentreRows:
                 "freeze.epochs holds the head, whose centres move by rows (head.sample_rate below 1, or "
                 "optimizer.fused_centres=true): freeze another part, or train all centres with torch.optim"
             )
-        head.train_rows(optimizer.row_optimizer, fused=fused)
+        head.train_rows(optimizer.row_optimizer, fused=fused, draw=draw)

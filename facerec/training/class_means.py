@@ -10,10 +10,33 @@ import torch.nn.functional as F
 from facerec.core.log import LOGGER
 from facerec.core.protocols import Embedder
 from facerec.core.source import Source
-from facerec.data.loader import WAYS_ON, Replaced
+from facerec.data.loader import WAYS_ON, BatchLoader, Replaced
 from facerec.data.sources import Subset
 from facerec.embedding.loop import Loop, embed_in_order
 from facerec.heads.centres import ClassCentres
+from facerec.heads.head import Head
+
+
+def place_class_centres(
+    head: Head | None, *, embed: Embedder, loader: BatchLoader, images_per_identity: int | None
+) -> None:
+    """Puts the centres of a head with init=class_mean at the means of their classes; others stay as they were drawn.
+
+    Args:
+        head: of the training, or None.
+        embed, images_per_identity: see `start_at_class_means`.
+        loader: of the training set; what is skipped joins its list. Raises as `start_at_class_means`.
+    """
+    if head is not None and head.init == "class_mean":
+        loader.replaced += start_at_class_means(
+            head.centres,
+            embed=embed,
+            source=loader.source,
+            batch_size=loader.micro_batch_size,
+            images_per_identity=images_per_identity,
+            num_threads=max(1, loader.num_workers),
+            on_corrupt=loader.on_corrupt,
+        )
 
 
 def start_at_class_means(

@@ -42,6 +42,15 @@ class Freezing:
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"freeze.epochs.{name}={value}; expected 0 or more epochs, or null for ever")
 
+    def check_micro_batch(self, network: nn.Module, *, num_samples: int) -> None:
+        """Raises ConfigError where batch normalisation would compute the statistics of a single embedding."""
+        has_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
+        if num_samples == 1 and has_norm and not self.batch_norm:
+            raise ConfigError(
+                "one sample per forward pass, but the network normalises over the batch: set data.global_batch_size "
+                "and trainer.micro_batch_size to 2 or more"
+            )
+
     def build(
         self,
         named: Iterable[tuple[str, nn.Parameter]],

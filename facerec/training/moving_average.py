@@ -6,9 +6,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from facerec.networks.embedding_net import EmbeddingNet
+from facerec.training.observers import Observer, StepOutcome
 
 
-class MovingAverage:
+class MovingAverage(Observer):
     """A network beside the trained one whose weights follow it: a <- d a + (1 - d) w at the end of every step.
 
     d = min(decay, (1 + t) / (10 + t)) at step t, so that the average is not held back by the first weights. It starts
@@ -25,16 +26,19 @@ class MovingAverage:
 
     def __init__(self, network: EmbeddingNet, *, decay: float) -> None:
         self.decay = decay
+        self._trained = network
         self._step = 0
         self._averaged = AveragedModel(network, multi_avg_fn=self._mix, use_buffers=True)
         self._averaged.requires_grad_(False).eval()
         self.network = cast(EmbeddingNet, self._averaged.module)
 
-    def update(self, network: EmbeddingNet, *, step: int) -> None:
-        """Takes in the weights after `step` (counted from 0)."""
-        self._step = step
-        self._averaged.n_averaged.fill_(step)  # 0: a plain copy
-        self._averaged.update_parameters(network)
+    def after_step(self, outcome: StepOutcome) -> None:
+        """Takes in the weights after a step; those of one that fp16 skipped are in it already."""
+        if outcome.is_skipped:
+            return
+        self._step = outcome.step
+        self._averaged.n_averaged.fill_(outcome.step)  # 0: a plain copy
+        self._averaged.update_parameters(self._trained)
 
     def _mix(self, averaged: Any, current: Any, num_averaged: torch.Tensor | int) -> None:
         if averaged[0].is_floating_point():

@@ -1,15 +1,22 @@
 """Number format and determinism of a run."""
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 
+from facerec.core.log import LOGGER
 from facerec.processes.group import ALONE, Processes
 
 Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def dtype_of(precision: Precision) -> torch.dtype:
+    """Returns the type of weights and images: float64 for fp64, else float32."""
+    return torch.float64 if precision == "fp64" else torch.float32
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
@@ -54,3 +61,9 @@ def environment(device: torch.device, processes: Processes = ALONE) -> dict[str,
         "num_threads": torch.get_num_threads(),
         "num_processes": processes.world_size,
     }
+
+
+def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Warns where the `environment` of a checkpoint and that of the run that goes on from it differ."""
+    if changed := [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]:
+        LOGGER.warning("not bit-exact: this run goes on with %s", ", ".join(changed))

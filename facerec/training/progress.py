@@ -1,82 +1,113 @@
-"""The figures of a running training: the bar, the lines of metrics, the histogram of angles."""
+"""The figures of a running training: the bar, the lines of metrics, the histogram of angles, the first loss."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from facerec.core.batch import Batch
+from facerec.core.log import LOGGER
 from facerec.core.progress_bar import progress_bar
+from facerec.losses.objective import Objective, ObjectiveOutput
 from facerec.processes.group import ALONE, Processes
 from facerec.runs.run_log import RunLog
+from facerec.training.observers import Observer, StepOutcome
+from facerec.training.timetable import Timetable
 
 
-class Progress:
+@dataclass(kw_only=True)
+class _Gathered:
+    """The figures since the last line. Tensors stay on the device.
+
+    Attributes:
+        started: when, as `time.perf_counter` says it.
+        sums: of each figure that the objective logs, over the micro-batches.
+        target_cos: (B,) of each micro-batch.
+        last: the last step.
+    """
+
+    started: float = field(default_factory=time.perf_counter)
+    waited_s: float = 0.0
+    num_images: int = 0
+    num_micro_batches: int = 0
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    target_cos: list[torch.Tensor] = field(default_factory=list)
+    last: StepOutcome | None = None
+
+
+class Progress(Observer):
     """Gathers figures on the device and fetches them only when a line is written.
 
     Args:
         run_log: where lines go.
-        first_step, num_steps: where the bar begins and ends.
+        timetable: of the run, at whose last step the bar ends.
         processes: whose figures are put together; only the first of them shows a bar.
     """
 
-    def __init__(self, *, run_log: RunLog, first_step: int, num_steps: int, processes: Processes = ALONE) -> None:
+    def __init__(self, *, run_log: RunLog, timetable: Timetable, processes: Processes = ALONE) -> None:
         self.run_log = run_log
+        self.timetable = timetable
         self.processes = processes
-        self.bar: Any = progress_bar(
-            what="training", unit="steps", total=num_steps, done=first_step, delay_s=0, shown=processes.is_first
+        self.bar: Any = None
+        self._gathered = _Gathered()
+
+    def start(self, step: int) -> None:
+        """Shows the bar and starts the clock."""
+        self.bar = progress_bar(
+            what="training",
+            unit="steps",
+            total=self.timetable.num_steps,
+            done=step,
+            delay_s=0,
+            shown=self.processes.is_first,
         )
-        self.waited_s = 0.0
         self.clear()
 
     def clear(self) -> None:
         """Forgets what was gathered, and starts the clock."""
-        self.waited_s = 0.0
-        self._started = time.perf_counter()
-        self._num_images = 0
-        self._sums: dict[str, torch.Tensor] = {}
-        self._num_micro_batches = 0
-        self._grad_norm: torch.Tensor | None = None
-        self._lr = 0.0
-        self._angles: list[torch.Tensor] = []
+        self._gathered = _Gathered()
 
-    def add_micro_batch(
-        self, *, num_images: int, logs: dict[str, torch.Tensor], target_cos_B: torch.Tensor | None
-    ) -> None:
+    def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
         """Adds one micro-batch's figures; no tensor is fetched from the device."""
-        self._num_images += num_images
-        self._num_micro_batches += 1
-        for name, value in logs.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        if target_cos_B is not None:
-            self._angles.append(target_cos_B)
+        gathered = self._gathered
+        gathered.num_images += len(batch)
+        gathered.num_micro_batches += 1
+        for name, value in output.logs.items():
+            gathered.sums[name] = gathered.sums[name] + value if name in gathered.sums else value
+        if output.target_cos_B is not None:
+            gathered.target_cos.append(output.target_cos_B)
 
-    def add_step(self, *, grad_norm: torch.Tensor, lr: float) -> None:
+    def after_step(self, outcome: StepOutcome) -> None:
         """Counts one optimizer step."""
-        self._grad_norm, self._lr = grad_norm, lr
+        self._gathered.waited_s += outcome.waited_s
+        self._gathered.last = outcome
         self.bar.update(1)
 
-    def write(self, step: int, *, epoch: float) -> None:
+    def log(self, step: int) -> None:
         """One line of means since the last: loss, angle, rate, speed, share of time spent waiting for data.
 
-        All processes must call it; the speed is of all, the waiting of the first.
+        The speed is that of all processes, the waiting that of the first.
         """
-        sums = self.processes.sum_(torch.stack(list(self._sums.values()))).tolist()
-        num_micro_batches = self._num_micro_batches * self.processes.world_size
-        means = {f"train/{name}": value / num_micro_batches for name, value in zip(self._sums, sums, strict=True)}
-        seconds = time.perf_counter() - self._started
-        speed, waiting = self.processes.world_size * self._num_images / seconds, self.waited_s / seconds
+        gathered, world_size = self._gathered, self.processes.world_size
+        assert gathered.last is not None
+        sums = self.processes.sum_(torch.stack(list(gathered.sums.values()))).tolist()
+        num_micro_batches = gathered.num_micro_batches * world_size
+        means = {f"train/{name}": value / num_micro_batches for name, value in zip(gathered.sums, sums, strict=True)}
+        seconds = time.perf_counter() - gathered.started
+        speed, waiting = world_size * gathered.num_images / seconds, gathered.waited_s / seconds
         figures = {
             **means,
-            "train/lr": self._lr,
-            "train/grad_norm": float(self._grad_norm) if self._grad_norm is not None else 0.0,
-            "train/epoch": epoch,
+            "train/lr": gathered.last.lr,
+            "train/grad_norm": float(gathered.last.grad_norm),
+            "train/epoch": step / self.timetable.steps_per_epoch,
             "speed/images_per_s": speed,
             "speed/data_wait_share": waiting,
         }
         self.run_log.scalars(step, figures)
         angle = ""
-        if self._angles:
-            angles = self.processes.gather(torch.cat(self._angles)).acos().rad2deg().cpu().numpy()
+        if gathered.target_cos:
+            angles = self.processes.gather(torch.cat(gathered.target_cos)).acos().rad2deg().cpu().numpy()
             self.run_log.histogram(step, "train/target_angle_deg_histogram", angles)
             angle = f"angle {means['train/target_angle_deg']:.1f} deg, "
         self.bar.set_postfix_str(
@@ -86,4 +117,25 @@ class Progress:
 
     def close(self) -> None:
         """Leaves the bar as it stands."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
+
+
+class FirstLoss(Observer):
+    """Logs the loss of the first micro-batch beside the one that an untrained head is expected to have.
+
+    Args:
+        objective: whose expectation it is.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
+        """Logs both in step 0."""
+        if batch.step != 0 or batch.micro_index != 0:
+            return
+        expected = self.objective.expected_initial_loss()
+        if expected is not None:
+            softmax = output.logs.get("softmax", output.loss).item()
+            LOGGER.info("first loss %.2f; an untrained head is expected at %.2f", softmax, expected)

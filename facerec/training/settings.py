@@ -1,11 +1,14 @@
 """Plain settings of the trainer: how to train, and when to evaluate."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from facerec.core.errors import ConfigError
+from facerec.core.log import LOGGER
+from facerec.core.metric import Metric, leading
 from facerec.core.protocols import Embedder, Evaluator
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.training.checkpoint import check_interval
@@ -78,10 +81,15 @@ class TrainerSettings:
         if self.precision not in get_args(Precision):
             raise ConfigError(f"trainer.precision={self.precision}; expected one of {', '.join(get_args(Precision))}")
 
+    def margin_fraction(self, step: int, *, steps_per_epoch: float) -> float:
+        """Returns how much of the head's margin counts at a step, 0 .. 1."""
+        ramp_steps = self.margin_ramp_epochs * steps_per_epoch
+        return min(1.0, step / ramp_steps) if ramp_steps > 0 else 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
-    """When to run which benchmarks.
+    """Which benchmarks to run, and when.
 
     Args:
         evaluators: the benchmarks.
@@ -101,3 +109,17 @@ class EvaluationPlan:
 
     def __post_init__(self) -> None:
         check_interval("eval", every_steps=self.every_steps, every_epochs=self.every_epochs)
+
+    def measure(self, network: EmbeddingNet, *, step: int) -> tuple[list[Metric], float]:
+        """Runs all benchmarks after `step` steps, and logs the leading metrics.
+
+        Returns all metrics, under eval/<benchmark>/, and the seconds that they took.
+        """
+        embed, started = self.embedder(network), time.perf_counter()
+        measured: list[Metric] = []
+        for evaluator in self.evaluators:
+            metrics = list(evaluator.evaluate(embed))
+            for metric in leading(metrics):
+                LOGGER.info("step %d  %s: %s %s", step, evaluator.name, metric.name, metric.text())
+            measured += [metric.within(f"eval/{evaluator.name}") for metric in metrics]
+        return measured, time.perf_counter() - started

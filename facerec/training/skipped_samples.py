@@ -9,12 +9,13 @@ from facerec.core.log import LOGGER
 from facerec.data.loader import BatchLoader
 from facerec.processes.group import Processes
 from facerec.runs.run_log import RunLog
+from facerec.training.observers import Observer
 
 MOST_TOLD = 10
 COLUMNS = ("sample", "first_step", "reason", "in_its_place")
 
 
-class SkippedSamples:
+class SkippedSamples(Observer):
     """Gathers what the loaders of all processes have skipped.
 
     Args:
@@ -29,8 +30,8 @@ class SkippedSamples:
         self.processes = processes
         self._rows: dict[int, tuple[str, ...]] | None = None
 
-    def write(self, step: int) -> None:
-        """Tells of those that are new, and writes list and count. All processes must call it."""
+    def log(self, step: int) -> None:
+        """Writes list and count, and warns of the samples that are new."""
         if self.loader.on_corrupt != "skip":
             return
         own, self.loader.replaced = self.loader.replaced, []
@@ -55,6 +56,10 @@ class SkippedSamples:
             self.run_log.scalars(step, {"data/skipped_samples": len(rows)})
             LOGGER.warning("%d samples of %d cannot be read; see %s", len(rows), len(self.loader.source), path)
             _write(path, rows)
+
+    def before_save(self, step: int) -> None:
+        """The same as `log`: a run that goes on from the checkpoint may not meet these samples again."""
+        self.log(step)
 
 
 def _read(path: Path) -> dict[int, tuple[str, ...]]:

@@ -84,10 +84,10 @@ def train(folder: Path, name: str, num_classes: int, parts: dict[str, Any]) -> O
     first = result.step - len(by_step)
     outcome = {"losses": {f"step {first + number}": loss for number, loss in enumerate(by_step)}}
     state = {f"network.{key}": value for key, value in trainer.network.state_dict().items()}
-    if trainer.average is not None:
-        state |= {f"average.{key}": value for key, value in trainer.average.network.state_dict().items()}
+    if trainer.state.average is not None:
+        state |= {f"average.{key}": value for key, value in trainer.state.average.network.state_dict().items()}
     state |= {f"objective.{key}": value for key, value in trainer.objective.state_dict().items()}
-    momenta = {key: value for key, value in trainer._state().tensors().items() if key.endswith("momentum_buffer")}
+    momenta = {key: value for key, value in trainer.state.tensors().items() if key.endswith("momentum_buffer")}
     if trainer.objective.head.is_sharded:
         whole = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")
         for tensors in (state, momenta):

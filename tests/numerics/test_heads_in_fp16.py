@@ -22,7 +22,7 @@ def test_training_in_fp16_stays_finite_and_moves(head_config, build, tmp_path):
     after = parameters_of(trainer)
     assert len(losses) == NUM_STEPS and all(math.isfinite(loss) for loss in losses)
     assert all(value.isfinite().all() for value in after.values())
-    num_skipped = math.log2(2**16 / trainer.scaler.get_scale())  # every skipped step halves the scale
+    num_skipped = math.log2(2**16 / trainer.state.scaler.get_scale())  # every skipped step halves the scale
     assert num_skipped <= NUM_STEPS / 2
     assert not torch.equal(after["conv1.weight"], before["conv1.weight"])
     assert not torch.equal(after["head.centres.weight"], before["head.centres.weight"])

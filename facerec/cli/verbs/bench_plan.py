@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.bench.plan import KINDS, MESSAGES, MOMENTS, Job, Plan, make_plan
+from facerec.bench.plan import KINDS, MESSAGES, MOMENTS, Job, Plan
+from facerec.bench.rehearsal import make_plan
 from facerec.cli.config.arguments import build, check_arguments
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.summary import text_table

@@ -24,7 +24,7 @@ from facerec.networks.mobilefacenet import MobileFaceNet
 from facerec.networks.neck import GDC, BNDropoutFCBN
 from facerec.processes import group as group_module
 from facerec.processes.group import this_process
-from facerec.training import trainer as trainer_module
+from facerec.training import assembly as assembly_module
 from facerec.training.optimizer import SGD, AdamW
 from tests.noise_source import NoiseSource
 from tests.unit.training.trainers import build_trainer
@@ -121,7 +121,7 @@ class PeakReader:
 
 def measured_peak(case: Case) -> int:
     """The most memory that three steps of a job took in this process, beyond what libraries and a small run left."""
-    trainer_module.keep_freed_memory = lambda: None  # type: ignore[assignment]
+    assembly_module.keep_freed_memory = lambda: None  # type: ignore[assignment]
     glibc = ctypes.CDLL(None)
     m_mmap_threshold = -3
     glibc.mallopt(m_mmap_threshold, 2**16)  # every larger tensor is given back to the system at its end

@@ -24,8 +24,8 @@ from facerec.bench.plan import (
     SAMPLES,
     STATE,
     WEIGHTS,
-    make_plan,
 )
+from facerec.bench.rehearsal import make_plan
 from facerec.cli.config.arguments import build
 from facerec.cli.config.compose import compose
 from facerec.cli.config.config_files import config_directories, group_options
@@ -73,6 +73,19 @@ def test_fused_updates_have_no_gradient_and_sampling_has_a_small_one():
     assert sampled[CENTRES] == sampled[CENTRE_STATE] == 100_000 * ROW
     assert sampled[CENTRE_GRADIENT] == (10_000 + 8) * ROW  # 7.2 of the 8 labels are not drawn by chance
     assert sampled[DRAWN] == (10_000 + 8) * (ROW + 8 + 8)  # with the numbers of the classes and of their rows
+
+
+def test_adamw_keeps_two_moments_of_the_centres_and_a_count_of_steps():
+    held = make_plan(replace(SMALL, optimizer="adamw").job()).held_bytes[HEAD]
+    assert held[CENTRE_STATE] == 2 * 100_000 * ROW + 4
+
+
+def test_a_plan_leaves_the_random_numbers_of_the_process_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    make_plan(SMALL.job())
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_micro_batches_add_up_in_gradients_that_are_there_already():

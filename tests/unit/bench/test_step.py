@@ -7,7 +7,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import profile
 
 from facerec.bench.step import WARM_UP_STEPS, Anatomy, step_anatomy
-from facerec.training.step_parts import AGREEMENT, BACKWARD, DATA, FORWARD, HEAD, PARTS, STEP, UPDATE
+from facerec.training.step import AGREEMENT, BACKWARD, DATA, FORWARD, HEAD, PARTS, STEP, UPDATE
 from tests.unit.training.trainers import build_trainer
 
 STEP_US, NUM_STEPS = 1000, WARM_UP_STEPS + 2

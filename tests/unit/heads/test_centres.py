@@ -79,3 +79,13 @@ def test_drawing_centres_leaves_the_global_random_state_alone():
 def test_bad_arguments_name_the_key(key, value):
     with pytest.raises(ConfigError, match=f"head.{key} is {'null' if value is None else value}"):
         ClassCentres(**({"num_classes": 10, "embedding_dim": 4} | {key: value}))
+
+
+@pytest.mark.parametrize("shard", [range(0, 30), range(30, 50), range(50, 50)])
+def test_centres_that_keep_a_shard_are_those_built_with_it(shard):
+    arguments = {"num_classes": 50, "embedding_dim": 16, "num_sub_centres": 3, "bias": True, "seed": 4}
+    kept, built = ClassCentres(**arguments), ClassCentres(**arguments, shard=shard)
+    kept.keep(shard)
+    assert kept.classes == built.classes and kept.extra_repr() == built.extra_repr()
+    assert torch.equal(kept.weight, built.weight) and torch.equal(kept.bias, built.bias)
+    assert kept.weight.requires_grad and kept.weight.untyped_storage().nbytes() == 4 * kept.weight.numel()

@@ -9,6 +9,7 @@ from facerec.core.errors import ConfigError
 from facerec.heads.chunked import chunked
 from facerec.heads.combined import MarginHead
 from facerec.heads.engines import EngineInput, dense
+from facerec.processes.group import Processes
 from tests.numerics.conftest import HEAD_CONFIGS, build, read_head_config
 
 C, D, B = 97, 24, 48
@@ -111,3 +112,19 @@ def test_auto_takes_the_dense_engine_for_few_classes_and_the_chunked_for_many(ca
         "head engine: dense, for 8 samples of 1000 classes",
         "head engine: chunked, for 8 samples of 600000 classes",
     ]
+
+
+@pytest.mark.parametrize(("sharding", "num_held"), [("sharded", 300_000), ("replicated", 600_000)])
+def test_head_that_assumes_processes_and_a_gpu_keeps_its_shard_and_takes_the_chunks_of_a_gpu(sharding, num_held):
+    head = MarginHead(num_classes=600_000, embedding_dim=4, sharding=sharding, engine="chunked")
+    head.assume(processes=Processes(rank=1, world_size=2), device_type="cuda")
+    assert len(head.centres.classes) == len(head.centres.weight) == num_held
+    assert head.centres.classes.stop == 600_000 and head.is_sharded == (sharding == "sharded")
+    rows: list[slice] = []
+    emb_BD = torch.eye(4).repeat(8, 1).requires_grad_()
+    given = EngineInput(
+        emb_BD=emb_BD, weight_RD=head.centres.weight, labels_B=torch.zeros(32, dtype=torch.int64), scale=64.0
+    )
+    engine = head._choose_engine(given)
+    engine(given, row_update=lambda chunk, _gradient: rows.append(chunk)).negatives_lse_B.sum().backward()
+    assert {chunk.stop - chunk.start for chunk in rows[:-1]} <= {2**24 // 32} and rows[-1].stop == num_held

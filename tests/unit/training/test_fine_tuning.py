@@ -95,11 +95,13 @@ def test_schedule_multiplies_the_rate_of_every_part_and_the_base_rate_is_logged(
         optimizer=SGD(lr=0.04, lr_factors={"backbone": 0.5, "head": 2.0}),
         schedule=StepDecay(milestones_steps=[2], gamma=0.1),
     )
-    rates = []
-    update = trainer.objective.end_step
-    trainer.objective.end_step = lambda **scaling: (
-        update(**scaling), rates.append({group["lr_factor"]: group["lr"] for group in trainer.optimizer.param_groups})
-    )[0]  # fmt: skip
+    rates, update = [], trainer.objective.end_step
+
+    def end_step(**scaling) -> None:
+        update(**scaling)
+        rates.append({group["lr_factor"]: group["lr"] for group in trainer.state.optimizer.param_groups})
+
+    trainer.objective.end_step = end_step
     trainer.fit()
     assert rates[0] == pytest.approx({0.5: 0.02, 1.0: 0.04, 2.0: 0.08})
     assert rates[2] == pytest.approx({0.5: 0.002, 1.0: 0.004, 2.0: 0.008})

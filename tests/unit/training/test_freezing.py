@@ -33,8 +33,9 @@ def test_frozen_parameters_and_statistics_do_not_move_by_a_bit_and_all_others_do
     assert len(expected) > 20
     assert still(before, parameters_of(trainer)) == expected | {"features.weight"}  # that weight never trains
     frozen = {f"backbone.{name}" for name in expected if name.startswith("layer2.")} | {"objective.head.centres.weight"}
-    assert set(trainer.freezer.parameters) == {n for n in frozen if not n.endswith(STATISTICS)}
-    assert all(parameter not in trainer.optimizer.state for parameter, _ in trainer.freezer.parameters.values())
+    assert set(trainer.optimizer_step.freezer.parameters) == {n for n in frozen if not n.endswith(STATISTICS)}
+    still_ones = trainer.optimizer_step.freezer.parameters.values()
+    assert all(parameter not in trainer.state.optimizer.state for parameter, _ in still_ones)
 
 
 def test_longer_name_inside_a_frozen_part_trains(make_trainer):
@@ -65,7 +66,7 @@ def test_gradient_of_what_trains_is_that_of_a_network_whose_frozen_part_is_in_ev
     )  # fmt: skip
     (batch,) = trainer.loader.batches(first_step=0, end_step=1)
     reference = make_trainer("reference", num_steps=1, precision="fp64")
-    reference._set_up()
+    assert reference.state.network.training
     reference.network.backbone.eval()
     images = reference.network.input_spec.normalise(batch.images, dtype=torch.float64)
     reference.objective.head(reference.network(images), batch.labels).loss.backward()
@@ -111,9 +112,9 @@ def test_run_killed_while_frozen_or_after_resumes_to_the_same_bits(name, stop_af
     resumed = make_trainer("stopped", **parts, resume_from=stopped.checkpoint)
     assert resumed.fit().finished
     assert same_bits(parameters_of(resumed), parameters_of(whole))
-    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
-    if whole.average is not None:
-        assert same_bits(resumed.average.network.state_dict(), whole.average.network.state_dict())
+    assert resumed.state.scaler.state_dict() == whole.state.scaler.state_dict()
+    if whole.state.average is not None:
+        assert same_bits(resumed.state.average.network.state_dict(), whole.state.average.network.state_dict())
 
 
 def test_checkpoint_of_a_frozen_phase_holds_optimizer_state_of_what_moved_only(make_trainer):

@@ -11,8 +11,9 @@ from facerec.core.metric import Metric
 from facerec.networks.weights import read_model
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.moving_average import MovingAverage
+from facerec.training.observers import StepOutcome
 from facerec.training.optimizer import SGD
-from tests.unit.training.trainers import SIZE_PX, parameters_of, same_bits, small_network, stopping_at
+from tests.unit.training.trainers import SIZE_PX, parameters_of, same_bits, small_network, start_at_scale, stopping_at
 
 
 def perturbed(network, step: int):
@@ -31,7 +32,7 @@ def test_average_of_parameters_and_statistics_follows_the_formula_with_its_warm_
     expected: dict[str, np.ndarray] = {}
     for step in range(12):
         state = perturbed(network, step).state_dict()
-        average.update(network, step=step)
+        average.after_step(StepOutcome(step=step, lr=0.1, grad_norm=torch.ones(()), is_skipped=False, waited_s=0.0))
         d = 0.0 if step == 0 else min(decay, (1 + step) / (10 + step))
         for name, value in state.items():
             expected[name] = d * expected.get(name, np.zeros(1)) + (1 - d) * value.double().numpy()
@@ -67,7 +68,7 @@ def test_average_is_what_is_evaluated_and_stored_and_training_does_not_notice(ma
     plain = make_trainer("plain", num_steps=5, optimizer=SGD(lr=0.1))
     plain.fit()
     assert same_bits(parameters_of(trainer), parameters_of(plain))
-    averaged = trainer.average.network.state_dict()
+    averaged = trainer.state.average.network.state_dict()
     assert not torch.equal(averaged["conv1.weight"], trainer.network.backbone.conv1.weight)
     assert not torch.equal(averaged["bn1.running_mean"], trainer.network.backbone.bn1.running_mean)
     stored = read_model(str(result.checkpoint))
@@ -90,7 +91,7 @@ def test_stopped_run_resumes_to_the_same_bits_of_weights_and_average(precision, 
     resumed = make_trainer("stopped", **parts, resume_from=stopped.checkpoint)
     resumed.fit()
     assert same_bits(parameters_of(resumed), parameters_of(whole))
-    assert same_bits(resumed.average.network.state_dict(), whole.average.network.state_dict())
+    assert same_bits(resumed.state.average.network.state_dict(), whole.state.average.network.state_dict())
     assert same_bits(read_model(str(resumed.run_log.files.path)).state, read_model(str(whole.run_log.files.path)).state)
 
 
@@ -99,15 +100,13 @@ def test_average_keeps_the_memory_layout_after_a_restore(make_trainer):
     checkpoint: Path = first.fit().checkpoint
     again = make_trainer(num_steps=2, ema_decay=0.5, resume_from=checkpoint)
     again.fit()
-    weight = again.average.network.backbone.layer1[0].conv1.weight
+    weight = again.state.average.network.backbone.layer1[0].conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_step_that_fp16_skips_leaves_the_average_as_it_was(make_trainer):
     trainer = make_trainer(precision="fp16", num_steps=1, ema_decay=0.5)
-    trainer._set_up()
-    before = {name: value.clone() for name, value in trainer.average.network.state_dict().items()}
-    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
-    trainer._set_up = lambda: None
+    before = {name: value.clone() for name, value in trainer.state.average.network.state_dict().items()}
+    start_at_scale(trainer, 2.0**60)
     trainer.fit()
-    assert same_bits(trainer.average.network.state_dict(), before)
+    assert same_bits(trainer.state.average.network.state_dict(), before)

@@ -49,7 +49,8 @@ def test_first_32_of_what_the_network_is_given_lie_on_the_sheet(channels, tmp_pa
     run_log.start(0)
     given = batch(0)
     augmented = given.images.flip(2)
-    SampleSheet(run_log=run_log, every_steps=None).show(given, spec.normalise(augmented), input_spec=spec)
+    sheet = SampleSheet(run_log=run_log, every_steps=None, input_spec=spec)
+    sheet.before_forward(given, spec.normalise(augmented))
     run_log.close()
     expected = image_grid(augmented[:32].numpy(), columns=8)
     assert np.array_equal(picture(tmp_path), expected)
@@ -61,11 +62,11 @@ def test_sheets_come_at_the_interval_and_the_file_is_the_newest(every_steps, sho
     spec = InputSpec(height_px=6, width_px=5)
     run_log = RunLog(run_dir=tmp_path)
     run_log.start(0)
-    sheet = SampleSheet(run_log=run_log, every_steps=every_steps)
+    sheet = SampleSheet(run_log=run_log, every_steps=every_steps, input_spec=spec)
     for step in range(8):
         for micro_index in (0, 1):
             of_step = batch(step, micro_index, num=4)
-            sheet.show(of_step, spec.normalise(of_step.images), input_spec=spec)
+            sheet.before_forward(of_step, spec.normalise(of_step.images))
     run_log.close()
     assert sorted(sheets(tmp_path)) == shown
     assert np.array_equal(picture(tmp_path), image_grid(batch(shown[-1], num=4).images.numpy(), columns=8))
@@ -74,19 +75,20 @@ def test_sheets_come_at_the_interval_and_the_file_is_the_newest(every_steps, sho
 def test_other_processes_and_runs_without_tensorboard(tmp_path):
     spec = InputSpec(height_px=6, width_px=5)
     given = batch(0)
-    SampleSheet(run_log=RunLog(run_dir=tmp_path / "other", writes=False), every_steps=None).show(
-        given, spec.normalise(given.images), input_spec=spec
-    )
+    other = RunLog(run_dir=tmp_path / "other", writes=False)
+    SampleSheet(run_log=other, every_steps=None, input_spec=spec).before_forward(given, spec.normalise(given.images))
     assert not (tmp_path / "other").exists()
     without = RunLog(run_dir=tmp_path / "first", tensorboard=False)
-    SampleSheet(run_log=without, every_steps=None).show(given, spec.normalise(given.images), input_spec=spec)
+    SampleSheet(run_log=without, every_steps=None, input_spec=spec).before_forward(given, spec.normalise(given.images))
     assert [path.name for path in (tmp_path / "first").iterdir()] == ["samples.png"]
 
 
 @pytest.mark.parametrize("every_steps", [0, -5])
 def test_interval_that_is_none_is_refused(every_steps, tmp_path):
     with pytest.raises(ConfigError, match=rf"logging\.samples_every_steps={every_steps}; expected 1 or more, or null"):
-        SampleSheet(run_log=RunLog(run_dir=tmp_path), every_steps=every_steps)
+        SampleSheet(
+            run_log=RunLog(run_dir=tmp_path), every_steps=every_steps, input_spec=InputSpec(height_px=6, width_px=5)
+        )
 
 
 def test_training_draws_the_first_batch_after_all_augmentation_and_again_when_due(make_trainer):

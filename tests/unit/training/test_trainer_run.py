@@ -175,7 +175,7 @@ def test_stopped_run_resumes_to_the_same_bits(number, parts, make_trainer, caplo
         result = resumed.fit()
     assert (result.step, result.finished) == (9, True)
     assert same_bits(parameters_of(resumed), parameters_of(whole))
-    assert resumed.scaler.state_dict() == whole.scaler.state_dict()
+    assert resumed.state.scaler.state_dict() == whole.state.scaler.state_dict()
     assert f"resuming from {stopped.run_log.files.path}/checkpoints/step-00000004, step 4 of 9" in caplog.text
     assert "not bit-exact" not in caplog.text
     expected = {line["step"]: line["train/loss"] for line in read_metrics(whole.run_log.metrics_path)}
@@ -260,7 +260,7 @@ def test_batch_of_one_and_log_interval_of_none_are_refused(make_trainer):
 
 
 def test_fp64_is_refused_on_a_device_without_it(make_trainer, monkeypatch):
-    monkeypatch.setattr("facerec.training.trainer.own_device", torch.device)
+    monkeypatch.setattr("facerec.training.assembly.own_device", torch.device)
     with pytest.raises(ConfigError, match=r"trainer\.precision=fp64 on mps, which has no float64: use fp32"):
         make_trainer(device="mps", precision="fp64").fit()
 

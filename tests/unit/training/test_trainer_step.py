@@ -13,7 +13,7 @@ from facerec.runs.run_log import read_metrics
 from facerec.training.optimizer import SGD
 from facerec.training.schedule import StepDecay
 from tests.noise_source import NoiseSource
-from tests.unit.training.trainers import Accuracy, PlainNet, largest_relative_difference, parameters_of
+from tests.unit.training.trainers import Accuracy, PlainNet, largest_relative_difference, parameters_of, start_at_scale
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
@@ -75,7 +75,8 @@ def test_running_statistics_follow_micro_batch_0_of_each_step(make_trainer):
     torch.testing.assert_close(stem.running_mean, mean, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(stem.running_var, var, rtol=1e-5, atol=1e-6)
     assert stem.num_batches_tracked.item() == 3
-    assert all(module.track_running_stats for module in trainer.batch_norms) and len(trainer.batch_norms) > 20
+    batch_norms = trainer.optimizer_step.batch_norms
+    assert all(module.track_running_stats for module in batch_norms) and len(batch_norms) > 20
 
 
 def test_dropout_of_a_micro_batch_is_keyed_by_seed_step_and_index(make_trainer):
@@ -113,7 +114,7 @@ def test_rates_and_decays_are_those_of_the_configuration(make_trainer):
     trainer.fit()
     lines = read_metrics(trainer.run_log.metrics_path)
     assert [line["train/lr"] for line in lines] == pytest.approx([0.02, 0.04, 0.02, 0.02, 0.01])
-    groups = trainer.optimizer.param_groups
+    groups = trainer.state.optimizer.param_groups
     assert all((group["momentum"], group["weight_decay"]) == (0.37, 0.123) for group in groups)
     names = {name for group in groups for name in group["names"]}
     assert "objective.head.centres.weight" in names and "backbone.conv1.weight" in names
@@ -124,7 +125,7 @@ def test_clipping_covers_the_network_and_not_the_head(make_trainer):
     def gradients(run: str, clip: float | None) -> tuple[torch.Tensor, torch.Tensor, float]:
         trainer = make_trainer(run, num_steps=1, clip_grad_norm=clip, optimizer=SGD(lr=0.1, weight_decay=0.0))
         trainer.fit()
-        state = trainer.optimizer.state  # after one step the momentum is the gradient
+        state = trainer.state.optimizer.state  # after one step the momentum is the gradient
         network = torch.cat([state[p]["momentum_buffer"].flatten() for p in trainer.network.parameters() if p in state])
         (line,) = read_metrics(trainer.run_log.metrics_path)
         return network, state[trainer.objective.head.centres.weight]["momentum_buffer"], line["train/grad_norm"]
@@ -146,7 +147,7 @@ def test_autocast_gives_finite_losses_that_fall_and_fp32_weights(precision, chan
     losses = [line["train/loss"] for line in read_metrics(trainer.run_log.metrics_path)]
     assert all(math.isfinite(loss) for loss in losses) and np.mean(losses[-3:]) < losses[0]
     assert all(value.dtype in (torch.float32, torch.int64) for value in parameters_of(trainer).values())
-    assert trainer.scaler.is_enabled() == (precision == "fp16")
+    assert trainer.state.scaler.is_enabled() == (precision == "fp16")
     exact = make_trainer("exact", num_steps=1, micro_batch_size=4)
     exact.fit()
     assert losses[0] == pytest.approx(read_metrics(exact.run_log.metrics_path)[0]["train/loss"], rel=0.02)
@@ -155,14 +156,12 @@ def test_autocast_gives_finite_losses_that_fall_and_fp32_weights(precision, chan
 def test_fp16_skips_the_step_whose_gradient_overflows_and_lowers_the_scale(make_trainer):
     trainer = make_trainer(precision="fp16", num_steps=1, optimizer=SGD(lr=0.1))
     before = parameters_of(trainer)
-    trainer._set_up()
-    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
-    trainer._set_up = lambda: None
+    start_at_scale(trainer, 2.0**60)
     trainer.fit()
     after = parameters_of(trainer)
     assert torch.equal(after["conv1.weight"], before["conv1.weight"])
     assert torch.equal(after["head.centres.weight"], before["head.centres.weight"])
-    assert trainer.scaler.get_scale() == 2.0**59
+    assert trainer.state.scaler.get_scale() == 2.0**59
 
 
 def test_fp64_stays_fp64_and_is_evaluated(make_trainer, tmp_path):

@@ -100,6 +100,12 @@ def stopping_at(trainer: Trainer, step: int, number: int = signal.SIGTERM) -> Tr
     return trainer
 
 
+def start_at_scale(trainer: Trainer, scale: float) -> None:
+    """Gives the gradient scaler of fp16 another scale to begin with."""
+    scaler = trainer.state.scaler
+    scaler.load_state_dict(scaler.state_dict() | {"scale": scale})
+
+
 class PlainNet(nn.Module):
     """Two layers without batch norm or dropout, so that a batch may be cut anywhere."""
 
