@@ -12,18 +12,18 @@ def load(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool =
     """Opens a trained model: a run directory, a checkpoint, or InsightFace's weights (`.pt`, `.pth`, `.safetensors`).
 
     Args:
-        path: where it lies.
+        path: path of the model.
         device: auto (CUDA, else CPU), cpu, cuda.
-        batch_size: images in one forward pass.
+        batch_size: number of images in one forward pass.
         flip: sum the embeddings of an image and its mirror image, as the benchmarks do.
 
     Returns:
-        An object with `.embed(images)`: aligned crops as uint8 RGB -> float32 (B, 512), not normalised. Images are an
-        array (B, 112, 112, 3), one (112, 112, 3), a list, PIL images or a torch tensor; of OpenCV's BGR, the view
-        `image[..., ::-1]`.
+        An object with `.embed(images)`, which embeds aligned crops, uint8 RGB, as float32 (B, 512), not normalised.
+        Images are an array (B, 112, 112, 3), one (112, 112, 3), a list, PIL images or a torch tensor; for OpenCV's BGR,
+        pass the view `image[..., ::-1]`.
 
     Raises:
-        facerec.core.errors.FacerecError: there is no model, or it is damaged.
+        facerec.core.errors.FacerecError: the model does not exist, or is damaged.
     """
     from facerec.embedding.model import open_model
 

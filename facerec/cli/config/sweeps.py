@@ -1,4 +1,4 @@
-"""The values of sweeps: what a key that is given several values stands for in each trial of a grid."""
+"""Expands sweeps: finds the value in each trial of a grid for every key that has several values."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from facerec.core.typed_text import shell_word
 
 
 def choices_of(overrides: Sequence[str], *, config_dir: str | None = None) -> list[list[str]]:
-    """Returns, for each override, the overrides that stand for it in the trials: itself alone where it is no sweep.
+    """Returns, for each override, its overrides in the trials; only the override itself if it is not a sweep.
 
     Raises:
-        ConfigError: a sweep has no values, or they cannot be counted; the message gives the spelling that works.
+        ConfigError: a sweep has no values, or they cannot be counted; the message gives a spelling that works.
     """
     choices: list[list[str]] = []
     for text, override in zip(overrides, parse_overrides(overrides), strict=True):
@@ -30,29 +30,29 @@ def choices_of(overrides: Sequence[str], *, config_dir: str | None = None) -> li
 def _sweep_values(override: Override, config_dir: str | None) -> list[str]:
     text, value = override.input_line, override.value()
     if override.is_interval_sweep():
-        raise ConfigError(f"{text}: a grid takes values that can be counted, such as 0.3,0.4,0.5 or range(1,4)")
+        raise ConfigError(f"{text}: a grid needs values that can be counted, such as 0.3,0.4,0.5 or range(1,4)")
     if isinstance(value, Glob):
         return _glob_values(override, value, config_dir)
     if getattr(value, "shuffle", False):
-        raise ConfigError(f"{text}: shuffled values would make another grid each time; leave shuffle() out")
+        raise ConfigError(f"{text}: shuffled values would give another grid each time; remove shuffle()")
     try:
         values = list(override.sweep_string_iterator())
     except HydraException as error:
         raise ConfigError(f"{text}: {error}") from None
     if not values:
-        raise ConfigError(f"{text}: no values, so a grid of no trials; range(1,4) is 1,2,3")
+        raise ConfigError(f"{text}: it has no values, so the grid has no trials; range(1,4) is 1,2,3")
     return values
 
 
 def _glob_values(override: Override, glob: Glob, config_dir: str | None) -> list[str]:
     group, directories = override.key_or_group, config_directories(config_dir)
     if not is_group(group, directories):
-        raise ConfigError(f"{override.input_line}: glob() chooses among the options of a group, and {group} is none")
+        raise ConfigError(f"{override.input_line}: glob() selects options of a group, and {group} is not a group")
     options = group_options(group, directories)
     if values := glob.filter(options):
         return values
     mend = f"{group} has {', '.join(options) or 'no options'}"
     folder, slash, pattern = glob.include[0].rpartition("/")
     if slash and is_group(f"{group}/{folder}", directories):
-        mend = f"glob() looks into one folder only: write {shell_word(f'+{group}/{folder}=glob({pattern})')}"
-    raise ConfigError(f"{override.input_line}: matches no option, so a grid of no trials; {mend}")
+        mend = f"glob() searches one folder only: write {shell_word(f'+{group}/{folder}=glob({pattern})')}"
+    raise ConfigError(f"{override.input_line}: it matches no option, so the grid has no trials; {mend}")

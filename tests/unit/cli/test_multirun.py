@@ -72,13 +72,13 @@ def test_trials_run_the_verb_in_a_fresh_interpreter(monkeypatch):
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("experiment=glob(table2/*)", "a grid of no trials; glob() looks into one folder only: write "),
+        ("experiment=glob(table2/*)", "so the grid has no trials; glob() searches one folder only: write "),
         ("experiment=glob(table2/*)", "write '+experiment/table2=glob(*)'"),
-        ("experiment=glob(tabel*)", "a grid of no trials; experiment has base"),
+        ("experiment=glob(tabel*)", "so the grid has no trials; experiment has base"),
         ("seed=glob(*)", "seed is none"),
-        ("seed=range(3,3)", "a grid of no trials"),
+        ("seed=range(3,3)", "so the grid has no trials"),
         ("head.m2=interval(0,1)", "values that can be counted"),
-        ("seed=shuffle(1,2)", "leave shuffle() out"),
+        ("seed=shuffle(1,2)", "remove shuffle()"),
     ],
 )
 def test_grids_of_no_trials_are_errors_that_tell_the_working_spelling(override, says):
