@@ -75,7 +75,7 @@ def test_trials_run_the_verb_in_a_fresh_interpreter(monkeypatch):
         ("experiment=glob(table2/*)", "so the grid has no trials; glob() searches one folder only: write "),
         ("experiment=glob(table2/*)", "write '+experiment/table2=glob(*)'"),
         ("experiment=glob(tabel*)", "so the grid has no trials; experiment has base"),
-        ("seed=glob(*)", "seed is none"),
+        ("seed=glob(*)", "seed is not a group"),
         ("seed=range(3,3)", "so the grid has no trials"),
         ("head.m2=interval(0,1)", "values that can be counted"),
         ("seed=shuffle(1,2)", "remove shuffle()"),
