@@ -149,14 +149,14 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         (["detector.weights=yunet.onnx", "photos=null"], "photos is not set"),
         (
             ["detector.weights=yunet.onnx", "out=photos/crops"],
-            "out=photos/crops lies in photos, where every folder is an identity",
+            "out=photos/crops is inside photos, where every folder is an identity",
         ),
         (["detector.weights=yunet.onnx", "out=."], "already exists, and facerec align did not write it"),
         (["detector.weights=yunet.onnx", "choose=biggest"], "choose=biggest; expected one of largest"),
         (["detector.weights=yunet.onnx", "choose=nearest_box"], "choose=nearest_box needs boxes"),
         (
             ["detector.weights=yunet.onnx", "boxes=boxes.csv"],
-            "boxes=boxes.csv: it is read with choose=nearest_box only; leave boxes out",
+            "boxes=boxes.csv: it is read with choose=nearest_box only; remove boxes",
         ),
         (["detector.weights=yunet.onnx", "choose=nearest_box", "boxes=names.txt"], "it has no boxes; expected box_x"),
         (["detector.weights=yunet.onnx", "identities=celeba.txt"], "identities=celeba.txt: it has no identities"),
@@ -166,12 +166,12 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         (["detector.weights=yunet.onnx", "detector.refne=true"], "detector.refne: no such key; did you mean"),
         (["detector.weights=yunet.onnx", "detector.longest_side_px=640.5"], "detector.longest_side_px=640.5"),
         (["landmarks=marks.csv", "choose=central"], "choose=central: landmarks=marks.csv needs no detector"),
-        (["landmarks=marks.csv", "detector.refine=false"], "needs no detector; leave detector.refine out"),
+        (["landmarks=marks.csv", "detector.refine=false"], "needs no detector; remove detector.refine"),
         (["landmarks=marks.csv", "identities=names.txt"], "the list of photos already has identities"),
         (["landmarks=names.txt"], "landmarks=names.txt: it has no landmarks; expected x1"),
         (
             ["landmarks=marks.csv", "photos=photos/Ann"],
-            "such as photos/Ann/Ann/1.png. photos=photos would do",
+            "such as photos/Ann/Ann/1.png. photos=photos would fit",
         ),
         (
             ["landmarks=marks.csv", "photos=."],

@@ -141,9 +141,9 @@ def test_second_people_are_counted_by_the_names_they_lie_under(capsys):
         (["model=x", "batch_size=0"], "batch_size=0; expected 1 or more"),
         (["model=x", "modle=y"], "modle"),
         (["model=x", "seed=-1"], "seed=-1; expected 0 or more"),
-        (["apply=true", "min_score=0.9"], "proposals.csv says; that was for looking; leave min_score out"),
-        (["apply=true", "model=x"], "leave model out"),
-        (["apply=true", "against=[a.bin]"], "leave against out"),
+        (["apply=true", "min_score=0.9"], "proposals.csv says; that was for looking; remove min_score"),
+        (["apply=true", "model=x"], "remove model"),
+        (["apply=true", "against=[a.bin]"], "remove against"),
     ],
 )
 def test_what_cannot_work_is_refused(overrides, says, command, tmp_path):
