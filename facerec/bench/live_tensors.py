@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 FUSED_OPTIMIZERS = ("_fused_sgd", "_fused_adam")
-"""How the names of their operators begin: SGD, Adam, AdamW."""
+"""The beginnings of the names of their operators: SGD, Adam, AdamW."""
 
 
 class LiveTensors(TorchDispatchMode):
@@ -33,7 +33,7 @@ class LiveTensors(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
             return 1  # instead of the value that it does not have
         if func.overloadpacket.__name__.startswith(FUSED_OPTIMIZERS) and isinstance(args[0][0], FakeTensor):
-            return None  # torch cannot fake them; they work in place and make nothing
+            return None  # torch cannot fake them; they work in place and allocate nothing
         made = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):

@@ -1,4 +1,4 @@
-"""The plan of a training: what is planned, and what each process will hold and send, by kind and by moment."""
+"""Describes a planned training, and the bytes that each of its processes will hold and send, by kind and moment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ KINDS = (
 
 HEAD, BACKWARD, UPDATE = "head", "network's backward", "update"
 MOMENTS = (HEAD, BACKWARD, UPDATE)
-"""head: all of the forward pass, and the backward pass down to the embeddings."""
+"""head: the whole forward pass, and the backward pass down to the embeddings."""
 
 NETWORK_SUMS = "network's gradients: all-reduce"
 CENTRE_SUMS = "centres' gradients: all-reduce"
@@ -44,7 +44,7 @@ MESSAGES = (NETWORK_SUMS, CENTRE_SUMS, EMBEDDINGS, EMBEDDING_GRADIENTS, SAMPLES)
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is trained, and by how many processes.
+    """A training to plan.
 
     Args:
         make_network: builds the network on the default device.
@@ -52,10 +52,10 @@ class Job:
         num_classes: C.
         optimizer: see `OptimizerSettings`.
         world_size: number of processes.
-        is_sharded: each has a part of the class centres; else all have all.
+        is_sharded: True if each process holds a part of the class centres; else each holds all.
         global_batch_size, micro_batch_size: see `BatchLoader`.
         precision: see `TrainerSettings`.
-        has_average: whether a moving average of the weights is kept.
+        has_average: True if a moving average of the weights is kept.
         compression: see `TrainerSettings.compress_gradients`.
         on_gpu: chunks are larger there, and the optimizer takes all tensors of the network at once.
 
@@ -85,32 +85,32 @@ class Job:
 
     @property
     def num_micro_batches(self) -> int:
-        """Of each process in a step."""
+        """Number of micro-batches of each process in a step."""
         return self.global_batch_size // (self.micro_batch_size * self.world_size)
 
     @property
     def num_holders(self) -> int:
-        """Processes that share the class centres between them."""
+        """Number of processes that share the class centres."""
         return self.world_size if self.is_sharded else 1
 
     @property
     def num_own_classes(self) -> int:
-        """Classes of the largest shard."""
+        """Number of classes in the largest shard."""
         return len(shard_of(self.num_classes, Processes(world_size=self.num_holders)))
 
     @property
     def num_head_samples(self) -> int:
-        """Samples that the head computes on: with shards, those of all processes."""
+        """Number of samples in the head's computation: with shards, the samples of all processes."""
         return self.micro_batch_size * self.num_holders
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the process with the largest shard holds and sends.
+    """The bytes that the process with the largest shard holds and sends.
 
     Attributes:
-        held_bytes: for each of `MOMENTS`, the bytes of each of `KINDS` when they are the most together.
-        sent_bytes: in a step, the bytes of each of `MESSAGES`, where every collective goes around a ring.
+        held_bytes: for each of `MOMENTS`, the bytes of each of `KINDS` when their sum is largest.
+        sent_bytes: the bytes of each of `MESSAGES` in a step, if every collective uses a ring.
     """
 
     held_bytes: dict[str, dict[str, int]]
@@ -123,5 +123,5 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """The most that is held at any moment."""
+        """The most bytes that are held at any moment."""
         return sum(self.held_bytes[self.peak_moment].values())

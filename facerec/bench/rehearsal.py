@@ -1,9 +1,10 @@
-"""Rehearses a step without numbers, to plan what each process of a training will hold and send on a machine to come.
+"""Plans the memory and the traffic of a training: runs one of its steps on tensors without numbers, and counts bytes.
 
-Network and head are built on the meta device. They then go through the trainer's `OptimizerStep` on tensors that have
-shapes but no memory, so what is counted is what the engine, the precision and the activation checkpointing of the
-training make. Three of its parts stand in for what needs numbers or other processes: `_Rehearsing` for the processes,
-`_Buckets` for torch's DistributedDataParallel, and a gradient scaler that is off, since it works in place.
+Network and head are built on the meta device. The trainer's `OptimizerStep` then runs on tensors that have shapes but
+no memory, so every tensor is counted that the engine, the precision and the activation checkpointing of the training
+allocate. Three parts of the step are replaced, because they need numbers or other processes: the processes by
+`_Rehearsing`, torch's DistributedDataParallel by `_Buckets`, and fp16's gradient scaler by one that is switched off; it
+works in place.
 
 Letters: B samples of a micro-batch, D embedding dimensions.
 """
@@ -61,7 +62,7 @@ from facerec.training.train_state import TrainState
 
 
 def make_plan(job: Job) -> Plan:
-    """The plan for a training in which all parameters move.
+    """Returns the plan for a training in which no parameter is frozen.
 
     Raises:
         ConfigError: the trainer would refuse the job.
@@ -70,7 +71,7 @@ def make_plan(job: Job) -> Plan:
 
 
 class _Rehearsal:
-    """The first process's second step: the first has made the optimizer's state."""
+    """Runs the second step of the first process; the first step creates the optimizer's state."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -105,10 +106,10 @@ class _Rehearsal:
             sent_bytes={message: size for message, size in self.sent.items() if size},
         )
 
-    # What there is before the step
+    # Before the step
 
     def _materialise(self, module: nn.Module, kind: str) -> None:
-        """From the meta device to tensors that claim to be on the CPU; meta knows no autocast."""
+        """Replaces tensors on the meta device by tensors that claim to be on the CPU; meta has no autocast."""
         for part in module.modules():
             for name, parameter in list(part.named_parameters(recurse=False)):
                 empty = self.empty(parameter, kind)
@@ -117,7 +118,7 @@ class _Rehearsal:
                 setattr(part, name, self.empty(buffer, kind))
 
     def empty(self, like: torch.Tensor, kind: str, *, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """A tensor of the shape of another one, counted from now on."""
+        """Returns a tensor with the shape of another one, and counts it from now on."""
         with self.without_numbers:
             empty = torch.empty(like.shape, dtype=dtype or like.dtype)
         self.live.name(empty, kind)
@@ -159,7 +160,7 @@ class _Rehearsal:
         )
 
     def _make_state(self) -> None:
-        """Takes the optimizer's first step; makes the moving average and DDP's buckets."""
+        """Runs the optimizer's first step, and creates the moving average and DDP's buckets."""
         optimizer = self.step.state.optimizer
         for group in optimizer.param_groups:
             if not group["fused"]:
@@ -181,11 +182,11 @@ class _Rehearsal:
     # The step
 
     def _draw(self, *, classes: range, rate: float, **_: Any) -> torch.Tensor:
-        """As many centres as are expected to be drawn, in place of a draw."""
+        """Returns as many centres as a draw is expected to return."""
         return torch.arange(_num_drawn(self.job, rate))
 
     def _micro_batches(self, labels_B: torch.Tensor) -> Iterator[Batch]:
-        """Micro-batches without numbers. The step asks for one when it is done with the one before."""
+        """Yields micro-batches without numbers. The step asks for the next one after the backward pass of the last."""
         live, spec = self.live, self.network.input_spec
         for index in range(self.num_passes):
             live.moment, live.kind = HEAD, ACTIVATIONS
@@ -205,24 +206,24 @@ class _Rehearsal:
         return [leaf for leaf in leaves if leaf is not None]
 
     def _take_centre_gradient(self, leaf: torch.Tensor) -> None:
-        if leaf.grad is not None:  # with fused updates there is none
+        if leaf.grad is not None:  # fused updates leave none
             self.live.name(leaf.grad, CENTRE_GRADIENT)
 
-    # What is sent
+    # Traffic
 
     def sent_in_sum(self, size: int) -> int:
-        """Bytes that each process sends in an all-reduce of `size` bytes around a ring."""
+        """Returns the bytes that each process sends in an all-reduce of `size` bytes around a ring."""
         return 2 * size * (self.job.world_size - 1) // self.job.world_size
 
     def sent_in_gather(self, own: int) -> int:
-        """Bytes that each sends in an all-gather of its `own` bytes; a reduce-scatter back to them sends as many."""
+        """Returns the bytes that each process sends in an all-gather of its `own` bytes, or in its reduce-scatter."""
         return own * (self.job.world_size - 1)
 
 
 class _Buckets(DataParallel):
-    """Calls the network, and does with its gradients what DDP does, without the other processes.
+    """Calls the network, and treats its gradients as DDP does, without other processes.
 
-    DDP moves the gradients of a step's last micro-batch into buckets, which it keeps, and sends those.
+    DDP keeps buckets, moves the gradients of a step's last micro-batch into them, and sends them.
     """
 
     def __init__(self, rehearsal: _Rehearsal) -> None:
@@ -236,11 +237,11 @@ class _Buckets(DataParallel):
             parameter.register_post_accumulate_grad_hook(self._take)
 
     def make_buckets(self) -> None:
-        """DDP makes them when it wraps the network."""
+        """Creates the buckets, as DDP does when it wraps the network."""
         self.buckets = {parameter: self.rehearsal.empty(parameter, BUCKETS) for parameter in self._parameters}
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """See `DataParallel`; what is made from here on belongs to the head, until its gradient is there."""
+        """See `DataParallel`. New tensors belong to the head until the gradient of the embeddings is complete."""
         emb_BD = self.network(images)
         emb_BD.register_hook(self._head_is_done)
         self.rehearsal.live.kind = SCRATCH
@@ -252,7 +253,7 @@ class _Buckets(DataParallel):
         return nullcontext()
 
     def receive(self) -> None:
-        """Counts what the sums over all processes have cost, when they are there."""
+        """Counts the bytes of the sums over all processes, which are complete now."""
         self._on_the_way.clear()
         sent = self.rehearsal.sent_in_sum(num_bytes(self.buckets.values()))
         self.rehearsal.sent[NETWORK_SUMS] += sent if self.compression == "none" else sent // 2
@@ -272,7 +273,7 @@ class _Buckets(DataParallel):
 
 @dataclass(frozen=True, kw_only=True)
 class _Rehearsing(Processes):
-    """Processes of which there is only the first; the others have what it has. What it would send is noted."""
+    """Stands for all processes; only the first exists, and the others are assumed equal. Counts what it would send."""
 
     rehearsal: _Rehearsal
 
@@ -307,7 +308,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _num_drawn(job: Job, rate: float) -> int:
-    """Of the largest shard, the classes that are expected to take part: those drawn, and the labels of the step."""
+    """Returns how many classes of the largest shard are expected to take part: drawn ones, and labels of the step."""
     num_own = job.num_own_classes
     label_share = -math.expm1(job.global_batch_size * math.log1p(-1 / job.num_classes))
     return min(num_own, math.ceil(num_own * (rate + (1 - rate) * label_share)))

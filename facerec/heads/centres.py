@@ -89,7 +89,7 @@ class ClassCentres(nn.Module):
         return torch.where(here, labels - self.classes.start, -1)
 
     def keep(self, shard: range) -> None:
-        """Drops the centres of all other classes; `shard` lies among the classes held so far."""
+        """Keeps the centres of these classes only; all of them are held here now."""
         first, last = shard.start - self.classes.start, shard.stop - self.classes.start
         rows = slice(first * self.num_sub_centres, last * self.num_sub_centres)
         self.classes = shard

@@ -131,10 +131,10 @@ class Head(nn.Module):
         return self.sharding == "sharded" and self.processes.world_size > 1
 
     def assume(self, *, processes: Processes, device_type: str) -> None:
-        """Turns a head with all centres into the one that a process of `processes` has on a type of device.
+        """Turns a head with all centres into the head of one of `processes`, on a type of device.
 
-        The head keeps its own shard, and its chunks have the size for that type of device wherever its tensors are.
-        Plans are made in this way, see `facerec.bench.rehearsal`. To be called before `train_rows`.
+        The head keeps its own shard, and chooses chunks for that type of device, wherever its tensors are. Call it
+        before `train_rows`. Plans need it, see `facerec.bench.rehearsal`.
         """
         self.processes, self.device_type = processes, device_type
         if self.is_sharded:

@@ -1,4 +1,4 @@
-"""From settings to an optimizer step: puts network and objective on their device, and builds all that moves them."""
+"""Builds the optimizer step of a training from its settings, with network and objective on their device."""
 
 from collections.abc import Sequence
 
@@ -44,11 +44,11 @@ def assemble(
     observers: Sequence[Observer],
     seed: int,
 ) -> OptimizerStep:
-    """Builds the step of a training; network and objective are on the device of this process afterwards.
+    """Builds the step of a training, and moves network and objective to the device of this process.
 
     Args:
-        agreement: of the processes that train together.
-        observers: a moving average, where the settings ask for one, comes before them.
+        agreement: the agreement of the processes that train together.
+        observers: a moving average is called before them, if the settings ask for one.
         network, objective, loader, optimizer, settings, freeze, timetable, seed: see `Trainer`.
 
     Raises:

@@ -10,22 +10,22 @@ from facerec.training.precision import Precision
 
 
 class CentreRows:
-    """Gives a head its row optimizer where it needs one, after refusing what does not go together.
+    """Gives a head its row optimizer if it needs one, and refuses options that exclude each other.
 
     Args:
-        head: on its device, in its dtype; None for a training without.
-        optimizer: the method, and whether updates are fused.
-        num_micro_batches: in a step.
-        precision: of the training.
-        freeze: what stands still.
+        head: the head on its device, in its dtype; None for a training without a head.
+        optimizer: the method, and its option of fused updates.
+        num_micro_batches: number of micro-batches of this process in a step.
+        precision: the precision of the training.
+        freeze: the frozen parts.
         draw: see `Head.train_rows`.
 
     Attributes:
-        lr_factor: on the learning rate of the centres.
+        lr_factor: the factor on the learning rate of the centres.
 
     Raises:
         ConfigError: fused_centres without a head, with several micro-batches, with fp16, or with the dense engine;
-            rows that are moved by themselves while the head is frozen.
+            rows with a row optimizer while the head is frozen.
     """
 
     def __init__(

@@ -20,12 +20,15 @@ from facerec.heads.head import Head
 def place_class_centres(
     head: Head | None, *, embed: Embedder, loader: BatchLoader, images_per_identity: int | None
 ) -> None:
-    """Puts the centres of a head with init=class_mean at the means of their classes; others stay as they were drawn.
+    """Moves the centres of a head with init=class_mean to the means of their classes; other heads stay unchanged.
 
     Args:
-        head: of the training, or None.
+        head: the head of the training, or None.
         embed, images_per_identity: see `start_at_class_means`.
-        loader: of the training set; what is skipped joins its list. Raises as `start_at_class_means`.
+        loader: the loader of the training set; skipped images are added to its list.
+
+    Raises:
+        DataError, ModelError, OtherProcessError: see `start_at_class_means`.
     """
     if head is not None and head.init == "class_mean":
         loader.replaced += start_at_class_means(

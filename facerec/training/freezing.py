@@ -1,4 +1,4 @@
-"""What stands still during training, and for how long: parts, layers, and the statistics of batch normalisation."""
+"""Freezes parts, layers and the statistics of batch normalisation during training, for a number of epochs."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +18,7 @@ NONE: Mapping[str, float | None] = MappingProxyType({})
 
 
 class Freezing:
-    """Which parameters stand still until which epoch, as plain settings.
+    """Says which parameters are frozen until which epoch, as plain settings.
 
     A frozen parameter gets no gradient, weight decay or momentum. Batch normalisation inside a frozen part normalises
     with its running statistics and leaves them as they are. Dropout goes on, and so does what a head measures
@@ -43,7 +43,7 @@ class Freezing:
                 raise ConfigError(f"freeze.epochs.{name}={value}; expected 0 or more epochs, or null for ever")
 
     def check_micro_batch(self, network: nn.Module, *, num_samples: int) -> None:
-        """Raises ConfigError where batch normalisation would compute the statistics of a single embedding."""
+        """Raises ConfigError if batch normalisation would compute the statistics of a single embedding."""
         has_norm = any(isinstance(module, nn.BatchNorm1d) for module in network.modules())
         if num_samples == 1 and has_norm and not self.batch_norm:
             raise ConfigError(
@@ -58,10 +58,10 @@ class Freezing:
         network: nn.Module,
         steps_of: Callable[[float], Fraction],
     ) -> "Freezer":
-        """What carries it out, over named parameters and the batch normalisations of `network`.
+        """Builds the freezer of named parameters and of the batch normalisations of `network`.
 
-        `steps_of` turns epochs into steps. Raises ConfigError for an entry that names nothing, and where nothing is
-        left to train in the first step.
+        `steps_of` turns epochs into steps. Raises ConfigError for an entry that names nothing, and if nothing
+        is left to train in the first step.
         """
         named = list(named)
         check_entries(self.epochs, [name for name, _ in named], section="freeze.epochs", default=0)
@@ -92,10 +92,10 @@ class Freezing:
 
 @dataclass(frozen=True, kw_only=True)
 class Freezer:
-    """Freezes and thaws: what stands still at a step is a function of the step alone.
+    """Freezes and thaws: the frozen parameters of a step are a function of the step alone.
 
     Attributes:
-        parameters: by name, those that stand still at first, each with the step from which it moves.
+        parameters: by name, the parameters that are frozen at first, each with the step at which it thaws.
         norms: the same for batch normalisations.
         thaw_steps: the same for the entries of the configuration, for messages.
     """
@@ -105,13 +105,13 @@ class Freezer:
     thaw_steps: Mapping[str, float]
 
     def announce(self, step: int) -> None:
-        """Logs what stands still at a step, and until when."""
+        """Logs which parts are frozen at a step, and until when."""
         for entry, first_step in self.thaw_steps.items():
             if step < first_step:
                 LOGGER.info("%s is frozen%s", entry, "" if first_step == NEVER else f" until step {first_step}")
 
     def start_step(self, step: int) -> None:
-        """Before a step, and after the network was put into training mode."""
+        """Freezes and thaws for a step. Call it before the step, with the network in training mode."""
         for parameter, first_step in self.parameters.values():
             parameter.requires_grad_(step >= first_step)
         for norm, first_step in self.norms:

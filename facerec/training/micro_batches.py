@@ -1,4 +1,4 @@
-"""The micro-batches of one step, as the processes that train together must have them: as many in each."""
+"""Hands out the micro-batches of one step: every process gets the same number, even after an error."""
 
 from collections.abc import Iterator
 
@@ -15,19 +15,19 @@ from facerec.training.step import DATA
 def micro_batches(
     batches: Iterator[Batch], *, step: int, loader: BatchLoader, agreement: Agreement, spec: InputSpec
 ) -> Iterator[Batch]:
-    """Yields this process's micro-batches of a step; black images from the first on that cannot be read.
+    """Yields this process's micro-batches of a step; after an error in reading, black images instead.
 
-    With them the process goes through the collectives of the step, as the others do, up to where all raise the error.
+    So the process takes part in all collectives of the step, and then all processes raise the error together.
 
     Args:
-        batches: of the loader, which come to those of this step next.
-        step: counted from 0.
-        loader: of this process.
-        agreement: holds the error of what cannot be read.
+        batches: the loader's batches; this step's are next.
+        step: the number of the step, from 0.
+        loader: the loader of this process.
+        agreement: holds the error until all processes know of it.
         spec: the size of black images.
 
     Raises:
-        DataError: in one process alone, a sample cannot be read.
+        DataError: a sample cannot be read. With several processes, the agreement holds this error.
     """
     for micro_index in loader.own_micro_batches:
         batch = None

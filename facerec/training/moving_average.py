@@ -1,4 +1,4 @@
-"""Exponential moving average of a network's weights."""
+"""Keeps an exponential moving average of a network's weights."""
 
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ class MovingAverage(Observer):
     default copies the last ones), so that they come from the same steps as the weights.
 
     Args:
-        network: the trained one, on its device; copied.
+        network: the network that is trained, on its device; it is copied.
         decay: d of a long training, in (0, 1), for example 0.9999. It looks back over 1 / (1 - d) steps.
 
     Attributes:
@@ -33,7 +33,7 @@ class MovingAverage(Observer):
         self.network = cast(EmbeddingNet, self._averaged.module)
 
     def after_step(self, outcome: StepOutcome) -> None:
-        """Takes in the weights after a step; those of one that fp16 skipped are in it already."""
+        """Adds the weights after a step; a skipped step has not changed them, and does not count."""
         if outcome.is_skipped:
             return
         self._step = outcome.step

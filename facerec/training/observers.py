@@ -1,4 +1,4 @@
-"""What looks on at a training without changing it: figures, pictures, lists, an average of the weights."""
+"""Observers see everything that happens in a training and change nothing: figures, pictures, lists, averages."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from facerec.losses.objective import ObjectiveOutput
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutcome:
-    """What an optimizer update came to.
+    """The result of one optimizer update.
 
     Attributes:
-        step: its number, counted from 0.
-        lr: its learning rate, before the factors of the parts.
+        step: the number of the step, from 0.
+        lr: the learning rate, before the factors of single parts.
         grad_norm: scalar, the norm of the network's gradient before clipping.
-        is_skipped: True if fp16 left the weights as they were, since a gradient overflowed.
-        waited_s: seconds that this process waited for its micro-batches.
+        is_skipped: True if a gradient overflowed in fp16, so that the weights did not change.
+        waited_s: seconds for which this process waited for its micro-batches.
     """
 
     step: int
@@ -28,29 +28,29 @@ class StepOutcome:
 
 
 class Observer:
-    """Looks on at a training. Every method does nothing until a subclass says otherwise.
+    """Observes a training. A subclass overrides the methods that it needs; here they do nothing.
 
-    All processes call the same methods of the same observers in one order, so a method may call collectives. What it
-    raises ends the training; it leaves weights, gradients and random numbers as they are.
+    All processes call the same methods of the same observers in the same order, so a method may call collectives. An
+    exception ends the training. An observer changes no weights, gradients or random numbers.
     """
 
     def start(self, step: int) -> None:
-        """Before anything is trained, with `step` steps done."""
+        """Is called before the first step; `step` steps were done before."""
 
     def before_forward(self, batch: Batch, images_BCHW: torch.Tensor) -> None:
-        """With a micro-batch, and its images as they are about to enter the network: augmented and normalised."""
+        """Is called with a micro-batch and its images as the network will get them: augmented and normalised."""
 
     def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
-        """After the forward and the backward pass of a micro-batch."""
+        """Is called after the forward and the backward pass of a micro-batch."""
 
     def after_step(self, outcome: StepOutcome) -> None:
-        """After an optimizer update."""
+        """Is called after an optimizer update."""
 
     def log(self, step: int) -> None:
-        """Where a line of figures is due, after `step` steps."""
+        """Is called after `step` steps, whenever a line of figures is due."""
 
     def before_save(self, step: int) -> None:
-        """Before a checkpoint of `step` steps is taken."""
+        """Is called before the checkpoint of `step` steps is saved."""
 
     def close(self) -> None:
-        """At the end, also of a training that fails."""
+        """Is called at the end, even if the training has failed."""

@@ -64,6 +64,6 @@ def environment(device: torch.device, processes: Processes = ALONE) -> dict[str,
 
 
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Warns where the `environment` of a checkpoint and that of the run that goes on from it differ."""
+    """Warns if the `environment` of a checkpoint differs from that of the run that is resumed from it."""
     if changed := [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]:
         LOGGER.warning("not bit-exact: this run goes on with %s", ", ".join(changed))

@@ -1,4 +1,4 @@
-"""The figures of a running training: the bar, the lines of metrics, the histogram of angles, the first loss."""
+"""Shows the figures of a running training: the bar, the lines of metrics, the histogram of angles, the first loss."""
 
 import time
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class _Gathered:
     """The figures since the last line. Tensors stay on the device.
 
     Attributes:
-        started: when, as `time.perf_counter` says it.
-        sums: of each figure that the objective logs, over the micro-batches.
-        target_cos: (B,) of each micro-batch.
-        last: the last step.
+        started: the time of the last line, as `time.perf_counter` gives it.
+        sums: the sum of each figure of the objective's logs, over the micro-batches.
+        target_cos: the target cosines of each micro-batch, (B,).
+        last: the outcome of the last step.
     """
 
     started: float = field(default_factory=time.perf_counter)
@@ -37,12 +37,12 @@ class _Gathered:
 
 
 class Progress(Observer):
-    """Gathers figures on the device and fetches them only when a line is written.
+    """Gathers figures on the device, and fetches them only to write a line.
 
     Args:
-        run_log: where lines go.
-        timetable: of the run, at whose last step the bar ends.
-        processes: whose figures are put together; only the first of them shows a bar.
+        run_log: receives the lines.
+        timetable: the timetable of the run; the bar ends at its last step.
+        processes: the processes of the training; their figures are combined, and only the first one shows a bar.
     """
 
     def __init__(self, *, run_log: RunLog, timetable: Timetable, processes: Processes = ALONE) -> None:
@@ -65,7 +65,7 @@ class Progress(Observer):
         self.clear()
 
     def clear(self) -> None:
-        """Forgets what was gathered, and starts the clock."""
+        """Deletes the gathered figures, and starts the clock."""
         self._gathered = _Gathered()
 
     def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
@@ -85,9 +85,9 @@ class Progress(Observer):
         self.bar.update(1)
 
     def log(self, step: int) -> None:
-        """One line of means since the last: loss, angle, rate, speed, share of time spent waiting for data.
+        """Writes a line of means since the last line: loss, angle, learning rate, speed, share of waiting for data.
 
-        The speed is that of all processes, the waiting that of the first.
+        The speed is the speed of all processes together, the waiting time that of the first.
         """
         gathered, world_size = self._gathered, self.processes.world_size
         assert gathered.last is not None
@@ -116,23 +116,23 @@ class Progress(Observer):
         self.clear()
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Ends the bar."""
         if self.bar is not None:
             self.bar.close()
 
 
 class FirstLoss(Observer):
-    """Logs the loss of the first micro-batch beside the one that an untrained head is expected to have.
+    """Logs the loss of the first micro-batch, and the expected loss of an untrained head for comparison.
 
     Args:
-        objective: whose expectation it is.
+        objective: the objective of the training.
     """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
 
     def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
-        """Logs both in step 0."""
+        """Logs both losses in step 0."""
         if batch.step != 0 or batch.micro_index != 0:
             return
         expected = self.objective.expected_initial_loss()

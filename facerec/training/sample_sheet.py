@@ -1,4 +1,4 @@
-"""A sheet of crops as the network sees them, in TensorBoard and as a picture in the run directory."""
+"""Draws a sheet of crops as the network sees them, in TensorBoard and as a picture in the run directory."""
 
 import torch
 
@@ -12,12 +12,12 @@ _NUM_IMAGES, _COLUMNS = 32, 8
 
 
 class SampleSheet(Observer):
-    """Shows the first 32 crops of a step's first micro-batch, after all augmentation: a mistake there is soon seen.
+    """Shows the first 32 crops of a step's first micro-batch, after all augmentation, where mistakes become visible.
 
     Args:
-        run_log: where it goes, as `train/samples`, and whose run directory keeps the newest as a picture.
+        run_log: receives it as `train/samples`; its run directory keeps the newest sheet as a picture.
         every_steps: steps between two sheets; None: the first step alone.
-        input_spec: by which images are normalised.
+        input_spec: the normalisation of the images.
 
     Raises:
         ConfigError: every_steps is not positive.
@@ -31,12 +31,12 @@ class SampleSheet(Observer):
         self.input_spec = input_spec
 
     def is_due(self, batch: Batch) -> bool:
-        """Whether this process shows this micro-batch. The first micro-batch of a step is the first process's."""
+        """True if this process draws this micro-batch. The first micro-batch of a step belongs to the first process."""
         at_step = batch.step == 0 or (self.every_steps is not None and batch.step % self.every_steps == 0)
         return at_step and batch.micro_index == 0 and self.run_log.writes
 
     def before_forward(self, batch: Batch, images_BCHW: torch.Tensor) -> None:
-        """Writes the sheet of a micro-batch where it is due."""
+        """Draws the sheet of a micro-batch if it is due."""
         if not self.is_due(batch):
             return
         from facerec.plots.contact_sheet import contact_sheet, image_grid

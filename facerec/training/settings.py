@@ -82,7 +82,7 @@ class TrainerSettings:
             raise ConfigError(f"trainer.precision={self.precision}; expected one of {', '.join(get_args(Precision))}")
 
     def margin_fraction(self, step: int, *, steps_per_epoch: float) -> float:
-        """Returns how much of the head's margin counts at a step, 0 .. 1."""
+        """Returns the fraction of the head's margin that is used at a step, 0 .. 1."""
         ramp_steps = self.margin_ramp_epochs * steps_per_epoch
         return min(1.0, step / ramp_steps) if ramp_steps > 0 else 1.0
 

@@ -1,4 +1,4 @@
-"""The samples that a training could not read and has passed over: told, counted, and listed in the run directory."""
+"""Reports, counts and lists the samples that a training could not read and has skipped."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ COLUMNS = ("sample", "first_step", "reason", "in_its_place")
 
 
 class SkippedSamples(Observer):
-    """Gathers what the loaders of all processes have skipped.
+    """Gathers the samples that the loaders of all processes have skipped.
 
     Args:
-        loader: this process's.
-        run_log: of the run directory, which holds the list; what earlier parts of the run have listed stays.
-        processes: those that train together.
+        loader: the loader of this process.
+        run_log: its run directory has the list, in which entries of earlier parts of the run stay.
+        processes: the processes of the training.
     """
 
     def __init__(self, *, loader: BatchLoader, run_log: RunLog, processes: Processes) -> None:
@@ -58,12 +58,12 @@ class SkippedSamples(Observer):
             _write(path, rows)
 
     def before_save(self, step: int) -> None:
-        """The same as `log`: a run that goes on from the checkpoint may not meet these samples again."""
+        """Does the same as `log`: a run that is resumed from the checkpoint may not read these samples again."""
         self.log(step)
 
 
 def _read(path: Path) -> dict[int, tuple[str, ...]]:
-    """What is listed; a file that somebody has made another one of is put aside, and never ends a training."""
+    """Returns the rows of the list. A file that is not such a list is renamed; it never ends a training."""
     if not path.exists():
         return {}
     try:

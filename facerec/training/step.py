@@ -1,4 +1,4 @@
-"""One optimizer update: what the trainer does in every step, and what `facerec bench suite=plan` rehearses."""
+"""Performs one optimizer update: the trainer runs it in every step, and `facerec bench suite=plan` rehearses it."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,22 +32,22 @@ errors and signals."""
 
 
 class OptimizerStep:
-    """Moves a training by one update: forward and backward of each micro-batch, then the optimizer's step.
+    """Runs forward and backward passes of a step's micro-batches, then the optimizer.
 
     Args:
-        state: what is trained, on its device, and the processes that train together.
+        state: network, objective, optimizer and scaler, on their device, and the processes that train together.
         forward: calls the network, and sums its gradients over the processes.
-        freezer: which parameters stand still in which step.
-        guard: looks for losses that are not finite.
+        freezer: decides which parameters are frozen in which step.
+        guard: finds losses that are not finite.
         agreement: holds the guard's errors until all processes know of them.
-        observers: called one after the other.
-        device: where network and objective are.
+        observers: are called in this order.
+        device: the device of network and objective.
         precision, clip_grad_norm, channels_last, sync_batch_norm: see `TrainerSettings`.
         centres_lr_factor: see `CentreRows.lr_factor`.
-        own_micro_batches: the numbers of the micro-batches that this process has in every step.
-        num_micro_batches: of a step, over all processes.
+        own_micro_batches: numbers of this process's micro-batches in every step.
+        num_micro_batches: number of micro-batches in a step, over all processes.
         finish: augments on the device, see `BatchLoader.finish`.
-        seed: of dropout.
+        seed: seed of dropout.
 
     Letters: B samples of a micro-batch, D embedding dimensions.
     """
@@ -99,17 +99,17 @@ class OptimizerStep:
         lr: float,
         margin_fraction: float,
     ) -> None:
-        """Does the update after `step` others.
+        """Performs one update.
 
         Args:
-            step: its number, counted from 0.
-            micro_batches: those of this process, in order.
+            step: the number of the step, from 0.
+            micro_batches: the micro-batches of this process, in order.
             labels_of_step: int64, the labels of the global batch, on any device.
-            lr: the learning rate, before the factors of the parts.
-            margin_fraction: how much of the head's margin is used, 0 .. 1.
+            lr: the learning rate, before the factors of single parts.
+            margin_fraction: the fraction of the head's margin that is used, 0 .. 1.
 
         Raises:
-            TrainingError: in one process alone, a loss is not finite; with others, the agreement holds it.
+            TrainingError: a loss is not finite. With several processes, the agreement holds this error.
         """
         self.freezer.start_step(step)
         self.forward.start_step()
@@ -129,7 +129,7 @@ class OptimizerStep:
                 observer.after_step(outcome)
 
     def check_weights(self, step: int) -> None:
-        """Looks at all weights after `step` steps. All processes must call it.
+        """Checks all weights after `step` steps. All processes must call it.
 
         Raises:
             TrainingError: one is not finite.
@@ -139,7 +139,7 @@ class OptimizerStep:
         self.agreement.reach()
 
     def _add_up_gradients(self, micro_batches: Iterable[Batch]) -> float:
-        """Goes through all own micro-batches. Returns the seconds of waiting for them."""
+        """Runs all micro-batches of this process. Returns the seconds for which it waited for them."""
         waited_s, waited_from = 0.0, time.perf_counter()
         for batch in micro_batches:
             waited_s += time.perf_counter() - waited_from
@@ -148,7 +148,7 @@ class OptimizerStep:
         return waited_s
 
     def _micro_step(self, batch: Batch) -> None:
-        """Forward and backward of one micro-batch; its share of the global batch's mean gradient is added."""
+        """Runs forward and backward pass of one micro-batch: adds its share of the global batch's mean gradient."""
         torch.manual_seed(torch_seed_of("forward", self.seed, batch.step, batch.micro_index))
         arrived = batch.images.to(self.device, non_blocking=True)
         labels = batch.labels.to(self.device, non_blocking=True)
@@ -174,7 +174,7 @@ class OptimizerStep:
 
     @contextmanager
     def _running_statistics(self, batch: Batch) -> Iterator[None]:
-        """BN running statistics follow micro-batch 0 of each step, however many processes share it."""
+        """Updates BN's running statistics with micro-batch 0 of each step alone, for any number of processes."""
         for module in self.batch_norms:
             module.track_running_stats = batch.micro_index == self._updates_statistics
         try:
@@ -184,9 +184,9 @@ class OptimizerStep:
                 module.track_running_stats = True
 
     def _update(self, step: int) -> tuple[torch.Tensor, bool]:
-        """The optimizer's step, and all that is updated once per step.
+        """Runs the optimizer, and updates everything else that changes once per step.
 
-        Returns the norm of the network's gradient, and True if the step was skipped.
+        Returns the norm of the network's gradient, and True if the scaler skipped the step.
         """
         network, objective, optimizer, scaler = (
             self.state.network, self.state.objective, self.state.optimizer, self.state.scaler,
@@ -205,7 +205,7 @@ class OptimizerStep:
         return grad_norm, is_skipped
 
     def _sum_objective_gradients(self) -> None:
-        """Over the processes, for all that each of them has; the shards of the class centres have their sums."""
+        """Sums the gradients over the processes, but for those of sharded class centres, which are sums already."""
         processes, objective = self.state.processes, self.state.objective
         if processes.world_size == 1:
             return

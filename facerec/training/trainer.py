@@ -42,14 +42,14 @@ from facerec.training.train_state import TrainState
 
 @dataclass(kw_only=True)
 class TrainResult:
-    """How a call of `Trainer.fit` ended.
+    """The result of `Trainer.fit`.
 
     Attributes:
-        step: optimizer steps done.
-        finished: False when a signal stopped it before its end.
-        stopped_by: the name of that signal.
-        checkpoint: the one at that step.
-        metrics: the newest of the benchmarks.
+        step: number of optimizer steps done.
+        finished: False if a signal stopped the training before its end.
+        stopped_by: the name of that signal, or None.
+        checkpoint: the checkpoint of that step.
+        metrics: the newest metrics of the benchmarks.
     """
 
     step: int
@@ -63,22 +63,22 @@ class Trainer:
     """Trains a network under an objective, from wherever the run directory stands.
 
     Args:
-        network, objective: what is trained, on the CPU.
-        loader: micro-batches of any step.
-        optimizer, schedule: the rate at a step is optimizer.lr times schedule.factor.
+        network, objective: the modules to train, on the CPU.
+        loader: gives the micro-batches of any step.
+        optimizer, schedule: the learning rate of a step is optimizer.lr times schedule.factor.
         settings: see `TrainerSettings`.
         evaluation: see `EvaluationPlan`.
         checkpoints: see `CheckpointStore`.
-        run_log: where figures go.
+        run_log: receives the figures.
         log_every_steps: steps between two lines of figures.
-        seed: of dropout.
+        seed: seed of dropout.
         about: plain values about the data and the code, stored with every checkpoint.
-        freeze: what stands still at first.
-        samples_every_steps: steps between two sheets of what the network sees; None: the first step alone.
+        freeze: the parts that are frozen at first.
+        samples_every_steps: steps between two sheets of crops as the network sees them; None: the first step only.
         resume_from: a checkpoint of this run, or None to begin.
 
-    With torch.distributed initialised, its processes train together: each has the same arguments but for its loader,
-    which hands out its own micro-batches, and its part of the class centres. Only the first writes.
+    With torch.distributed initialised, its processes train together. They have the same arguments, except for the
+    loader, which gives each its own micro-batches, and the shard of the class centres. Only the first process writes.
 
     Raises:
         ConfigError: log_every_steps is not positive, or a micro-batch of one sample meets batch normalisation.
@@ -142,7 +142,7 @@ class Trainer:
 
     @cached_property
     def optimizer_step(self) -> OptimizerStep:
-        """What every step does. It is built at its first use, which puts network and objective on the device."""
+        """The step that `fit` repeats. Its first use builds it, and moves network and objective to the device."""
         return assemble(
             network=self.network,
             objective=self.objective,
@@ -158,7 +158,7 @@ class Trainer:
 
     @property
     def state(self) -> TrainState:
-        """What is trained, as checkpoints hold it."""
+        """The live objects that checkpoints store."""
         return self.optimizer_step.state
 
     def fit(self) -> TrainResult:
@@ -180,7 +180,7 @@ class Trainer:
         try:
             return self._train()
         except FacerecError:
-            # A checkpoint of an earlier step is still worth having; the process that has the error may be gone already.
+            # An earlier checkpoint is still useful; the process with the error may be gone already.
             with suppress(FacerecError, RuntimeError):
                 self.checkpoints.wait()
             raise
@@ -193,7 +193,7 @@ class Trainer:
             self.run_log.close()
 
     def _resume(self) -> None:
-        """Restores everything from the checkpoint, or places the class centres."""
+        """Restores everything from the checkpoint; without one, moves the class centres where the head wants them."""
         if self.checkpoint is None:
             place_class_centres(
                 self.objective.head,
@@ -210,7 +210,7 @@ class Trainer:
         warn_of_changes(stored["environment"], environment(self.optimizer_step.device, self.processes))
 
     def _train(self) -> TrainResult:
-        """All steps from the one that is reached, with what is due before, between and after them."""
+        """Runs all remaining steps, with the evaluations and checkpoints before, between and after them."""
         num_steps, stopped_by = self.timetable.num_steps, None
         pin_memory = self.optimizer_step.device.type == "cuda"
         stream = self.loader.batches(first_step=self.step, end_step=num_steps, pin_memory=pin_memory)
@@ -218,7 +218,7 @@ class Trainer:
             if self.step == 0 and self.evaluation.at_start:
                 self._evaluate()
                 self.progress.clear()
-            if self.step == num_steps and self.metrics_step != self.step:  # its length was cut to the steps it has done
+            if self.step == num_steps and self.metrics_step != self.step:  # a new, shorter length is reached already
                 self._evaluate()
             (stopping,) = self.agreement.reach(stop.requested is not None)
             while self.step < num_steps and not stopping:
@@ -242,7 +242,7 @@ class Trainer:
         )
 
     def _take_step(self, batches: Iterator[Batch]) -> None:
-        """One optimizer update, with the rate and the margin of its step."""
+        """Runs one optimizer update, with the learning rate and the margin of its step."""
         step, loader, times = self.step, self.loader, self.timetable
         factor = self.schedule.factor(step, num_steps=times.num_steps, steps_per_epoch=times.steps_per_epoch)
         self.optimizer_step.run(
@@ -255,7 +255,7 @@ class Trainer:
         self.step += 1
 
     def _follow_up(self, stop: StopSignal) -> bool:
-        """Does what is due after a step. Returns True if any process has got a signal."""
+        """Logs, evaluates and saves if it is due after a step. Returns True if any process has got a signal."""
         step, times = self.step, self.timetable
         if times.is_log_due(step, first_step=self.first_step, every_steps=self.log_every_steps):
             for observer in self.optimizer_step.observers:
@@ -276,7 +276,7 @@ class Trainer:
     def _evaluate(self) -> None:
         self.optimizer_step.check_weights(self.step)
         network = self.state.model
-        self.processes.copy_from_first_(network.buffers())  # of the one that has micro-batch 0
+        self.processes.copy_from_first_(network.buffers())  # the first process has micro-batch 0
         measured, seconds = self.evaluation.measure(network, step=self.step)
         if self.evaluation.evaluators:
             self.checkpoints.check_metrics(measured)
