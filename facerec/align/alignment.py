@@ -127,7 +127,10 @@ def align_photos(
             writer = CropWriter(wanted=wanted, names=names, out=out, detector=detector, crops=crops)
             batches = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
             on_progress(len(wanted) - len(todo))
-            for entries in in_threads(writer.write, batches[rank::world_size], num_threads=num_threads):
+        written = in_threads(writer.write, batches[rank::world_size], num_threads=num_threads)
+        for _ in range(0, len(batches), world_size):
+            with failing_together(processes):  # after each batch: an error of one process ends the work of all
+                entries = next(written, [])
                 journal.append(entries)
                 on_progress(len(entries) * min(world_size, len(batches)))  # the other processes have done as many
         with failing_together(processes):

@@ -86,17 +86,16 @@ def embed_set(
     missing = processes.gather_objects(files.missing_shards())[0]
     num_missing = sum(len(files.images_of(shard)) for shard in missing)
     own = missing[processes.rank :: processes.world_size]
-    with (
-        failing_together(processes),
-        progress_bar(what=loop.what, unit="images", total=len(images), done=len(images) - num_missing) as bar,
-    ):
-        batches = loop.batches(images, embed, [number for shard in own for number in files.shards[shard]])
-        for shard in own:
-            parts = []
-            for batch in islice(batches, len(files.shards[shard])):
-                parts.append(batch)
-                bar.update(batch.num_images * min(processes.world_size, len(missing)))  # the others are as far
-            files.write_shard(shard, parts)
+    batches = loop.batches(images, embed, [number for shard in own for number in files.shards[shard]])
+    with progress_bar(what=loop.what, unit="images", total=len(images), done=len(images) - num_missing) as bar:
+        for turn in range(math.ceil(len(missing) / processes.world_size)):
+            with failing_together(processes):  # after each shard: an error of one process ends the work of all
+                for shard in own[turn : turn + 1]:
+                    parts = []
+                    for batch in islice(batches, len(files.shards[shard])):
+                        parts.append(batch)
+                        bar.update(batch.num_images * min(processes.world_size, len(missing)))  # others are as far
+                    files.write_shard(shard, parts)
     with failing_together(processes):
         if processes.is_first:
             files.join_shards()
