@@ -1,4 +1,4 @@
-"""`-m`: expands sweeps into trials, checks all of them, and runs each in a fresh process and a directory of its own."""
+"""`-m`: expands sweeps into trials, checks all of them, and runs each in a new process with its own run directory."""
 
 import importlib
 import signal
@@ -37,14 +37,14 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     """Runs a grid and writes its table; returns 0, 1 when a trial failed, or 130 after Ctrl-C.
 
     Raises:
-        ConfigError: a trial cannot be composed, the grid has no trials, or two trials share a run directory. Nothing
-            has been started then.
+        ConfigError: a trial cannot be composed, the grid has no trials, or two trials share a run directory. Then
+            nothing has been started.
     """
     planned = plan(verb, overrides, config_dir=config_dir)
     trials = [trial for trial, _ in planned]
     configs: dict[Path, Any] = {trial.directory: OmegaConf.to_container(config) for trial, config in planned}
     print(f"a grid of {len(trials)} trials in {grid_directory(trials)}", flush=True)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, for schedulers
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, for schedulers
     try:
         outcomes = run_grid(
             trials,
@@ -61,23 +61,23 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     print(f"\n{table}\ntable: {paths[0]}, {paths[1]}", flush=True)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
-        print(f"to see it whole: {command(verb, *outcome.trial.overrides, config_dir=config_dir)}")
+        print(f"to see all of its output: {command(verb, *outcome.trial.overrides, config_dir=config_dir)}")
     if any(outcome.status in ("interrupted", "not started") for outcome in outcomes):
-        print("stopped; the same command goes on from here")
+        print("stopped; repeat the command to resume")
         return INTERRUPTED
     return FAILED if failed else 0
 
 
 def trial_command(verb: str, trial: Trial, *, config_dir: str | None) -> list[str]:
-    """The command that runs one trial in a fresh interpreter: `python -m facerec <verb> ...`."""
+    """Returns the command that runs one trial in a new interpreter: `python -m facerec <verb> ...`."""
     options = [] if config_dir is None else ["--config-dir", config_dir]
     return [sys.executable, "-m", "facerec", verb, *trial.overrides, *options]
 
 
 def plan(verb: str, overrides: Sequence[str], *, config_dir: str | None = None) -> list[tuple[Trial, DictConfig]]:
-    """All trials with their composed and checked configurations, in the order of the command line.
+    """Returns all trials with their composed and checked configurations, in the order of the command line.
 
-    `run_dir=DIR` stands for the directory of the grid: each trial gets a directory of its own inside it.
+    `run_dir=DIR` is the directory of the grid: each trial gets its own directory inside it.
 
     Raises:
         ConfigError: see `multirun`.
@@ -96,19 +96,19 @@ def plan(verb: str, overrides: Sequence[str], *, config_dir: str | None = None) 
 
 
 def _grid_root(overrides: Sequence[str]) -> Path | None:
-    """The directory that `run_dir=` names for the grid."""
+    """Returns the directory that `run_dir=` gives to the grid."""
     given = parse_overrides([override for override in overrides if split_override(override)[0] == "run_dir"])
     if not given or given[-1].value() is None:
         return None
     if not isinstance(given[-1].value(), str):
         raise ConfigError(
-            f"{given[-1].input_line}: with -m, run_dir is the one directory in which every trial has its own"
+            f"{given[-1].input_line}: with -m, run_dir is the directory of the grid; each trial has its own inside it"
         )
     return Path(str(given[-1].value())).expanduser()
 
 
 def _with_own_directories(trials: list[list[str]], root: Path | None) -> list[list[str]]:
-    """With a directory for the grid: the trials with a `run_dir` each, named as it would be below runs/<experiment>."""
+    """Gives each trial a `run_dir` in the grid's directory, with its name below runs/<experiment>."""
     if root is None:
         return trials
     directories = below(root, [run_directory(OmegaConf.create(), chosen) for chosen in trials])

@@ -1,1 +1,1 @@
-"""From images to embeddings: models, and the one loop that embeds many images."""
+"""Turns images into embeddings: models, and the one loop that embeds many images."""

@@ -1,6 +1,6 @@
-"""Images embedded into a folder: memory does not grow with the set, a killed run goes on, a second look costs nothing.
+"""Embeds images into a folder: memory does not grow with the set, a killed run resumes, a second run costs nothing.
 
-Letters: N images, D embedding dimensions, P values noted beside.
+Letters: N images, D embedding dimensions, P values stored beside.
 """
 
 import json
@@ -26,11 +26,11 @@ from facerec.processes.group import Processes, this_process
 
 EMBEDDINGS_FILE, ABOUT_FILE, SHARDS_FOLDER = "embeddings.npy", "embedded.json", "embedding_shards"
 MOST_SHARD_IMAGES, WANTED_SHARDS = 16384, 64
-"""A shard is what each process loses at most when it is killed: a 64th of a small set, fewer of a large one."""
+"""A killed process loses at most one shard: a 64th of a small set, a smaller part of a large one."""
 
 
 class NamedImages(Images, Protocol):
-    """`Images` that can be told from others."""
+    """`Images` with a digest that identifies them."""
 
     def fingerprint(self) -> str:
         """Returns a hexadecimal digest that changes when the images change."""
@@ -47,23 +47,23 @@ def embed_set(
     dtype: type[np.float16] | type[np.float32] = np.float16,
     processes: Processes | None = None,
 ) -> Embeddings:
-    """Embeds images into files in `folder`, or opens them where they are whole, of these images and described alike.
+    """Embeds images into files in `folder`, or opens complete files of the same images and the same description.
 
-    A run that was killed goes on, with any number of processes. The files do not depend on that number.
+    A killed run resumes, with any number of processes. The files do not depend on that number.
 
     Args:
         images: the same on all processes.
         embed: see `Embedder`.
         folder: made if absent; all processes must see it.
         loop: how to embed.
-        described: what the embeddings depend on beside the images, in plain values: a model's `described()`.
-        dtype: of the stored embeddings.
-        processes: those that share the work; None: those of torch.distributed's default group.
+        described: what the embeddings depend on besides the images, in plain values: a model's `described()`.
+        dtype: type of the stored embeddings.
+        processes: the processes that share the work; None: those of torch.distributed's default group.
 
     Raises:
         DataError: no image can be read, or the files cannot be written.
         ModelError: an embedding is not finite.
-        OtherProcessError: another process has met one of these.
+        OtherProcessError: another process raised one of these.
     """
     processes = processes or this_process()
     about = {
@@ -104,10 +104,10 @@ def embed_set(
 
 
 class _Files:
-    """The files of one folder: shards while the work goes on, one array of each kind once it is done.
+    """The files of one folder: shards while the work goes on, one array of each kind when it is finished.
 
-    Every shard is written by one process, whole or not at all: several processes never write into one file, which
-    network file systems do not promise to get right.
+    One process writes each shard, complete or absent: several processes never write into one file, which network file
+    systems do not handle reliably.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any], *, batch_size: int) -> None:
@@ -116,17 +116,17 @@ class _Files:
         num_batches = math.ceil(self.num_images / batch_size)
         size = max(1, min(math.ceil(num_batches / WANTED_SHARDS), MOST_SHARD_IMAGES // batch_size))
         self.shards = [range(start, min(start + size, num_batches)) for start in range(0, num_batches, size)]
-        """The numbers of the batches of each shard."""
+        """Returns the numbers of the batches of each shard."""
 
     def images_of(self, shard: int) -> range:
-        """The numbers of a shard's images."""
+        """Returns the numbers of a shard's images."""
         batches = self.shards[shard]
         return range(batches.start * self.batch_size, min(batches.stop * self.batch_size, self.num_images))
 
     # Finished
 
     def opened(self, *, tells: bool) -> Embeddings | None:
-        """The finished files; None where there are none that fit, after a warning where some are damaged."""
+        """Returns the finished files; None if none fit, after a warning if some are damaged."""
         stored = _read_json(self.folder / ABOUT_FILE)
         if {key: stored.get(key) for key in self.about} != self.about:
             return None
@@ -134,11 +134,11 @@ class _Files:
             return self.open()
         except DataError as error:
             if tells:
-                LOGGER.warning("%s: the set is embedded anew", error)
+                LOGGER.warning("%s: the set is embedded again", error)
             return None
 
     def open(self) -> Embeddings:
-        """Raises DataError where a file is missing, cut off or not of this kind."""
+        """Raises DataError if a file is missing, incomplete or not of this kind."""
         stored = _read_json(self.folder / ABOUT_FILE)
         try:
             unreadable = {int(index): str(reason) for index, reason in stored["unreadable"].items()}
@@ -157,7 +157,7 @@ class _Files:
         except FileNotFoundError:
             raise DataError(f"{path} is missing") from None
         except (OSError, ValueError, EOFError):
-            raise DataError(f"{path} is cut off or damaged") from None
+            raise DataError(f"{path} is incomplete or damaged") from None
         if array.dtype != self.dtype or array.ndim != 2 or len(array) != self.num_images:
             raise DataError(f"{path} holds {array.dtype} {array.shape}; expected {self.dtype}, a row for each image")
         return array
@@ -172,7 +172,7 @@ class _Files:
         return self._shards_folder / f"{shard:06d}.npz"
 
     def prepare_shards(self) -> None:
-        """Makes the folder for them. Shards of other embeddings go, finished files that do not fit too."""
+        """Makes the folder for them. Removes shards of other embeddings, and finished files that do not fit."""
         about = {**self.about, "batch_size": self.batch_size}
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -184,11 +184,11 @@ class _Files:
                     file.write(json.dumps(about).encode())
 
     def missing_shards(self) -> list[int]:
-        """Those that are still to be written."""
+        """Returns the shards that are still missing."""
         return [shard for shard in range(len(self.shards)) if not self._shard_path(shard).exists()]
 
     def write_shard(self, shard: int, batches: Sequence[EmbeddedBatch]) -> None:
-        """Writes the rows of a shard's images, zeros for those that cannot be read."""
+        """Writes the rows of a shard's images, zeros for unreadable ones."""
         images = self.images_of(shard)
         with_images = [batch for batch in batches if batch.readable]
         rows = [index - images.start for batch in with_images for index in batch.readable]
@@ -212,7 +212,7 @@ class _Files:
             )
 
     def join_shards(self) -> None:
-        """Makes one array of each kind of all shards, and removes them."""
+        """Joins all shards to one array of each kind, and removes them."""
         unreadable: dict[int, str] = {}
         for stored in self._read_shards():
             unreadable.update(zip(stored["unreadable"].tolist(), stored["reasons"].tolist(), strict=True))
@@ -245,7 +245,7 @@ class _Files:
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 path.unlink(missing_ok=True)
                 raise DataError(
-                    f"{path} was damaged, and is deleted; the same command embeds its images anew"
+                    f"{path} was damaged, and is deleted; repeat the command to embed its images again"
                 ) from None
 
 
@@ -255,13 +255,13 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{error.filename or path}: cannot be written ({error.strerror or error}). What is embedded already stays; "
-            "the same command goes on from there"
+            f"{error.filename or path}: cannot be written ({error.strerror or error}). Finished embeddings stay; "
+            "repeat the command to resume"
         ) from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """What lies there; empty where nothing does, or no JSON object."""
+    """Returns the content of the file; empty if there is none, or it is not a JSON object."""
     try:
         return dict(json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Turns images as people have them (arrays, views, lists, PIL images, torch tensors) into one batch of RGB pixels."""
+"""Turns images of any form (arrays, views, lists, PIL images, torch tensors) into one batch of RGB pixels."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,27 +14,27 @@ _EXPECTED = "uint8 RGB"
 
 
 def rgb_batch(images: Any, *, size_px: tuple[int, int]) -> np.ndarray:
-    """One image or several -> uint8 (B, H, W, 3), contiguous. The order of the channels is not changed:
-    nothing in a picture says whether it is RGB or BGR.
+    """Converts one image or several to uint8 (B, H, W, 3), contiguous. The order of the channels is not changed,
+    because it cannot be detected whether an image is RGB or BGR.
 
-    What is taken, H and W being `size_px`:
+    Accepted are, with H and W equal to `size_px`:
 
-    - an array or a torch tensor of any device, uint8: (B, H, W, 3), (H, W, 3); with 4 channels, of which the last,
+    - an array or a torch tensor of any device, uint8: (B, H, W, 3), (H, W, 3); with 4 channels, the last of which,
       alpha, is dropped; greyscale as (B, H, W, 1), (H, W, 1), (B, H, W), (H, W), repeated to three channels;
-    - an image of PIL, in any mode with 8 bits a channel;
+    - a PIL image, in any mode with 8 bits per channel;
     - a list or another sequence of single images of these kinds.
 
-    (3, H, W) is refused, as it may be three greyscale images, or one with the channels first.
+    (3, H, W) is refused, because it may be three greyscale images, or one with the channels first.
 
     Raises:
-        DataError: there is no image, or a list has images of several sizes; names the first that differs.
-        ModelError: the images are not uint8, have the channels first, or have another size. Shapes are named as they
-            were passed.
+        DataError: there is no image, or a list has images of several sizes; names the first one that differs.
+        ModelError: the images are not uint8, have the channels first, or have another size. Shapes are reported as
+            they were passed.
     """
     if isinstance(images, str | bytes | Path | dict):
         raise ModelError(_no_pixels("images is", images))
     if isinstance(images, np.ndarray) and images.dtype == object and images.ndim == 1:
-        return _stacked(list(images), size_px)  # how NumPy keeps images of several sizes
+        return _stacked(list(images), size_px)  # NumPy stores images of several sizes in this way
     if _is_array(images) or _is_pil(images):
         array = _pixels(images, "images is")
         return np.ascontiguousarray(_with_channels(array, size_px, "images is"))
@@ -76,7 +76,7 @@ def _is_pil(image: Any) -> bool:
 
 
 def _pixels(image: Any, what: str) -> np.ndarray:
-    """The array of an image or of several, as it was passed. Raises ModelError where it is none, or not of 8 bits."""
+    """Returns the array of one image or several, as passed. Raises ModelError if it is not one, or not of 8 bits."""
     if _is_pil(image):
         if image.mode[:1] in ("I", "F"):
             raise ModelError(f"{what} a PIL image of mode {image.mode}, with more than 8 bits; expected {_EXPECTED}")
@@ -91,20 +91,20 @@ def _pixels(image: Any, what: str) -> np.ndarray:
 
 
 def _reason(array: Any, dtype: str) -> str:
-    """Why pixels of another type are not taken, and what to pass."""
+    """Returns why pixels of another type are refused, and what to pass."""
     if not dtype.startswith(("float", "bfloat")):
         return "pass the 8-bit pixels, 0 to 255"
     ends = ""
     if 0 not in array.shape:
         ends = f" (here from {float(array.min()):.3g} to {float(array.max()):.3g})"
     return (
-        f"facerec normalises pixels itself, so that values that are already scaled to 0 ... 1 or -1 ... 1{ends} would "
-        "be scaled twice. Pass the pixels as they were read, 0 to 255"
+        f"facerec normalises pixels itself, so values that are already scaled to 0 ... 1 or -1 ... 1{ends} would be "
+        "scaled twice. Pass the pixels as they were read, 0 to 255"
     )
 
 
 def _with_channels(array: np.ndarray, size_px: tuple[int, int], what: str) -> np.ndarray:
-    """uint8 of any of the shapes that are taken -> a view (B, H, W, 3)."""
+    """Converts uint8 of any accepted shape to a view (B, H, W, 3)."""
     shape = array.shape
     if 0 in shape:
         raise DataError(f"no image to embed: {what} an array of shape {shape}")

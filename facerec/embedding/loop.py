@@ -1,6 +1,6 @@
-"""The one loop that embeds many images: fixed batches, dealt to all processes, read ahead by several threads.
+"""The one loop that embeds many images: fixed batches, shared between processes, read ahead by several threads.
 
-Letters: N images, B images of a batch that can be read, D embedding dimensions.
+Letters: N images, B readable images of a batch, D embedding dimensions.
 """
 
 import math
@@ -22,7 +22,7 @@ from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes, this_process
 
 Beside = Mapping[str, Callable[[np.ndarray], np.ndarray]]
-"""What else to note of every image: a name, and a function from its pixels to float (P,)."""
+"""An additional result per image: its name, and a function from the image's pixels to float (P,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class EmbeddedBatch:
     """One batch, embedded.
 
     Attributes:
-        number: of the batch, from 0.
-        num_images: of the batch, readable or not.
-        readable: the numbers of the B images that can be read, ascending.
+        number: number of the batch, from 0.
+        num_images: number of images in the batch, readable or not.
+        readable: the numbers of the B readable images, ascending.
         unreadable: the numbers of the others, with the reasons.
-        emb_BD: float32; (0, 0) where none can be read.
+        emb_BD: float32; (0, 0) if no image is readable.
         beside: name -> float32 (B, P), see `Beside`.
     """
 
@@ -48,17 +48,17 @@ class EmbeddedBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """How to embed. The embeddings depend on nothing but the images, the embedder and the batch size.
+    """How to embed. The embeddings depend only on the images, the embedder and the batch size.
 
     Args:
-        batch_size: images that the embedder is given at once. Those that cannot be read are left out of their batch.
-        num_threads: that read and decode, in each process; None: one for each of its cores.
-        mirrored: append to the embedding of each image that of its mirror image, (B, 2 D).
-        unit_length: normalise every embedding, in float32; zeros stay.
-        stops_at_unreadable: raise DataError for the first image that cannot be read, instead of listing it.
+        batch_size: number of images in one call of the embedder. Unreadable images are left out of their batch.
+        num_threads: number of threads that read and decode, in each process; None: one for each of its cores.
+        mirrored: append to each image's embedding that of its mirror image, (B, 2 D).
+        unit_length: normalise every embedding, in float32; zeros stay zeros.
+        stops_at_unreadable: raise DataError for the first unreadable image, instead of listing it.
         way_on: what a user can do about such an image, for the message.
-        what: what is being done, for the progress bar.
-        beside: what else to note of every image.
+        what: names the work, for the progress bar.
+        beside: additional results per image.
     """
 
     batch_size: int
@@ -71,7 +71,7 @@ class Loop:
     beside: Beside = field(default_factory=dict)
 
     def batches(self, images: Images, embed: Embedder, numbers: Iterable[int]) -> Iterator[EmbeddedBatch]:
-        """Yields batches by their numbers, in this process alone: images k * batch_size ... of batch k.
+        """Yields batches by their numbers, in this process only: images k * batch_size ... of batch k.
 
         Raises:
             DataError: an image cannot be read, and `stops_at_unreadable`; or images of one batch differ in size.
@@ -105,7 +105,7 @@ class Loop:
         yield from _without_images(pending)
 
     def num_batches(self, images: Images) -> int:
-        """How many batches the images make."""
+        """Returns the number of batches."""
         return math.ceil(len(images) / self.batch_size)
 
     def _read(self, images: Images, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]] | str:
@@ -120,7 +120,7 @@ class Loop:
     def _batch(
         self, images: Images, span: range, found: list[tuple[np.ndarray, dict[str, np.ndarray]] | str]
     ) -> tuple[EmbeddedBatch, np.ndarray | None]:
-        """The batch without its embeddings, and its pixels; None where none can be read."""
+        """Returns the batch without its embeddings, and its pixels; None for the pixels if no image is readable."""
         readable = [(index, item) for index, item in zip(span, found, strict=True) if not isinstance(item, str)]
         batch = EmbeddedBatch(
             number=span.start // self.batch_size,
@@ -146,16 +146,14 @@ class Loop:
         is_finite_B = np.isfinite(emb_BD).all(axis=1)
         if not is_finite_B.all():
             name = images.name(batch.readable[int(is_finite_B.argmin())])
-            raise ModelError(
-                f"{name}: its embedding is not finite; the model has diverged, choose an earlier checkpoint"
-            )
+            raise ModelError(f"{name}: its embedding is not finite; the model has diverged, use an earlier checkpoint")
         if self.unit_length:
             emb_BD = emb_BD / np.linalg.norm(emb_BD, axis=1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
         return EmbeddedBatch(**{**vars(batch), "emb_BD": emb_BD})
 
 
 def _without_images(pending: deque[EmbeddedBatch]) -> Iterator[EmbeddedBatch]:
-    """The batches at the head of the queue of which no image can be read: there is nothing to wait for."""
+    """Yields the batches at the head of the queue without a readable image: there is nothing to wait for."""
     while pending and not pending[0].readable:
         yield pending.popleft()
 
@@ -163,17 +161,17 @@ def _without_images(pending: deque[EmbeddedBatch]) -> Iterator[EmbeddedBatch]:
 def embed_in_order(
     images: Images, embed: Embedder, loop: Loop, *, processes: Processes | None = None
 ) -> Iterator[EmbeddedBatch]:
-    """Yields all batches in order, on all processes, which embed one each at a time. Nothing is stored.
+    """Yields all batches in order, on all processes, which embed one batch each at a time. Nothing is stored.
 
     Args:
         images: the same on all processes.
         embed: see `Embedder`.
         loop: how to embed.
-        processes: those that share the work; None: those of torch.distributed's default group.
+        processes: the processes that share the work; None: those of torch.distributed's default group.
 
     Raises:
         DataError, ModelError: see `Loop.batches`.
-        OtherProcessError: another process has met one of these.
+        OtherProcessError: another process raised one of these.
     """
     processes = processes or this_process()
     num_batches, world_size = loop.num_batches(images), processes.world_size
@@ -193,9 +191,9 @@ class Embeddings:
     """Embeddings of many images.
 
     Attributes:
-        emb_ND: float32 or float16, mapped from a file; zeros for an image that cannot be read.
+        emb_ND: float32 or float16, mapped from a file; zeros for an unreadable image.
         unreadable: image number -> reason.
-        beside: name -> float16 (N, P), mapped from files; zeros for an image that cannot be read.
+        beside: name -> float16 (N, P), mapped from files; zeros for an unreadable image.
     """
 
     emb_ND: np.ndarray
@@ -204,13 +202,13 @@ class Embeddings:
 
 
 def embed_for_now(images: Images, embed: Embedder, loop: Loop, *, processes: Processes | None = None) -> Embeddings:
-    """Embeds all images into a temporary file, float32, which goes with the array.
+    """Embeds all images into a temporary float32 file, which is deleted with the array.
 
     Args:
-        images, embed, loop, processes: see `embed_in_order`. What is noted beside is left out.
+        images, embed, loop, processes: see `embed_in_order`. Additional results are not stored.
 
     Raises:
-        As `embed_in_order`; DataError too where no image can be read, or the folder of temporary files is full.
+        As `embed_in_order`; DataError also if no image is readable, or the folder of temporary files is full.
     """
     emb_ND: np.ndarray | None = None
     unreadable: dict[int, str] = {}
@@ -226,12 +224,12 @@ def embed_for_now(images: Images, embed: Embedder, loop: Loop, *, processes: Pro
 
 
 def nothing_readable(unreadable: Mapping[int, str]) -> DataError:
-    """The error for images of which none can be read."""
+    """Returns the error for images of which none is readable."""
     return DataError(f"no image of the set can be read: {next(iter(unreadable.values()), 'it is empty')}")
 
 
 def _temporary_array(shape: tuple[int, int]) -> np.ndarray:
-    """float32, mapped to a file without a name, whose space is reserved: a full disk would kill the process later."""
+    """Maps float32 to a file without a name, with reserved space: a full disk would kill the process later."""
     with tempfile.TemporaryFile() as file:
         size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
         try:

@@ -16,13 +16,13 @@ from facerec.networks.weights import read_model
 
 
 class Model(ABC):
-    """Anything that embeds aligned crops. What computes, torch or another library, is not seen from outside.
+    """Anything that embeds aligned crops. Callers do not see what computes it, torch or another library.
 
     Args:
-        card: what model.json says: backbone, neck, input_spec, trained_on, thresholds.
-        path: where it was read from.
-        flip: whether the embeddings of an image and its mirror image are summed.
-        warnings: what a user should know: damaged checkpoints that were passed over, parts of a file not taken.
+        card: the content of model.json: backbone, neck, input_spec, trained_on, thresholds.
+        path: the path that it was read from.
+        flip: True if the embeddings of an image and its mirror image are summed.
+        warnings: notes for the user: damaged checkpoints that were skipped, parts of a file that were not used.
     """
 
     def __init__(self, *, card: dict[str, Any], path: Path, flip: bool = False, warnings: Sequence[str] = ()) -> None:
@@ -34,20 +34,20 @@ class Model(ABC):
     @property
     @abstractmethod
     def input_spec(self) -> InputSpec:
-        """Size, channel order and normalisation that the model was trained with."""
+        """Returns size, channel order and normalisation of the model's training."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Returns the SHA-256 of the weights, hexadecimal; it does not depend on where the model lies."""
+        """Returns the SHA-256 of the weights, hexadecimal; it does not depend on the model's path."""
 
     @abstractmethod
     def embed(self, images: Any) -> np.ndarray:
-        """Aligned crops, uint8 RGB (B, H, W, 3), one (H, W, 3), lists, PIL images, torch tensors; see `rgb_batch` ->
-        float32 (B, D), not normalised; B = 1 for one image.
+        """Embeds aligned crops, uint8 RGB (B, H, W, 3), one (H, W, 3), lists, PIL images, torch tensors (see
+        `rgb_batch`) as float32 (B, D), not normalised; B = 1 for one image.
 
         Raises:
-            DataError: no image, or images of several sizes.
-            ModelError: the images are not uint8, or not of the size that the model takes.
+            DataError: there is no image, or there are several sizes.
+            ModelError: the images are not uint8, or do not have the model's size.
         """
 
     def stream(self, batches: Iterable[Any]) -> Iterator[np.ndarray]:
@@ -55,11 +55,11 @@ class Model(ABC):
         return map(self.embed, batches)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """`embed`, so that a model is an `Embedder`."""
+        """Calls `embed`, so that a model is an `Embedder`."""
         return self.embed(images)
 
     def described(self) -> dict[str, Any]:
-        """Returns what the embeddings depend on beside the images, as plain values."""
+        """Returns what the embeddings depend on besides the images, as plain values."""
         return {"weights": self.digest(), "input_spec": vars(self.input_spec), "flip": self.flip}
 
 
@@ -77,7 +77,7 @@ class NetworkModel(Model):
 
     Args:
         network: in evaluation mode, on its device.
-        batch_size: images in one forward pass.
+        batch_size: number of images in one forward pass.
         more: see `Model`.
     """
 

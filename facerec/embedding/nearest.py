@@ -1,4 +1,4 @@
-"""Which of very many embeddings are nearest to each other. The matrix of their cosines is never held as a whole.
+"""Finds the nearest of very many embeddings, without ever holding the whole matrix of their cosines.
 
 Letters: N rows, M columns, D embedding dimensions, b rows and m columns of a tile.
 """
@@ -10,11 +10,11 @@ import numpy as np
 from facerec.core.progress_bar import progress_bar
 
 TILE_ROWS, TILE_COLUMNS = 1024, 16384
-"""64 MiB of float32, and large enough for a BLAS at its full speed."""
+"""64 MiB of float32, and large enough for a BLAS at full speed."""
 
 
 def tiles(num: int, size: int) -> Iterator[slice]:
-    """0 .. num, in parts of this size; the last one may be smaller."""
+    """Yields 0 .. num in parts of this size; the last one may be smaller."""
     for start in range(0, num, size):
         yield slice(start, min(start + size, num))
 
@@ -28,18 +28,18 @@ def highest_cosines(
     column_ids: np.ndarray | None = None,
     what: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For every row, the column that looks most like it.
+    """Returns for every row the most similar column.
 
     Args:
         rows: a slice of 0 .. N - 1 -> float32 (b, D).
         columns_MD: float32 (M, D), all held in memory.
         num_rows: N.
-        row_ids, column_ids: (N,) and (M,); where both are given, a row is not compared with columns of its own id.
-        what: what is being done, for a progress bar; None: there is none.
+        row_ids, column_ids: (N,) and (M,); if both are given, a row is not compared with columns of its own id.
+        what: names the work, for a progress bar; None: no bar.
 
     Returns:
-        float32 (N,), the highest dot product, and int64 (N,), the first column that has it; -inf and -1 where a row is
-        compared with none.
+        float32 (N,), the highest dot product, and int64 (N,), the first column with it; -inf and -1 for a row that is
+        compared with no column.
     """
     best_N, which_N = np.full(num_rows, -np.inf, dtype=np.float32), np.full(num_rows, -1)
     blocks = list(tiles(num_rows, TILE_ROWS))
@@ -58,11 +58,11 @@ def highest_cosines(
 
 
 def nearest_others(emb_ND: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For every face, the one of another identity that looks most like it, by the cosine of the embeddings.
+    """Returns for every face the most similar one of another identity, by the cosine of the embeddings.
 
     Args:
-        emb_ND: float32, of length 1; may be mapped from a file.
-        labels: int64 (N,), of two identities or more.
+        emb_ND: float32, of norm 1; may be mapped from a file.
+        labels: int64 (N,), of two or more identities.
 
     Returns:
         int64 (N,).

@@ -1,4 +1,4 @@
-"""A network as an `Embedder`: evaluation mode, no gradients, no autocast; on a GPU, copies beside the computation."""
+"""A network as an `Embedder`: evaluation mode, no gradients, no autocast; on a GPU, copies overlap the computation."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,9 +15,9 @@ class NetworkEmbedder:
     """A network as an `Embedder`, in forward passes of a fixed size.
 
     Args:
-        network: normalised float (B, 3, H, W) -> (B, D), on any device. Its training mode is put back after each pass.
-        input_spec: the size, channel order and normalisation it was trained with.
-        batch_size: images in one forward pass.
+        network: normalised float (B, 3, H, W) -> (B, D), on any device. Its training mode is restored after each pass.
+        input_spec: size, channel order and normalisation of its training.
+        batch_size: number of images in one forward pass.
         flip: sum the embeddings of an image and its mirror image, in double precision.
     """
 
@@ -29,19 +29,19 @@ class NetworkEmbedder:
         self._copies: torch.cuda.Stream | None = None
 
     def __call__(self, images: Any) -> np.ndarray:
-        """uint8 RGB (B, H, W, 3), or what else `rgb_batch` takes -> float32 (B, D), not normalised.
+        """Embeds uint8 RGB (B, H, W, 3), or other input of `rgb_batch`, as float32 (B, D), not normalised.
 
         Raises:
-            DataError: no image, or images of several sizes.
-            ModelError: the images are not uint8, or not of the size that the network takes.
+            DataError: there is no image, or there are several sizes.
+            ModelError: the images are not uint8, or do not have the network's size.
         """
         return next(self.stream([images]))
 
     def stream(self, batches: Iterable[Any]) -> Iterator[np.ndarray]:
-        """Yields what a call returns for each batch. On a GPU, the next batch is copied there while one is computed.
+        """Yields the result for each batch. On a GPU, the next batch is copied while one is computed.
 
         Raises:
-            DataError, ModelError: as a call.
+            DataError, ModelError: see a call.
         """
         finish: Callable[[], np.ndarray] | None = None
         for images in batches:
@@ -53,7 +53,7 @@ class NetworkEmbedder:
             yield finish()
 
     def _start(self, images_BHWC: np.ndarray) -> Callable[[], np.ndarray]:
-        """Starts the forward passes of one batch. Returns what waits for them, and returns float32 (B, D)."""
+        """Starts the forward passes of one batch. Returns a function that waits for them and returns float32 (B, D)."""
         views = [images_BHWC]
         if self.flip:
             views.append(np.ascontiguousarray(images_BHWC[:, :, ::-1]))

@@ -1,1 +1,1 @@
-"""Scoring embedders: the verification protocol, ROC figures, and baselines that know no faces."""
+"""Scores embedders: the verification protocol, ROC metrics, and baselines that do not know faces."""

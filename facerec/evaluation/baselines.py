@@ -1,4 +1,4 @@
-"""Embedders that know no faces: what they score on a set of pairs is what colours and blurred pixels give away."""
+"""Embedders that do not know faces: their scores show what colours and blurred pixels reveal about a set of pairs."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,10 @@ _SIDE_PX = 16
 
 
 class ColourHistogram:
-    """The joint RGB histogram of an image as an Embedder.
+    """The joint RGB histogram of an image, as an Embedder.
 
-    Square roots of the shares (so that the inner product is the Bhattacharyya coefficient), less their mean.
+    The embedding is the square roots of the shares (so that the inner product is the Bhattacharyya coefficient), minus
+    their mean.
 
     Args:
         bins: bins per channel; must divide 256. The embedding has bins ** 3 numbers.
@@ -22,7 +23,7 @@ class ColourHistogram:
         self.bins = bins
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (B, H, W, 3) -> float32 (B, bins ** 3)."""
+        """Embeds uint8 (B, H, W, 3) as float32 (B, bins ** 3)."""
         num, num_cells = len(images), self.bins**3
         red, green, blue = np.moveaxis(images // (256 // self.bins), -1, 0).astype(np.int64)
         cells = ((red * self.bins + green) * self.bins + blue).reshape(num, -1)
@@ -33,11 +34,11 @@ class ColourHistogram:
 
 
 class PixelPCA:
-    """Principal components of an image shrunk to 16 x 16 colour pixels, as an Embedder (eigenfaces).
+    """Principal components of an image reduced to 16 x 16 colour pixels, as an Embedder (eigenfaces).
 
     Args:
-        num_components: length of the embedding; fewer where the fitted images do not span as many.
-        whiten: give every component the same variance. On real faces that is the harder one to beat.
+        num_components: length of the embedding; shorter if the fitted images do not span as many dimensions.
+        whiten: give every component the same variance. On real faces this baseline is harder to beat.
     """
 
     def __init__(self, *, num_components: int = 128, whiten: bool = True) -> None:
@@ -63,14 +64,14 @@ class PixelPCA:
         return self
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (B, H, W, 3) -> float32 (B, num_components). `fit` comes first."""
+        """Embeds uint8 (B, H, W, 3) as float32 (B, num_components). Call `fit` first."""
         if self._projection is None:
             raise DataError("PixelPCA has no components yet; call fit(images) first")
         return ((_shrunk(images) - self._mean) @ self._projection).astype(np.float32)
 
 
 def _shrunk(images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-    """uint8 (B, H, W, 3), or B images -> float64 (B, 768): means over areas."""
+    """Reduces uint8 (B, H, W, 3), or B images, to float64 (B, 768) by means over areas."""
     import cv2
 
     small = [cv2.resize(image, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA) for image in images]

@@ -1,6 +1,6 @@
-"""ROC figures from similarity scores: AUC, EER, and TAR at a given FAR. A pair is accepted when its score >= threshold.
+"""ROC metrics of similarity scores: AUC, EER, and TAR at a given FAR. A pair is accepted if its score >= threshold.
 
-TAR is the share of accepted pairs among those of one person, FAR among those of two persons.
+TAR is the share of accepted pairs among pairs of one person, FAR among pairs of two persons.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from facerec.core.errors import DataError
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold does on one set of pairs.
+    """The effect of a threshold on one set of pairs.
 
     Attributes:
-        threshold: pairs with a score of at least this are accepted. Where no pair may be accepted, a number just above
+        threshold: pairs with at least this score are accepted. If no pair may be accepted, it is a number just above
             the highest score.
         tar, far: true and false accept rate at this threshold.
-        num_false_accepts, num_negatives: what `far` counts.
-        is_resolved: does the set have pairs enough to measure the FAR that was asked for (at least one false accept
-            allowed)? If not, `tar` is the share above every negative.
+        num_false_accepts, num_negatives: the numbers behind `far`.
+        is_resolved: True if the set has enough pairs to measure the requested FAR (at least one false accept is
+            allowed). Otherwise `tar` is the share of pairs above every negative.
     """
 
     threshold: float
@@ -36,7 +36,7 @@ class Roc:
     """The exact ROC curve of scored pairs; pairs of equal score are accepted together.
 
     Args:
-        scores: (P,), higher means more alike.
+        scores: (P,); a higher score means more similar.
         is_same: bool (P,).
 
     Raises:
@@ -59,7 +59,7 @@ class Roc:
             )
         order = np.argsort(-scores, kind="stable")
         ranked = scores[order]
-        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last pair of every distinct score
+        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # the last pair of each distinct score
         accepts = np.cumsum(is_same[order])[ends]
         # Letters: T thresholds, descending; the first accepts no pair, the last accepts all.
         self.thresholds_T = np.append(np.nextafter(ranked[0], np.inf), ranked[ends])
@@ -68,24 +68,24 @@ class Roc:
 
     @cached_property
     def tar_T(self) -> np.ndarray:
-        """float64 (T,), rising from 0 to 1."""
+        """Returns the TAR at each threshold, rising from 0 to 1: float64 (T,)."""
         return self.num_true_accepts_T / self.num_positives
 
     @cached_property
     def far_T(self) -> np.ndarray:
-        """float64 (T,), rising from 0 to 1."""
+        """Returns the FAR at each threshold, rising from 0 to 1: float64 (T,)."""
         return self.num_false_accepts_T / self.num_negatives
 
     @property
     def auc(self) -> float:
-        """The probability that a pair of one person scores above a pair of two; a tie counts one half."""
+        """Returns the probability that a pair of one person scores above a pair of two; a tie counts one half."""
         accepts_T = self.num_true_accepts_T
         area = (np.diff(self.num_false_accepts_T) * (accepts_T[1:] + accepts_T[:-1])).sum()
         return float(area / (2 * self.num_positives * self.num_negatives))
 
     @property
     def eer(self) -> float:
-        """The error rate at which FAR equals 1 - TAR, on the straight lines between the points of the curve."""
+        """Returns the error rate at which FAR equals 1 - TAR, on the straight lines between the curve's points."""
         frr_T = 1 - self.tar_T
         after = int(np.argmax(self.far_T >= frr_T))
         before = after - 1  # never below 0: at the first point FAR is 0 and 1 - TAR is 1
@@ -94,7 +94,7 @@ class Roc:
         return float(self.far_T[before] + share * (self.far_T[after] - self.far_T[before]))
 
     def at_far(self, target_far: float) -> OperatingPoint:
-        """The largest TAR whose FAR is at most `target_far`, at the lowest threshold that reaches it.
+        """Returns the largest TAR with a FAR of at most `target_far`, at the lowest threshold that reaches it.
 
         Raises:
             DataError: `target_far` is not within 0 .. 1.

@@ -1,7 +1,8 @@
 """The ten-fold verification protocol of LFW, as InsightFace applies it to its `.bin` files.
 
-embedding(image) + embedding(mirrored), L2-normalised; squared distances; contiguous folds; the threshold that is best
-on all folds but one is applied to that one; mean and population standard deviation of the accuracies.
+The embedding of an image is embedding(image) + embedding(mirrored), L2-normalised. Pairs are compared by squared
+distances, in contiguous folds. The threshold that is best on all other folds is applied to each fold. The results are
+mean and population standard deviation of the accuracies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,11 +30,11 @@ _IMAGES_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Outcome of the protocol. Letter: K folds.
+    """The result of the protocol. Letter: K folds.
 
     Attributes:
         accuracies_K: float64 (K,), share of right decisions in each fold.
-        thresholds_K: float64 (K,), the squared distance below which a pair was accepted in each fold.
+        thresholds_K: float64 (K,), the squared distance below which a pair is accepted in each fold.
     """
 
     accuracies_K: np.ndarray
@@ -41,34 +42,34 @@ class FoldResult:
 
     @property
     def accuracy(self) -> float:
-        """Mean over the folds."""
+        """Returns the mean over the folds."""
         return float(self.accuracies_K.mean())
 
     @property
     def accuracy_std(self) -> float:
-        """Population standard deviation over the folds."""
+        """Returns the population standard deviation over the folds."""
         return float(self.accuracies_K.std())
 
     @property
     def threshold_cosine(self) -> float:
-        """The mean threshold as a cosine, 1 - d^2 / 2: pairs above it are accepted."""
+        """Returns the mean threshold as a cosine, 1 - d^2 / 2: pairs above it are accepted."""
         return float(1 - self.thresholds_K.mean() / 2)
 
 
 def verification_files(sets: Sequence[str], *, key: str) -> list[Path]:
-    """The `.bin` files that are named, and those in the folders that are.
+    """Returns the given `.bin` files, and those in the given folders.
 
     Args:
         sets: files and folders.
-        key: where they are named, for messages.
+        key: the key that gives them, for messages.
 
     Raises:
-        ConfigError: one is not there, holds no `.bin` file, or is a training set.
+        ConfigError: a path does not exist, has no `.bin` file, or is a training set.
     """
     found = []
     for path in (Path(name).expanduser() for name in sets):
         if not path.exists():
-            raise ConfigError(f"{key}: {path} is not there; expected a verification file (.bin), or a folder of them")
+            raise ConfigError(f"{key}: {path} does not exist; expected a verification file (.bin), or a folder of them")
         files = files_with_suffix(path, ".bin") if path.is_dir() else [path]
         is_training_set = path.suffix in (".rec", ".idx") or (path / "train.rec").exists()
         if not files or (is_training_set and not path.is_dir()):
@@ -79,12 +80,12 @@ def verification_files(sets: Sequence[str], *, key: str) -> list[Path]:
 
 
 def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_folds: int = 10) -> FoldResult:
-    """Accuracy fold by fold, each at the threshold that is best on the others (the lowest of equals).
+    """Computes the accuracy of each fold, at the threshold that is best on the other folds (the lowest of equals).
 
     Args:
         squared_distances: (P,), between normalised embeddings: 0 .. 4.
         is_same: bool (P,).
-        num_folds: contiguous folds; when P is no multiple, the first ones have one pair more.
+        num_folds: contiguous folds; if P is not a multiple, the first folds have one pair more.
 
     Raises:
         DataError: a fold would hold pairs of one kind only; the message says how many folds fit.
@@ -92,7 +93,7 @@ def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_f
     starts = fold_starts(is_same, num_folds)
     sizes_K = np.diff(np.append(starts, len(is_same)))
     fold_P = np.repeat(np.arange(num_folds), sizes_K)
-    # Each pair is rejected up to a threshold, and accepted from there on: right for one kind, wrong for the other.
+    # Each pair is rejected up to a threshold, and accepted above it: right for one kind, wrong for the other.
     accepted_from_P = np.searchsorted(THRESHOLDS, squared_distances, side="right")
     change_TK = np.zeros((len(THRESHOLDS) + 1, num_folds), dtype=np.int64)
     np.add.at(change_TK, (accepted_from_P, fold_P), np.where(is_same, 1, -1))
@@ -103,19 +104,19 @@ def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_f
 
 
 class VerificationBenchmark:
-    """A `.bin` file of pairs as an Evaluator. The file is read on first use and kept, encoded.
+    """A `.bin` file of pairs as an Evaluator. The file is read on first use and kept in memory, encoded.
 
-    Several processes share the images and have the same figures, those of one process, to the bit.
+    Several processes share the images, and get the metrics of one process, to the bit.
 
     Args:
         path: the file; its name without `.bin` names the benchmark.
         num_folds: folds of the protocol.
-        target_fars: false accept rates at which to report the TAR. None: of 1e-1 … 1e-4 those that the number of pairs
+        target_fars: false accept rates at which to report the TAR. None: those of 1e-1 … 1e-4 that the number of pairs
             resolves.
-        size_px: height and width of the images that the model takes; None: those of the first image.
+        size_px: height and width of the model's input; None: those of the first image.
 
     Raises:
-        ConfigError: fewer than 2 folds, or a target FAR outside 0 .. 1.
+        ConfigError: there are fewer than 2 folds, or a target FAR is outside 0 .. 1.
     """
 
     def __init__(
@@ -139,18 +140,18 @@ class VerificationBenchmark:
 
     @property
     def name(self) -> str:
-        """The file's name without its ending."""
+        """Returns the file's name without its suffix."""
         return self.path.stem
 
     def evaluate(self, embed: Embedder) -> Iterator[Metric]:
         """Yields accuracy, accuracy_std, threshold_cosine, auc, eer, and tar_at_far_1e-1 … with thresholds as cosines.
 
-        The accuracy leads; its interval is one standard deviation over the folds to each side.
+        The accuracy is the leading metric; its interval is one standard deviation over the folds to each side.
 
         Raises:
-            DataError: the file is missing or damaged, its pairs do not fit the folds, or do not resolve a target FAR.
+            DataError: the file is missing or damaged, or its pairs do not fit the folds or resolve a target FAR.
             ModelError: an embedding is not finite, or the model takes images of another size.
-            OtherProcessError: another process has met one of these.
+            OtherProcessError: another process raised one of these.
         """
         with failing_together(self.processes):
             pairs, targets = self._checked()
@@ -171,14 +172,14 @@ class VerificationBenchmark:
             yield Metric(name=f"threshold_{at}", value=point.threshold, unit=COSINE, higher_is_better=None)
 
     def check(self) -> None:
-        """Reads the file, so that a damaged or unfit one is found before a training, not after its first epoch.
+        """Reads the file, so that a damaged or unsuitable one is found before a training, not after its first epoch.
 
-        Raises as `evaluate`, except for what only embedding the images, and decoding those after the first, can show.
+        Raises as `evaluate`, except for faults that show only when images are embedded, or decoded after the first.
         """
         PairImages(self._checked()[0], size_px=self.size_px).image(0)
 
     def _checked(self) -> tuple[Pairs, list[float]]:
-        """The pairs, and the FARs at which to report."""
+        """Returns the pairs, and the FARs to report."""
         if self._pairs is None:
             self._pairs = read_pairs(self.path)
         is_same = self._pairs.is_same
@@ -196,12 +197,12 @@ class VerificationBenchmark:
         if unresolved:
             raise DataError(
                 f"{num_negatives} pairs of two persons cannot measure FAR {unresolved[0]:g}; the lowest is "
-                f"{lowest:.2g}. Leave it out of target_fars, or use a larger set"
+                f"{lowest:.2g}. Remove it from target_fars, or use a larger set"
             )
         return list(self.target_fars)
 
     def _normalised_embeddings(self, pairs: Pairs, embed: Embedder) -> np.ndarray:
-        """float64 (2 P, D), of unit length. Each distinct image is embedded once, however many pairs it is in."""
+        """Embeds each distinct image once, whatever the number of its pairs: float64 (2 P, D), of unit norm."""
         numbers, which = pairs.distinct
         loop = Loop(
             batch_size=_IMAGES_AT_ONCE,
@@ -218,6 +219,6 @@ class VerificationBenchmark:
 
 
 def _short(far: float) -> str:
-    """1e-3 for 0.001, 2.5e-2 for 0.025."""
+    """Returns 1e-3 for 0.001, 2.5e-2 for 0.025."""
     digits, exponent = f"{far:e}".split("e")
     return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"

@@ -111,7 +111,7 @@ def test_clean_and_evaluate_in_two_processes_write_the_files_of_one(crops, model
     clean = ["clean", f"data.root={crops}", *SIZE, f"model={model}", "device=cpu", "batch_size=5", "min_score=0.1"]
     clean += [f"against=[{tmp_path / 'own.bin'}]"]
     evaluate = ["evaluate", f"model={model}", f"sets=[{tmp_path / 'own.bin'}]", "device=cpu", "num_folds=4"]
-    for name, argv, said in (("clean", clean, "looked at    48 images"), ("evaluate", evaluate, "own: model")):
+    for name, argv, said in (("clean", clean, "searched     48 images"), ("evaluate", evaluate, "own: model")):
         alone, two = (tmp_path / f"{name}_{which}" for which in ("alone", "two"))
         out = {path: path / "figures.json" if name == "evaluate" else path for path in (alone, two)}
         main([*argv, f"out={out[alone]}"])
@@ -135,7 +135,7 @@ def test_error_of_all_processes_is_said_once(crops, model, tmp_path):
         (["align", "landmarks=a.csv", "out=b", "launch.gpus=2"], "launch.gpus=2: align works on the CPU"),
         (["evaluate", "model=a", "launch.gpus=9"], "launch.gpus=9, but torch finds"),
         (["evaluate", "model=a", "device=cuda", IN_TWO], "launch.processes=2 works on the CPU, device=cuda"),
-        (["clean", "data.root=a", "out=b", "apply=true", IN_TWO], "launch.processes=2: apply=true writes"),
+        (["clean", "data.root=a", "out=b", "apply=true", IN_TWO], "launch.processes=2: apply=true applies"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_process_starts(given, message, capsys):

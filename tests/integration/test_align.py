@@ -78,7 +78,7 @@ def test_summary_says_how_many_photos_show_several_faces_and_which_folders_are_e
     code, printed = command("align", "photos=photos", "detector.weights=yunet.onnx", "out=crops", *OVERRIDES)
     assert (
         code == 0
-        and "several      photos that show several faces (1): choose=largest took one of each; see num_faces" in printed
+        and "several      photos with several faces (1): choose=largest took one of each; see num_faces" in printed
     )
     assert "empty        folders without a photo (2): 'Zoe', '安德烈'\n" in printed
     assert "rejected     1 no_face, 1 not_image; listed" in printed
@@ -136,8 +136,8 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([], "give landmarks=<a file>, or detector.weights="),
-        (["detector.weights=yunet.onnx", "landmarks=marks.csv"], "one of the two; found both"),
+        ([], "give either landmarks=<a file> or detector.weights="),
+        (["detector.weights=yunet.onnx", "landmarks=marks.csv"], "found both"),
         (["detector.weights=marks.csv"], "marks.csv is a text file, not an ONNX network"),
         (["detector.weights=yunet.onnx", "photos=nowhere"], "photos=nowhere: there is no such folder"),
         (["detector.weights=yunet.onnx", "photos=marks.csv"], "marks.csv: expected a folder, or a photo whose name"),
@@ -156,7 +156,7 @@ def test_photos_of_a_list_get_its_identities_and_a_detectors_landmarks(photos, c
         (["detector.weights=yunet.onnx", "choose=nearest_box"], "choose=nearest_box needs boxes"),
         (
             ["detector.weights=yunet.onnx", "boxes=boxes.csv"],
-            "boxes=boxes.csv: it is read with choose=nearest_box only; remove boxes",
+            "boxes=boxes.csv: only choose=nearest_box uses it; remove boxes",
         ),
         (["detector.weights=yunet.onnx", "choose=nearest_box", "boxes=names.txt"], "it has no boxes; expected box_x"),
         (["detector.weights=yunet.onnx", "identities=celeba.txt"], "identities=celeba.txt: it has no identities"),

@@ -58,9 +58,9 @@ def test_faults_are_proposed_and_what_a_person_leaves_of_them_is_applied(crops, 
     look = ("clean", f"data.root={crops}", f"out={out}")
     code, printed = command(*look, f"model={model}", "device=cpu", "batch_size=16")
     assert code == 0, printed
-    assert f"looked at    {NUM_IDENTITIES * PER_IDENTITY + 1} images of 12 identities" in printed
+    assert f"searched     {NUM_IDENTITIES * PER_IDENTITY + 1} images of 12 identities" in printed
     assert "mislabelled  3 images that look like another identity, of 3 identities\n" in printed
-    assert "one_person   0 identities that are another one too\n" in printed
+    assert "one_person   0 identities that are the same person as another\n" in printed
     rows = rows_of(out / "proposals.csv")
     of_kind = {
         kind: [row for row in rows if row["kind"] == kind] for kind in ("unreadable", "mislabelled", "duplicate")
@@ -77,7 +77,7 @@ def test_faults_are_proposed_and_what_a_person_leaves_of_them_is_applied(crops, 
     pictures = {path.name for path in out.glob("*.png")}
     (crops / "05" / "05_4.jpg").rename(tmp_path / "away.jpg")
     code, printed = command(*look, "apply=true")
-    assert code == 2 and "was not written for this set as it is" in printed and not (out / "cleaned").exists()
+    assert code == 2 and "was not written for this set" in printed and not (out / "cleaned").exists()
     (tmp_path / "away.jpg").rename(crops / "05" / "05_4.jpg")
 
     # one wrong image goes to where it belongs, the duplicate stays
@@ -88,7 +88,7 @@ def test_faults_are_proposed_and_what_a_person_leaves_of_them_is_applied(crops, 
         writer.writeheader()
         writer.writerows(edited)
     code, printed = command(*look, f"model={model}", "device=cpu")
-    assert code == 2 and "proposals.csv has been edited; looking again would replace it" in printed
+    assert code == 2 and "proposals.csv has been edited; another search would replace it" in printed
     assert {path.name for path in out.glob("*.png")} == pictures
     code, printed = command(*look, "apply=true")
     assert code == 0 and "94 of 97 images, 12 identities (12 before)" in printed, printed
@@ -131,7 +131,7 @@ def test_second_people_are_counted_by_the_names_they_lie_under(capsys):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ([], "model is not given; looking needs one"),
+        ([], "model is not given; the search needs one"),
         (
             ["apply=true"],
             "proposals.csv: cannot be read (No such file or directory); run clean without apply=true first",
@@ -141,7 +141,7 @@ def test_second_people_are_counted_by_the_names_they_lie_under(capsys):
         (["model=x", "batch_size=0"], "batch_size=0; expected 1 or more"),
         (["model=x", "modle=y"], "modle"),
         (["model=x", "seed=-1"], "seed=-1; expected 0 or more"),
-        (["apply=true", "min_score=0.9"], "proposals.csv says; that was for looking; remove min_score"),
+        (["apply=true", "min_score=0.9"], "proposals.csv, and ignores the settings of the search; remove min_score"),
         (["apply=true", "model=x"], "remove model"),
         (["apply=true", "against=[a.bin]"], "remove against"),
     ],

@@ -201,7 +201,7 @@ def test_benchmarks_that_cannot_be_scored_are_refused_before_the_first_step(face
     truncated.write_bytes(truncated.read_bytes()[:-100])
     first, second = benchmark(tmp_path / "cfp_fp.bin", 20), benchmark(tmp_path / "other" / "cfp_fp.bin", 20)
     for sets, says in (
-        (f"{tmp_path}/absent.bin", f"eval.sets: {tmp_path}/absent.bin is not there"),
+        (f"{tmp_path}/absent.bin", f"eval.sets: {tmp_path}/absent.bin does not exist"),
         (faces, f"eval.sets: {faces} is a training set; expected a verification file (.bin), or a folder of them"),
         (truncated, f"{truncated}: is not a verification file, or is damaged or incomplete"),
         (small, f"{small}: 12 pairs (6 of one person, 6 of two) in 10 contiguous folds"),

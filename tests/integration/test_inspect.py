@@ -96,7 +96,7 @@ def test_verification_set(command, tmp_path):
         (["data.root=/nowhere"], "/nowhere: there is no such folder"),
         (["data.root=/nowhere.bin"], "/nowhere.bin: cannot be opened"),
         (["data.root=/nowhere.csv"], "/nowhere.csv: there is no such folder"),
-        (["data.root=3"], "data.root=3; expected one path, of one set"),
+        (["data.root=3"], "data.root=3; expected the path of one set"),
         (["num_threads=0"], "num_threads=0; expected 1 or more"),
         (["input.width_px=0"], "input.width_px=0; expected 1 or more"),
         (["input.mean=3"], "input.mean"),
@@ -139,7 +139,7 @@ def test_files_of_others_are_not_written_over(tmp_path, command):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "dataset.json").write_text('"my own"')
     code, printed = command("inspect", f"data.root={crops}", f"out={tmp_path / 'mine'}")
-    assert code == 2 and "has files in it that are not of facerec inspect" in printed
+    assert code == 2 and "has files that facerec inspect did not write" in printed
     assert (tmp_path / "mine" / "dataset.json").read_text() == '"my own"'
     code, printed = command("inspect", f"data.root={crops}", f"out={crops}")
     assert code == 2 and "where every folder is an identity" in printed

@@ -54,7 +54,7 @@ def test_crops_of_another_size_go_from_photos_to_a_cleaned_set(photos, command, 
     assert code == 0 and "val: model" in printed, printed
     look = ["clean", "data.root=crops", "out=cleaning", *SIZE]
     code, printed = command(*look, "model=run", "device=cpu", "against=[faces/val.bin]", "min_score=0.01")
-    assert code == 0 and "looked at    24 images of 8 identities" in printed, printed
+    assert code == 0 and "searched     24 images of 8 identities" in printed, printed
     assert f"clean data.root=crops out=cleaning {' '.join(SIZE)} apply=true" in printed
     rows = (tmp_path / "cleaning" / "proposals.csv").read_text().splitlines()
     (tmp_path / "cleaning" / "proposals.csv").write_text(rows[0] + "\n")

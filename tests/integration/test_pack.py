@@ -90,7 +90,7 @@ def test_list_with_positives_first_is_dealt_into_folds_and_so_is_such_a_file(cro
         return found.is_same.tolist(), found.images, printed
 
     truths, images, printed = packed("ordered", positive + negative)
-    assert truths == [False, True] * 20 and "the pairs were dealt anew" in printed
+    assert truths == [False, True] * 20 and "the pairs were distributed again" in printed
     assert images[:4] == [(crops / path).read_bytes() for pair in (negative[0], positive[0]) for path in pair[:2]]
     mixed = [pair for pairs in zip(positive, negative, strict=True) for pair in pairs]
     truths, _, printed = packed("mixed", mixed)
@@ -138,7 +138,7 @@ def test_what_is_no_crop_is_left_out_where_asked_and_listed(crops, pack, tmp_pat
     assert code == 2 and "P 0_0002.jpg: 8 bytes that do not decode" in printed and "Traceback" not in printed
     code, printed = pack("on_corrupt=skip")
     assert code == 0 and "59 images of 12 identities" in printed
-    assert "left out     1 in all, listed in" in printed
+    assert "left out     1 in total, listed in" in printed
     assert (tmp_path / "out" / "rejected.csv").read_text().count("P 0_0002.jpg") == 2  # the path, and in the reason
     assert len(open_source(str(tmp_path / "out"))) == 59
 
@@ -155,7 +155,7 @@ def test_what_is_no_crop_is_left_out_where_asked_and_listed(crops, pack, tmp_pat
         (["on_corrupt=ignore"], "on_corrupt=ignore; expected error or skip"),
         (["num_threads=0"], "num_threads=0; expected 1 or more"),
         (["seed=-1"], "seed=-1; expected 0 or more"),
-        (["seed=1"], "seed=1: there are no pairs to draw without pairs=auto; remove seed"),
+        (["seed=1"], "seed=1: only pairs=auto draws pairs; remove seed"),
         (["pairs=l.csv", "out=x.bin", "on_corrupt=skip"], "no training set; remove on_corrupt"),
         (["pairs=l.csv", "out=x.bin", "auto_pairs.num_positive=9"], "remove auto_pairs.num_positive"),
         (["split.val_identities=2", "pairs=auto", "auto_pairs.device=cpu"], "remove auto_pairs.device"),
@@ -189,7 +189,7 @@ def test_what_is_passed_over_is_told(crops, pack, command, tmp_path):
     assert code == 0 and "60 images of 12 identities" in printed
     assert printed.count("note ") == 1 and f"one file or folder passed over, as {crops}/P 0/more: a folder" in printed
     code, printed = command("inspect", f"data.root={crops}", f"out={tmp_path / 'report'}")
-    assert code == 0 and f"passed over  1 files and folders are not read, such as {crops}/P 0/more: a fold" in printed
+    assert code == 0 and f"passed over  1 files and folders were not read, such as {crops}/P 0/more: a fold" in printed
     assert (tmp_path / "report" / "notes.csv").read_text().splitlines()[1].startswith(f"passed over,{crops}/P 0/more,")
 
 
@@ -272,7 +272,7 @@ def test_set_that_is_there_is_not_touched(crops, pack, tmp_path):
     assert pack()[0] == 0
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     code, printed = pack("split.val_identities=3", "pairs=auto")
-    assert code == 2 and "train.rec is there already" in printed
+    assert code == 2 and "train.rec already exists" in printed
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 

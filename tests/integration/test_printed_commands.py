@@ -123,7 +123,7 @@ def test_commands_of_a_grid_are_those_of_its_trials(start, monkeypatch):
     failing = lambda trials, **_: [Outcome(trial=trial, status="failed") for trial in trials]  # noqa: E731
     monkeypatch.setattr(multirun, "run_grid", failing)
     code, printed = start("runs/跑, 2", "-m", "optimizer.lr=0.1,0.2")
-    assert code == 1 and printed.count("to see it whole:") == 2, printed
+    assert code == 1 and printed.count("to see all of its output:") == 2, printed
     for line in printed_commands(printed):
         words = pasted(line)
         assert words[:3] == ["train", "--config-dir", "my conf"]

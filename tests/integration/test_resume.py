@@ -105,7 +105,7 @@ def test_sigterm_to_all_processes_stops_with_a_checkpoint_and_the_same_command_g
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait() == 0, log.read_text()
     printed = log.read_text()
-    stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; the same command goes on", printed)[1])
+    stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; the same command resumes", printed)[1])
     assert "SIGTERM: stopping at the end of this step" in printed and "Traceback" not in printed
     assert step_directories(run_dir / "checkpoints")[-1].name == f"step-{stopped_at:08d}"
     assert 7 <= stopped_at < NUM_STEPS and not (run_dir / "result.json").exists()

@@ -1,8 +1,8 @@
 """Checks whether a value from a YAML file or the command line fits the annotation of an argument.
 
 pydantic's TypeAdapter was compared and is not used: in strict mode it refuses lists for tuples, text for paths and
-every section with a `_target_`, so the walk over the annotation would remain; its messages leave out alternatives such
-as null; it takes true for Literal[1]; and its import makes every command slower.
+every section with a `_target_`, so the walk over the annotation would remain; its messages omit alternatives such as
+null; it accepts true for Literal[1]; and importing it makes every command slower.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Misfit(Exception):
-    """A value that does not fit; `value` is the innermost one, `expected` says in words what would."""
+    """A value that does not fit; `value` is the innermost one, `expected` describes what would fit."""
 
     def __init__(self, value: Any, expected: str) -> None:
         super().__init__(f"{value!r}; expected {expected}")
@@ -23,10 +23,10 @@ class Misfit(Exception):
 
 
 def fit(value: Any, annotation: Any) -> Any:
-    """The value as the annotation wants it: an int as float, text as Path, a list as tuple; else unchanged.
+    """Returns the value in the annotation's type: an int as float, text as Path, a list as tuple; else unchanged.
 
-    A truth value is no number. A mapping with `_target_` fits every class: what it makes is only known once built.
-    An annotation that says nothing about plain values (Any, a type variable) is fitted by everything.
+    A truth value is not a number. A mapping with `_target_` fits every class, because its result is known only after it
+    is built. Every value fits an annotation that restricts nothing (Any, a type variable).
 
     Raises:
         Misfit: the value does not fit.
@@ -53,7 +53,7 @@ def fit(value: Any, annotation: Any) -> Any:
 
 
 def _fit_union(value: Any, members: tuple[Any, ...], annotation: Any) -> Any:
-    # First the members that take the value as it is, so that 3 stays an int for `float | int`.
+    # First the members that take the value unchanged, so that 3 stays an int for `float | int`.
     for exact in (True, False):
         for member in members:
             try:
@@ -103,7 +103,7 @@ def _fit_mapping(value: Any, arguments: tuple[Any, ...], annotation: Any) -> Any
 
 
 def _bare(annotation: Any) -> Any:
-    """Without Annotated and NewType; a type variable says nothing."""
+    """Returns the annotation without Annotated and NewType; a type variable restricts nothing."""
     while True:
         if hasattr(annotation, "__metadata__"):
             annotation = annotation.__origin__
@@ -128,7 +128,7 @@ _WORDS = {
 
 
 def _words(annotation: Any) -> str:
-    """An annotation in the words of a message."""
+    """Returns an annotation in the words of a message."""
     annotation = _bare(annotation)
     if annotation in _WORDS:
         return _WORDS[annotation]

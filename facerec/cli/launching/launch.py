@@ -1,4 +1,4 @@
-"""`launch.processes=` and `launch.gpus=`: a verb in several processes of this machine, which this one looks after."""
+"""`launch.processes=` and `launch.gpus=`: runs a verb in several processes of this machine, and monitors them."""
 
 import json
 import os
@@ -33,15 +33,15 @@ def launch(
     """Runs a verb in several processes to the end, or to a signal. Returns the exit code.
 
     Args:
-        verb: whose module has `work(config, overrides) -> int`, which each process calls.
-        config: composed and checked; the processes get it as it is.
-        overrides: it was composed from.
+        verb: its module has `work(config, overrides) -> int`, which each process calls.
+        config: composed and checked; the processes get it unchanged.
+        overrides: the overrides that it was composed from.
         settings: its section `launch`, with a number of processes.
-        goes_on: where the work goes on after a process has died, for messages: "from the last checkpoint".
-        finishes_step: after a signal, wait for the processes, which watch a `StopSignal`; else they end at once.
+        goes_on: says where the work resumes after a process has died, for messages: "from the last checkpoint".
+        finishes_step: after a signal, wait for the processes, which watch a `StopSignal`; otherwise kill them.
 
     Raises:
-        LostProcessError: a process has died once more often than settings.max_restarts, or while it was to stop.
+        LostProcessError: processes have died more often than settings.max_restarts, or one died while stopping.
     """
     from facerec.cli.launching.elastic_agent import POLL_S, how_it_died, is_user_error, make_agent
 
@@ -59,7 +59,7 @@ def launch(
             is_stopping=lambda: stop.requested is not None,
             goes_on=goes_on,
         )
-        # In a thread of its own, where torch leaves signals to this one.
+        # In a separate thread, in which torch does not handle signals.
         with ThreadPoolExecutor(max_workers=1) as threads:
             running = threads.submit(agent.run)
             try:
@@ -78,14 +78,14 @@ def launch(
     if is_user_error(result):
         return USER_ERROR
     when = "before it could stop" if stop.requested else f"after {settings.max_restarts} restarts (launch.max_restarts)"
-    raise LostProcessError(f"{how_it_died(result)} {when}; the same command goes on {goes_on}")
+    raise LostProcessError(f"{how_it_died(result)} {when}; repeat the command to resume {goes_on}")
 
 
 def _write_task(
     folder: Path, verb: str, config: DictConfig, overrides: list[str], *, num_processes: int, stop_file: Path
 ) -> None:
-    """What the processes read at their start."""
-    num_threads = max(1, num_cores() // num_processes)  # unless a key num_threads says otherwise
+    """Writes the settings that the processes read at their start."""
+    num_threads = max(1, num_cores() // num_processes)  # unless a key num_threads gives another number
     task = {
         "launcher": os.getpid(),
         "verb": verb,

@@ -1,4 +1,4 @@
-"""`facerec align`: photos into crops, by landmarks from a file or a detector."""
+"""`facerec align`: aligns photos to crops, by landmarks from a file or a detector."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from facerec.processes.group import Processes
 
 NUM_NAMED = 3
-"""Empty folders that the summary names."""
+"""How many empty folders the summary names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlignSettings:
-    """The keys of align.yaml that are no section."""
+    """The keys of align.yaml that are not sections."""
 
     photos: Path | None
     landmarks: Path | None
@@ -57,7 +57,7 @@ class AlignSettings:
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Aligns, and prints what lies where and what was rejected. Returns the exit code."""
+    """Aligns, and prints the results, their places and the rejected photos. Returns the exit code."""
     _settings(config, overrides)
     settings = launch_settings(config)
     if settings.gpus is not None:
@@ -114,7 +114,7 @@ def _align(config: DictConfig, overrides: list[str], processes: "Processes | Non
 
 
 def _described(settings: AlignSettings, detector: OnnxDetector | None) -> dict[str, Any]:
-    """What the crops depend on beside the photos and their own settings."""
+    """Returns what the crops depend on besides the photos and their own settings."""
     described: dict[str, Any] = {
         key: sha256_of(path)
         for key in ("landmarks", "identities", "boxes")
@@ -134,7 +134,7 @@ def _described(settings: AlignSettings, detector: OnnxDetector | None) -> dict[s
 
 
 def _refuse_rejected(settings: AlignSettings, counts: AlignmentCounts) -> None:
-    """Raises DataError where no crop was made, or fewer than half of a list; the crops that were made stay."""
+    """Raises DataError if no crop was made, or fewer than half of a list; the crops that were made stay."""
     if not _is_refused(settings, counts):
         return
     what = f"no crop: all {counts.num_wanted} were rejected"
@@ -158,24 +158,24 @@ def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, 
     has_weights = detector["weights"] is not None
     if (settings.landmarks is not None) == has_weights:
         raise ConfigError(
-            "give landmarks=<a file>, or detector.weights=<an .onnx of YuNet or SCRFD>, one of the two; "
+            "give either landmarks=<a file> or detector.weights=<an .onnx of YuNet or SCRFD>; "
             f"found {'both' if has_weights else 'neither'}"
         )
     if settings.photos is None and settings.landmarks is None and settings.identities is None:
         raise ConfigError(
-            "photos is not set; give photos=<a folder with a folder of photos per identity, a folder of photos, or one>"
+            "photos is not set; give photos=<a folder with one folder per identity, a folder of photos, or one photo>"
         )
     _refuse_unread(settings, overrides)
     return settings, check_arguments(open_detector, detector, section="detector") if has_weights else {}
 
 
 def _refuse_unread(settings: AlignSettings, overrides: list[str]) -> None:
-    """What the other keys leave without a meaning."""
+    """Refuses keys that the other keys make useless."""
     if settings.landmarks is not None:
         why = f"landmarks={settings.landmarks} needs no detector"
         refuse_unread(overrides, ["detector", "choose", "boxes"], why=why)
     if settings.boxes is not None and settings.choose != "nearest_box":
-        refuse_unread(overrides, ["boxes"], why="it is read with choose=nearest_box only")
+        refuse_unread(overrides, ["boxes"], why="only choose=nearest_box uses it")
     if settings.format == "png":
         refuse_unread(overrides, ["jpeg_quality"], why="format=png has no quality")
 
@@ -186,7 +186,7 @@ def _wanted(settings: AlignSettings) -> WantedFaces:
     has_list = settings.landmarks is not None or settings.identities is not None
     if settings.photos is not None and settings.photos.is_file() and not has_list:
         if boxes is not None:
-            raise ConfigError(f"photos={settings.photos} is one photo, boxes are for a folder; leave boxes out")
+            raise ConfigError(f"photos={settings.photos} is one photo, boxes are for a folder; remove boxes")
         return face_in_photo(settings.photos)
     if settings.photos is not None and not settings.photos.is_dir():
         found = "it is a file" if settings.photos.exists() else "there is no such folder"
@@ -203,7 +203,7 @@ def _wanted(settings: AlignSettings) -> WantedFaces:
 
 
 def _with(key: str, path: Path) -> FaceList:
-    """A list that has what the key is for."""
+    """Reads a list, which must have what the key needs."""
     faces = read_face_list(path)
     if getattr(faces, key) is None:
         hints = {
@@ -223,10 +223,10 @@ def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts)
     print(f"identities   {f'{counts.num_identities}{lost}' if wanted.has_identities else 'none'}")
     print(f"landmarks    {out / LANDMARKS_FILE}")
     if counts.num_turned:
-        print(f"turned       {counts.num_turned} in photos that lie on a side or upside down; see turned_deg there")
+        print(f"turned       {counts.num_turned} in photos that are rotated; see turned_deg there")
     if counts.num_with_several:
         took = f"choose={settings.choose} took one of each"
-        print(f"several      photos that show several faces ({counts.num_with_several}): {took}; see num_faces there")
+        print(f"several      photos with several faces ({counts.num_with_several}): {took}; see num_faces there")
     if empty := [path for path, reason, _ in wanted.left_out if reason == EMPTY_FOLDER]:
         names = ", ".join(map(repr, empty[:NUM_NAMED])) + (", ..." if len(empty) > NUM_NAMED else "")
         print(f"empty        folders without a photo ({len(empty)}): {names}")
@@ -235,9 +235,7 @@ def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts)
         reasons = ", ".join(rejected)
         print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
     if number := counts.num_rejected.get(NEEDS_PACKAGE):
-        print(
-            f"note         {number} HEIC photos ({', '.join(HEIF_SUFFIXES)}): {HOW_TO_READ_HEIF}; then the same command"
-        )
+        print(f"note         {number} HEIC photos ({', '.join(HEIF_SUFFIXES)}): {HOW_TO_READ_HEIF}; repeat the command")
     if _is_refused(settings, counts):
         return
     for note in filter(None, (counts.likely_cause, counts.landmarks_note)):
@@ -249,9 +247,7 @@ def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts)
         print("             in a folder for each person, or identities=<a table with path,identity>")
     elif counts.num_aligned:
         if counts.num_identities == 1 and settings.photos is not None:
-            print(
-                f"note         one identity: each folder in {settings.photos} is one; are they a folder further down?"
-            )
+            print(f"note         one identity: each folder in {settings.photos} is one; are the identities deeper?")
         root = [override_of("data.root", out), *size_overrides(settings.size).split()]
         print(f"next         {command('inspect', *root, override_of('out', f'{out}_report'))}")
         print("             and then")
@@ -260,7 +256,7 @@ def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts)
 
 
 def _quiet_opencv() -> None:
-    """What it prints of a damaged photo stands in the report."""
+    """Hides OpenCV's messages about damaged photos, which are in the report."""
     import cv2
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,4 +1,4 @@
-"""`facerec clean`: proposals for a cleaner set, from the embeddings of its images; and the set that follows."""
+"""`facerec clean`: proposes changes for a cleaner set from the embeddings of its images; and applies them."""
 
 import json
 from collections import Counter
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 PROPOSALS_FILE, ABOUT_FILE, CLEANED_FOLDER = "proposals.csv", "cleaning.json", "cleaned"
 MUCH = 0.1
-"""The share of a set that is proposed, above which a user is warned."""
+"""A user is warned if proposals concern a larger share of the set."""
 KINDS = {
     "unreadable": "images that cannot be read",
     "mislabelled": "images that look like another identity",
     "two_people": "images of a second person under one name",
-    "one_person": "identities that are another one too",
+    "one_person": "identities that are the same person as another",
     "duplicate": "images that occur twice",
     "in_benchmark": "identities that occur in a benchmark",
 }
@@ -73,7 +73,7 @@ class CleanSettings:
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Looks, or applies, and prints what came of it. Returns the exit code."""
+    """Proposes, or applies, and prints the result. Returns the exit code."""
     settings = _settings(config, overrides)
     if settings.apply:
         source, out = _opened(config, settings)
@@ -89,7 +89,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 
 
 def work(config: DictConfig, overrides: list[str]) -> int:
-    """Looks in this process, which a launcher may have started with others; see `run`."""
+    """Proposes in this process, which a launcher may have started with others; see `run`."""
     from facerec.cli.launching.process_group import sharing
     from facerec.processes.agreement import failing_together
 
@@ -122,16 +122,16 @@ def _settings(config: DictConfig, overrides: list[str]) -> CleanSettings:
             raise ConfigError(f"{key}={getattr(settings, key)}; expected a number above 0, up to 1")
     if settings.apply:
         unread = {"launch", *CleanSettings.__dataclass_fields__} - {"out", "apply", "num_threads"}
-        why = f"apply=true writes what {Path(settings.out) / PROPOSALS_FILE} says; that was for looking"
+        why = f"apply=true applies {Path(settings.out) / PROPOSALS_FILE}, and ignores the settings of the search"
         refuse_unread(overrides, unread, why=why)
     elif settings.model is None:
-        raise ConfigError("model is not given; looking needs one: model=runs/..., or a .pt of InsightFace")
+        raise ConfigError("model is not given; the search needs one: model=runs/..., or an InsightFace .pt")
     return settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """The embeddings of the set, and what its benchmarks show: their images and embeddings, by the paths given."""
+    """The embeddings of the set, and the images and embeddings of its benchmarks, by the given paths."""
 
     embedded: "Embeddings"
     benchmarks: dict[str, Images]
@@ -190,9 +190,9 @@ def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequenc
     for path, emb_MD in found.of_benchmarks.items():
         proposals += cleaner.in_benchmark(emb_MD, benchmark=path)
     _write(out, proposals, source)
-    for kind in KINDS:  # of an earlier look
+    for kind in KINDS:  # pictures of an earlier search
         (out / f"{kind}.png").unlink(missing_ok=True)
-    print(f"looked at    {len(labels):,} images of {len(np.unique(labels)):,} identities")
+    print(f"searched     {len(labels):,} images of {len(np.unique(labels)):,} identities")
     _tell(proposals)
     print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
     pictures = write_pictures(
@@ -203,15 +203,13 @@ def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequenc
     same = [given for given in overrides if given.startswith(("data.", "input.", "out="))]
     num_images = len({one.image for one in proposals if one.image is not None})
     if num_images > MUCH * len(labels):
-        print(
-            f"note         {num_images / len(labels):.0%} of the images; if that is not so, a better model finds fewer"
-        )
-    print("next         look, edit proposals.csv (delete lines, change actions), then")
+        print(f"note         {num_images / len(labels):.0%} of the images; if that is wrong, use a better model")
+    print("next         look at the pictures, edit proposals.csv (delete lines, change actions), then")
     print(f"             {command('clean', *same, 'apply=true')}")
 
 
 def _write(out: Path, proposals: Sequence[Proposal], source: Source) -> None:
-    """Proposals, and what they are about; never the ones of one look beside what another was about."""
+    """Writes proposals, and which set they belong to; never leaves proposals of one search with another's set."""
     path, new = out / PROPOSALS_FILE, out / f"{PROPOSALS_FILE}.new"
     write_proposals(new, proposals)
     about = {"set": source.fingerprint(), "proposals": file_hash(new)}
@@ -225,26 +223,26 @@ def _apply(source: AnySource, out: Path, settings: CleanSettings) -> None:
     proposals = read_proposals(out / PROPOSALS_FILE)
     if _about(out).get("set") != source.fingerprint():
         raise DataError(
-            f"{out / PROPOSALS_FILE} was not written for this set as it is: it is another one, or images have come, "
-            "gone or changed since. Its numbers would name other images: look again, into another folder"
+            f"{out / PROPOSALS_FILE} was not written for this set: it is another set, or images were added, deleted or "
+            "changed since. Its numbers would mean other images: run clean again, with another out"
         )
     samples, labels, names = applied(proposals, source.labels, source.identities)
     if not len(samples):
-        raise DataError(f"{out / PROPOSALS_FILE} leaves no image; nothing was written")
+        raise DataError(f"{out / PROPOSALS_FILE} would remove every image; nothing was written")
     cleaned = RelabelledSource(source=source, labels=labels, identities=names)
     num_threads = settings.num_threads or num_cores()
     pack_training_set(cleaned, out / CLEANED_FOLDER, samples=samples, num_threads=num_threads)
     before, after = len(np.unique(source.labels)), len(np.unique(labels[samples]))
     print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
     print(f"{after:,} identities ({before:,} before)")
-    benchmarks = [path.resolve() for path in source.benchmarks()]  # they stay where they are
+    benchmarks = [path.resolve() for path in source.benchmarks()]  # they are not copied
     sets = [override_of("eval.sets", benchmarks)] if benchmarks else []
     root = [override_of("data.root", (out / CLEANED_FOLDER).resolve()), *size_overrides(source.size_px).split()]
     print(f"next         {command('train', 'data=on_disk', *root, *sets)}")
 
 
 def _about(out: Path) -> dict[str, str]:
-    """Of which set the proposals in a folder are, and their hash as they were written; empty where none were."""
+    """Returns the set of a folder's proposals, and their hash when they were written; empty if there are none."""
     try:
         return dict(json.loads((out / ABOUT_FILE).read_text()))
     except (OSError, ValueError):
@@ -255,16 +253,16 @@ def _check_not_edited(out: Path) -> None:
     path = out / PROPOSALS_FILE
     if path.exists() and _about(out).get("proposals") != file_hash(path):
         raise ConfigError(
-            f"{path} has been edited; looking again would replace it. Apply it first (apply=true), rename it, or "
+            f"{path} has been edited; another search would replace it. Apply it first (apply=true), rename it, or "
             "choose another out"
         )
 
 
 def _benchmark(path: str, size_px: tuple[int, int]) -> Images:
-    """The images of a verification file, or of a set, which must have this height and width."""
+    """Opens the images of a verification file, or of a set, which must have this height and width."""
     location = Path(path).expanduser()
     if not location.exists():
-        raise ConfigError(f"against: {location} is not there; expected a .bin file, or a set")
+        raise ConfigError(f"against: {location} does not exist; expected a .bin file, or a set")
     if location.suffix == ".bin":
         return PairImages(read_pairs(location), size_px=size_px)
     return open_source(path, height_px=size_px[0], width_px=size_px[1])
@@ -272,7 +270,7 @@ def _benchmark(path: str, size_px: tuple[int, int]) -> Images:
 
 def _tell(proposals: Sequence[Proposal]) -> None:
     counts = Counter(one.kind for one in proposals)
-    # A second person of forty images is forty lines, but one thing to look at.
+    # A second person with forty images is forty lines, but one case to look at.
     identities = Counter(kind for kind, _ in {(one.kind, one.identity) for one in proposals if one.image is not None})
     for kind, meaning in KINDS.items():
         if counts[kind] or kind != "unreadable":

@@ -1,4 +1,4 @@
-"""`facerec evaluate`: scores a model on benchmarks, beside baselines that know no faces."""
+"""`facerec evaluate`: evaluates a model on benchmarks, and optionally baselines that do not know faces."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory, write_evaluation
 
 MAX_IMAGES_FOR_PCA = 4000
-MODEL = "model"  # its column, and its key in the file, beside those of the baselines
+MODEL = "model"  # the model's column, and its key in the file; baselines have others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class EvaluateSettings:
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Prints a table and writes the figures as JSON. Returns the exit code."""
+    """Prints a table and writes the metrics as JSON. Returns the exit code."""
     settings = _settings(config)
     launching = launch_settings(config)
     launching.check_machine(device=settings.device)
@@ -82,7 +82,7 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
             print(warning)
         out = _out_path(settings, model)
         if processes.is_first:
-            out.parent.mkdir(parents=True, exist_ok=True)  # before the work
+            out.parent.mkdir(parents=True, exist_ok=True)  # before the long work
         paths = _paths(settings.sets, model, is_needed=not configured)
         verifications = [
             VerificationBenchmark(
@@ -122,7 +122,7 @@ def _paths(sets: list[str] | None, model: Model, *, is_needed: bool) -> list[Pat
     if sets is None:
         sets = model.card.get("trained_on", {}).get("benchmarks", []) if is_needed else []
         if not sets and is_needed:
-            raise ConfigError("sets is not given, and the model names no benchmarks: give sets=[lfw.bin,...]")
+            raise ConfigError("sets is not given, and the model has no benchmarks: give sets=[lfw.bin,...]")
     return verification_files(sets, key="sets")
 
 
@@ -138,7 +138,7 @@ def _write(
     *,
     num_folds: int,
 ) -> None:
-    """Writes the results, with those of other benchmarks that the file has of the same weights."""
+    """Writes the results, and keeps the file's results of other benchmarks for the same weights."""
     more = {"model": str(model.path), "weights": model.digest(), "num_folds": num_folds, "sets": results}
     write_evaluation(out, step=model.card.get("step"), metrics=metrics, more=more)
 
@@ -153,7 +153,7 @@ def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings, *
         )
         embedders["colour histogram"] = ColourHistogram()
         if isinstance(benchmark, VerificationBenchmark):
-            # Fitted on the benchmark's own images, without labels: that can only flatter it.
+            # Fitted on the benchmark's own images, without labels: this can only raise its score.
             pairs = read_pairs(benchmark.path)
             images = [pairs.decode(i) for i in range(min(len(pairs.images), MAX_IMAGES_FOR_PCA))]
             embedders["PCA of 16x16 pixels"] = PixelPCA().fit(images)

@@ -1,4 +1,4 @@
-"""`facerec inspect`: checks all of a data set, prints what it is and what is wrong with it, and draws it."""
+"""`facerec inspect`: checks all images of a data set, prints facts and faults, and draws pictures of it."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -31,12 +31,12 @@ FAULTS_FILE, NOTES_FILE = "faults.csv", "notes.csv"
 FAULTS_FOUND = 1
 BAR_WIDTH = 40
 MOST = 0.9
-"""The share of the images from which on their size is taken for that of the set."""
+"""From this share of the images on, their size is taken for that of the set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectSettings:
-    """The keys of inspect.yaml that are no section."""
+    """The keys of inspect.yaml that are not sections."""
 
     out: str | None
     num_folds: int
@@ -53,7 +53,7 @@ class SheetSettings:
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Inspects, prints and writes. Returns the exit code: 1 where there are faults."""
+    """Inspects, prints and writes. Returns the exit code: 1 if there are faults."""
     settings, sheet = _settings(config, overrides)
     root = str(config.data.root)
     out = None if settings.out is None else Path(settings.out).expanduser()
@@ -88,21 +88,21 @@ def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[InspectSett
     check_keys(config.data, {"root"}, section="data")
     values: Any = OmegaConf.to_container(config)
     if not isinstance(values["data"]["root"], str):
-        raise ConfigError(f"data.root={values['data']['root']}; expected one path, of one set")
+        raise ConfigError(f"data.root={values['data']['root']}; expected the path of one set")
     settings = read_settings(InspectSettings, values, lowest={"num_folds": 2, "num_threads": 1})
     lowest = {"num_identities": 1, "images_per_identity": 1, "seed": 0}
     sheet = read_settings(SheetSettings, values["sheet"], section="sheet", lowest=lowest)
     if settings.out is None:
-        refuse_unread(overrides, ["sheet"], why="the contact sheet is drawn with out=<a folder> only")
+        refuse_unread(overrides, ["sheet"], why="the contact sheet needs out=<a folder>")
     return settings, sheet
 
 
 def _check_place(out: Path, root: Path) -> None:
-    """A report goes into a folder of its own, over an earlier one, or beside a train.rec."""
+    """Refuses a folder for the report unless it is new, holds an earlier report, or a train.rec."""
     check_not_inside(out, root)
     has_files = out.is_dir() and not all(is_litter(path.name) for path in out.iterdir())
     if has_files and out.resolve() != root.resolve() and not is_report(out):
-        raise ConfigError(f"out={out} has files in it that are not of facerec inspect; give a new or an empty folder")
+        raise ConfigError(f"out={out} has files that facerec inspect did not write; give a new or an empty folder")
 
 
 def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
@@ -120,12 +120,12 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
         print(f"greyscale    {grey} images")
     if passed_over := about["notes"].get("passed over"):
         first = next(note for note in notes.first if note.kind == "passed over")
-        print(f"passed over  {passed_over} files and folders are not read, such as {first}")
+        print(f"passed over  {passed_over} files and folders were not read, such as {first}")
     if similar := about["notes"].get("similar name"):
         first = next(note for note in notes.first if note.kind == "similar name")
-        print(f"names        {similar} are almost those of others, such as {first.record}: {first.what}")
+        print(f"names        {similar} are almost equal to others, such as {first.record}: {first.what}")
     if repeated := about["notes"].get("repeated pair"):
-        print(f"repeated     {repeated} pairs that an earlier one equals")
+        print(f"repeated     {repeated} pairs are equal to an earlier pair")
     if per := about.get("images_per_identity"):
         print(f"per identity {per['min']} to {per['max']} images, mean {per['mean']:.1f}, median {per['median']:g}")
         print(_bars(per["histogram"]))
@@ -138,11 +138,11 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
     if len(faults) > len(faults.first):
         print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
     if faults.counts["missing label"]:
-        print("next         the same images with identities that are numbered anew:")
+        print("next         pack the same images with renumbered identities:")
         root, out = override_of("data.root", about["root"]), override_of("out", f"{about['root']}_packed")
         print(f"             {command('pack', root, out)}")
     if faults.counts["fold of one kind"] and about["num_positive"] and about["num_negative"]:
-        print("next         the same pairs, dealt so that each fold has both kinds:")
+        print("next         distribute the same pairs so that each fold has both kinds:")
         path = Path(about["root"])
         out = override_of("out", str(path.with_name(f"{path.stem}_dealt.bin")))
         print(f"             {command('pack', override_of('data.root', about['root']), out)}")
@@ -150,7 +150,7 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
 
 
 def _tell_size(about: dict[str, Any]) -> None:
-    """What follows where most images are of another size, or where all are right but not 112 x 112."""
+    """Returns the next command if most images have another size, or all have the right size but not 112 x 112."""
     most = MOST * about["num_images"]
     if about["faults"].get("size", 0) <= most:
         if keys := size_overrides(tuple(about["size_px"])):
@@ -162,14 +162,14 @@ def _tell_size(about: dict[str, Any]) -> None:
         size = size_keys((height_px, width_px)).split()
         print(f"             {command('inspect', override_of('data.root', about['root']), *size)}")
     if "num_identities" in about:
-        print("next         if these are photos that are not aligned yet, with a YuNet or SCRFD in the place of")
+        print("next         if these are photos that are not aligned yet, with a YuNet or SCRFD in place of")
         print("             DETECTOR.onnx:")
         photos, out = override_of("photos", about["root"]), override_of("out", f"{about['root']}_crops")
         print(f"             {command('align', photos, 'detector.weights=DETECTOR.onnx', out)}")
 
 
 def _bars(bins: Sequence[tuple[int, int, int]]) -> str:
-    """The histogram in text: images of an identity, number of identities."""
+    """Returns the histogram as text: images per identity, number of identities."""
     names = [str(fewest) if fewest == most else f"{fewest}-{most}" for fewest, most, _ in bins]
     largest = max(number for *_, number in bins)
     width, digits = max(map(len, names)), len(str(largest))

@@ -1,4 +1,4 @@
-"""`facerec pack`: face crops into a training set, and pairs of them into a verification set."""
+"""`facerec pack`: packs face crops into a training set, and pairs of them into a verification set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True, kw_only=True)
 class PackSettings:
-    """The keys of pack.yaml that are no section."""
+    """The keys of pack.yaml that are not sections."""
 
     out: str
     pairs: str | None
@@ -73,7 +73,7 @@ class AutoPairs:
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
-    """Packs, and prints what lies where. Returns the exit code."""
+    """Packs, and prints the results and their places. Returns the exit code."""
     settings, split, auto = _settings(config, overrides)
     if _is_pair_file(config.data.root):
         return _deal_anew(Path(str(config.data.root)).expanduser(), Path(settings.out).expanduser(), overrides)
@@ -87,9 +87,9 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         _tell_pairs(out, is_same, of=_num_identities(source.labels[pairs]))
         return 0
     check_not_inside(out, config.data.root)
-    for path in (out / "train.rec", out / VAL_FILE):  # before an hour's work
+    for path in (out / "train.rec", out / VAL_FILE):  # before long work
         if path.exists() and (path.name != VAL_FILE or split.val_identities is not None):
-            raise DataError(f"{path} is there already; delete it, or write to another folder")
+            raise DataError(f"{path} already exists; delete it, or write to another folder")
     with made_folder(out):
         samples, rejected = _pack_set(source, out, settings, split, auto)
     num_identities = len(np.unique(source.labels[samples]))
@@ -104,7 +104,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
 def _pack_set(
     source: AnySource, out: Path, settings: PackSettings, split: SplitSettings, auto: AutoPairs
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Writes the training set, and its pairs. Returns int64 (n,), which samples it has, and those left out, and why."""
+    """Writes the training set and its pairs. Returns its samples, int64 (n,), and those left out, with reasons."""
     num_threads = settings.num_threads or num_cores()
     samples, val_pairs = np.arange(len(source)), None
     rejected: list[tuple[str, str]] = []
@@ -139,25 +139,25 @@ def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[PackSetting
         raise ConfigError(f"layout={settings.layout}; expected insightface or im2rec")
     if (settings.pairs == "auto") != (split.val_identities is not None):
         raise ConfigError(
-            "pairs=auto and split.val_identities=... go together: pairs of people that are trained on say nothing. "
+            "pairs=auto and split.val_identities=... go together: pairs of people in the training set measure nothing. "
             "Give both, or neither"
         )
     if settings.pairs is None:
-        refuse_unread(overrides, ["seed", "auto_pairs"], why="there are no pairs to draw without pairs=auto")
+        refuse_unread(overrides, ["seed", "auto_pairs"], why="only pairs=auto draws pairs")
     elif settings.pairs != "auto":
         unread = ["seed", "auto_pairs", "layout", "on_corrupt"]
-        refuse_unread(overrides, unread, why=f"pairs={settings.pairs} writes these pairs and no training set")
+        refuse_unread(overrides, unread, why=f"pairs={settings.pairs} writes only these pairs, and no training set")
     elif auto.hard_negatives is None:
-        refuse_unread(overrides, ["auto_pairs.device"], why="there is no model without auto_pairs.hard_negatives")
+        refuse_unread(overrides, ["auto_pairs.device"], why="only auto_pairs.hard_negatives uses a model")
     return settings, split, auto
 
 
 def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the identities set aside."""
+    """Draws pairs of the identities that were set aside."""
     labels = source.labels[samples]
 
     def nearest() -> np.ndarray:
-        from facerec.embedding.loop import Loop, embed_for_now  # and torch, seconds that no other pack needs
+        from facerec.embedding.loop import Loop, embed_for_now  # imports torch, for seconds, which other packs save
         from facerec.embedding.model import open_model
 
         model = open_model(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
@@ -177,7 +177,7 @@ def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: 
 
 
 def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pairs of a list, in its order, or dealt anew where only that gives each of ten folds both kinds."""
+    """Returns the pairs of a list in its order, or in another one if only that gives each of ten folds both kinds."""
     _check_pair_file(out, f"pairs={path} makes a verification set")
     if isinstance(source, JoinedSource):
         raise ConfigError(f"pairs={path} names the files of one set; data.root has {len(source.parts)}")
@@ -189,8 +189,8 @@ def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray,
     if order is None:
         return pairs, is_same
     print(
-        "note         in the order of the list a fold of ten would have pairs of one kind only; the pairs were dealt "
-        "anew, so that each fold has both kinds"
+        "note         in the list's order, one of ten folds would have pairs of one kind only; the pairs were "
+        "distributed again, so that each fold has both kinds"
     )
     return pairs[order], is_same[order]
 
@@ -200,14 +200,14 @@ def _is_pair_file(root: Any) -> bool:
 
 
 def _deal_anew(path: Path, out: Path, overrides: Sequence[str]) -> int:
-    """Writes the pairs of a verification file in an order in which each fold has both kinds. Returns the exit code."""
+    """Writes a verification file's pairs in an order in which each fold has both kinds. Returns the exit code."""
     unread = [key for key in PackSettings.__dataclass_fields__ if key != "out"]
-    why = f"data.root={path} is a verification file, whose pairs are written in another order"
+    why = f"data.root={path} is a verification file; its pairs are written in another order"
     refuse_unread(overrides, ["split", "auto_pairs", "input", *unread], why=why)
     _check_pair_file(out, why)
     with made_folder(out.parent):
         is_same = deal_pairs(path, out)
-    _tell_pairs(out, is_same, of="in an order in which each stretch has both kinds")
+    _tell_pairs(out, is_same, of="in an order in which each part has both kinds")
     return 0
 
 
@@ -232,4 +232,4 @@ def _num_identities(labels: np.ndarray) -> str:
 def _tell_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:
     for _, reason in rejected[:MOST_NAMED]:
         print(f"left out     {reason}")
-    print(f"left out     {len(rejected)} in all, listed in {path.resolve()}")
+    print(f"left out     {len(rejected)} in total, listed in {path.resolve()}")

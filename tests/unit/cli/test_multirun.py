@@ -130,7 +130,7 @@ def test_failed_trial_is_listed_and_run_again_while_finished_ones_are_skipped(ca
     reason = "runs/train/head.m2-0.3__seed-2: failed exit code 1: error: no luck with this seed"
     assert f"- {reason}" in Path("runs/train/table.md").read_text()
     out, err = capfd.readouterr()
-    assert re.search(r"to see it whole: .+ train head.m2=0.3 seed=2\n", out)
+    assert re.search(r"to see all of its output: .+ train head.m2=0.3 seed=2\n", out)
     assert "error: no luck with this seed" in err
     Path("failing").unlink()
     assert exit_code(*command) == 0
@@ -157,7 +157,7 @@ def test_run_dir_holds_the_directories_of_the_trials(tmp_path):
     ]
     assert exit_code("train", "-m", f"run_dir={grid}", "seed=1,2", "--jobs", "2") == 0
     assert sorted(path.name for path in grid.iterdir()) == ["seed-1", "seed-2", "table.csv", "table.md"]
-    with pytest.raises(ConfigError, match="run_dir is the one directory"):
+    with pytest.raises(ConfigError, match="run_dir is the directory of the grid"):
         plan("train", ["run_dir=a,b", "seed=1"])
 
 

@@ -38,7 +38,7 @@ class Images:
     def image(self, index: int) -> np.ndarray:
         self.num_read += 1
         if index in self.unreadable:
-            raise DataError(f"image {index} is cut off")
+            raise DataError(f"image {index} is incomplete")
         return np.random.default_rng(index).integers(0, 256, (112, 112, 3), dtype=np.uint8)
 
     def name(self, index: int) -> str:
@@ -73,7 +73,7 @@ def embedded(
 def test_rows_are_those_of_the_images_and_zeros_where_one_cannot_be_read(tmp_path):
     embed = Embedding()
     found = embedded(tmp_path, Images(), embed)
-    assert found.unreadable == {index: f"image {index} is cut off" for index in UNREADABLE}
+    assert found.unreadable == {index: f"image {index} is incomplete" for index in UNREADABLE}
     assert embed.sizes == [4, 3, 5, 5, 2]
     assert found.emb_ND.dtype == found.beside["corners"].dtype == np.float16 and isinstance(found.emb_ND, np.memmap)
     for index in range(NUM_IMAGES):
@@ -100,7 +100,7 @@ def test_a_second_look_reads_nothing_and_another_set_or_model_everything(tmp_pat
     first = np.array(embedded(tmp_path, source).emb_ND)
     again = embedded(tmp_path, source)
     assert source.num_read == NUM_IMAGES and np.array_equal(again.emb_ND, first)
-    assert again.unreadable == {index: f"image {index} is cut off" for index in UNREADABLE}
+    assert again.unreadable == {index: f"image {index} is incomplete" for index in UNREADABLE}
     embedded(tmp_path, source, weights="other weights")
     assert source.num_read == 2 * NUM_IMAGES
     assert embedded(tmp_path, Images((3,)), weights="other weights").unreadable.keys() == {3}
@@ -157,7 +157,7 @@ def test_a_damaged_shard_is_named_and_embedded_anew(tmp_path, monkeypatch):
     monkeypatch.undo()
     shard = tmp_path / SHARDS_FOLDER / "000001.npz"
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(DataError, match=r"000001\.npz was damaged, and is deleted; the same command"):
+    with pytest.raises(DataError, match=r"000001\.npz was damaged, and is deleted; repeat the command"):
         embedded(tmp_path, Images())
     embed = Embedding()
     embedded(tmp_path, Images(), embed)
@@ -198,8 +198,8 @@ def not_that(path: Path) -> None:
     ("damage", "says"),
     [
         (Path.unlink, "is missing"),
-        (cut_off, "is cut off or damaged"),
-        (not_that, "is cut off or damaged"),
+        (cut_off, "is incomplete or damaged"),
+        (not_that, "is incomplete or damaged"),
         (of_another_shape, r"holds float16 \(22, 5\)"),
     ],
 )
@@ -213,7 +213,7 @@ def test_files_that_are_not_what_they_were_are_made_anew_with_a_word(name, damag
     assert source.num_read == 2 * NUM_IMAGES
     assert np.array_equal(again.emb_ND, expected[0]) and np.array_equal(again.beside["corners"], expected[1])
     (message,) = {record.message for record in caplog.records if record.name == LOGGER.name}
-    assert re.search(rf"{name} {says}.*: the set is embedded anew$", message)
+    assert re.search(rf"{name} {says}.*: the set is embedded again$", message)
 
 
 @pytest.mark.parametrize(("num_bytes", "name"), [(5000, "000000.npz"), (15000, EMBEDDINGS_FILE)])
@@ -250,5 +250,5 @@ def test_a_model_that_has_diverged_is_refused(tmp_path):
 
 
 def test_a_set_of_which_nothing_can_be_read_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no image of the set can be read: image 0 is cut off"):
+    with pytest.raises(DataError, match="no image of the set can be read: image 0 is incomplete"):
         embedded(tmp_path, Images(tuple(range(NUM_IMAGES))))
