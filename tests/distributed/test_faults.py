@@ -163,7 +163,8 @@ def test_too_many_deaths_end_with_one_clear_message(faces, starter, tmp_path):
     process = starter.start(launch_overrides(faces, run_dir, "launch.max_restarts=0"), log)
     rank = kill_one(process, run_dir, random.Random(1), after=3)
     assert process.wait() == 1
-    told = f"error: process {rank} was killed by SIGKILL after 0 restarts (launch.max_restarts); repeat the command to resume"
+    told = f"error: process {rank} was killed by SIGKILL after 0 restarts (launch.max_restarts); "
+    "repeat the command to resume"
     assert log.read_text().count(told) == 1 and "Traceback" not in log.read_text()
     printed = run(starter.start, launch_overrides(faces, run_dir), log)
     assert "resuming from" in printed
