@@ -15,7 +15,7 @@ SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE = "align.json", "landmarks.csv", "repo
 OWN_FOLDER = ".align"
 JOURNAL_FILE = f"{OWN_FOLDER}/journal.jsonl"
 JOURNAL_PARTS = f"{OWN_FOLDER}/journal.of_process_*.jsonl"
-"""Of several processes that align together, until the first of them puts them into the journal."""
+"""Holds the journals of several processes until the first of them adds them to the journal."""
 PARTIAL_FOLDER = f"{OWN_FOLDER}/partial"
 """Holds crops that are only partly written."""
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 FUSED_OPTIMIZERS = ("_fused_sgd", "_fused_adam")
-"""The beginnings of the names of their operators: SGD, Adam, AdamW."""
+"""Prefixes of the names of their operators: SGD, Adam, AdamW."""
 
 
 class LiveTensors(TorchDispatchMode):

@@ -9,18 +9,18 @@ from facerec.core.metric import Metric
 
 
 class Images(Protocol):
-    """What can be embedded: a data set, the images of pairs, photos."""
+    """Images to embed: a data set, the images of pairs, photos."""
 
     def __len__(self) -> int:
-        """Number of images, N."""
+        """Returns the number of images, N."""
         ...
 
     def image(self, index: int) -> np.ndarray:
-        """Returns uint8 (H, W, 3), RGB. Raises DataError, naming the image. Several threads call it."""
+        """Returns uint8 (H, W, 3), RGB. Raises DataError, which names the image. Several threads call it."""
         ...
 
     def name(self, index: int) -> str:
-        """Returns where the image lies, for messages."""
+        """Returns the place of the image, for messages."""
         ...
 
 

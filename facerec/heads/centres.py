@@ -62,7 +62,7 @@ class ClassCentres(nn.Module):
                 "`facerec train` fills it in; in your own code, pass it"
             )
         if num_classes < 2:
-            raise ConfigError(f"head.num_classes is {num_classes}; expected at least 2 identities to tell apart")
+            raise ConfigError(f"head.num_classes is {num_classes}; expected at least 2 identities to distinguish")
         if embedding_dim < 1:
             raise ConfigError(f"head.embedding_dim is {embedding_dim}; expected the output size of the network")
         if not 0 < init_std < float("inf"):

@@ -150,7 +150,7 @@ class Head(nn.Module):
         """Makes a row optimizer update the centres from now on, instead of torch.optim: see `TrainedRows`.
 
         With `fused` a step may have one micro-batch only, and no gradient scaler. `draw` chooses the classes that take
-        part in a step, where sample_rate is below 1.
+        part in a step if sample_rate is below 1.
 
         Raises:
             ConfigError: fused with engine="dense", or with centres that are replicated over several processes.

@@ -27,8 +27,8 @@ from facerec.training.timetable import Timetable
 from facerec.training.train_state import TrainState
 
 MANY_CENTRES = 2**26
-"""Entries of the class centres (256 MB) from which freed memory goes back to the system: where it is kept, a gradient
-that lands in a heap with gaps costs the centres once more."""
+"""From this number of entries of the class centres on (256 MB), freed memory goes back to the system: if it is kept, a
+gradient in a heap with gaps takes the memory of the centres once more."""
 
 
 def assemble(
@@ -52,7 +52,7 @@ def assemble(
         network, objective, loader, optimizer, settings, freeze, timetable, seed: see `Trainer`.
 
     Raises:
-        ConfigError: the parts do not go together, or do not fit the device.
+        ConfigError: the parts do not fit each other or the device.
     """
     processes = agreement.processes
     device = _place(network, objective, settings=settings, processes=processes)

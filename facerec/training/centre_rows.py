@@ -1,4 +1,4 @@
-"""Class centres that a row optimizer moves instead of torch.optim: sampled ones (Partial FC), and fused updates."""
+"""Class centres that a row optimizer updates instead of torch.optim: sampled ones (Partial FC), and fused updates."""
 
 from facerec.core.errors import ConfigError
 from facerec.heads.head import Head
@@ -41,15 +41,16 @@ class CentreRows:
         self.lr_factor = lr_factor_of(CENTRES, optimizer.lr_factors)
         fused = optimizer.fused_centres
         if fused and head is None:
-            raise ConfigError("optimizer.fused_centres=true, but there is no head whose centres it could move")
+            raise ConfigError("optimizer.fused_centres=true, but there is no head whose centres it could update")
         if fused and num_micro_batches > 1:
             raise ConfigError(
-                f"optimizer.fused_centres=true moves the centres in every backward, but a step has {num_micro_batches} "
-                "of them: set trainer.micro_batch_size to data.global_batch_size, or fused_centres=false"
+                "optimizer.fused_centres=true updates the centres in every backward pass, but a step has "
+                f"{num_micro_batches} of them: set trainer.micro_batch_size to data.global_batch_size, or "
+                "fused_centres=false"
             )
         if fused and precision == "fp16":
             raise ConfigError(
-                "optimizer.fused_centres=true moves the centres before the gradient scaler of fp16 knows whether the "
+                "optimizer.fused_centres=true updates the centres before the gradient scaler of fp16 knows whether the "
                 "step counts: use trainer.precision=bf16, or fused_centres=false"
             )
         if head is None or not (fused or head.sample_rate < 1):
@@ -57,7 +58,7 @@ class CentreRows:
         entry = entry_for(CENTRES, freeze.epochs)
         if entry is not None and freeze.epochs[entry] != 0:
             raise ConfigError(
-                "freeze.epochs holds the head, whose centres move by rows (head.sample_rate below 1, or "
+                "freeze.epochs freezes the head, whose centres are updated by rows (head.sample_rate below 1, or "
                 "optimizer.fused_centres=true): freeze another part, or train all centres with torch.optim"
             )
         head.train_rows(optimizer.row_optimizer, fused=fused, draw=draw)

@@ -1,4 +1,4 @@
-"""Class centres at the mean embeddings of their classes, so that fine-tuning does not begin with random ones.
+"""Sets class centres to the mean embeddings of their classes, so that fine-tuning does not start with random centres.
 
 Letters: B samples of a batch, c classes held by this process, K sub-centres per class, D embedding dimensions.
 """
@@ -52,34 +52,34 @@ def start_at_class_means(
     num_threads: int = 1,
     on_corrupt: str = "error",
 ) -> list[Replaced]:
-    """Sets every class centre to the mean of its images' L2-normalised embeddings, in place, with length 1.
+    """Sets every class centre to the mean of its images' L2-normalised embeddings, in place, with norm 1.
 
-    A step turns a centre by an angle that falls with the square of its length. Random centres are short
-    (init_std sqrt(D), 0.23) so that they find their class within some steps; at that length the means are lost as
-    fast: on 49 identities, with a rate of 0.1, the loss rose from 0.9 to 3.5 in 8 steps and the centres left their
-    means by 47 degrees, with length 1 by 8. All K sub-centres of a class start alike. A class without images keeps
-    its random centre.
+    A step rotates a centre by an angle that falls with the square of its norm. Random centres have a small norm
+    (init_std sqrt(D), 0.23) so that they find their class within some steps; with that norm, means would be lost
+    equally fast: on 49 identities, with a learning rate of 0.1, the loss rose from 0.9 to 3.5 in 8 steps and the
+    centres left their means by 47 degrees; with norm 1, by 8 degrees. All K sub-centres of a class start equal. A class
+    without images keeps its random centre.
 
-    The images are not augmented. The result is a function of the network, the images and the batch size. Several
-    processes embed a batch each at a time, and add up the embeddings of all for the classes that they hold, in the
-    order of the batches: the centres are those of one process, to the bit.
+    The images are not augmented. The result depends only on the network, the images and the batch size. Several
+    processes embed one batch each at a time, and add up the embeddings of all for the classes that they hold, in the
+    order of the batches: the centres equal those of one process, to the bit.
 
     Args:
         centres: on any device.
         embed: the network, in evaluation mode.
         source: the training set.
-        batch_size: images read at a time.
-        images_per_identity: take so many of an identity's images, evenly spread; None: all.
-        num_threads: that read, in each process that embeds.
-        on_corrupt: of an image that cannot be read: "error", or "skip": the mean is that of the others.
+        batch_size: number of images that are read together.
+        images_per_identity: use this many of an identity's images, evenly spread; None: all.
+        num_threads: number of threads that read, in each process.
+        on_corrupt: what happens to an unreadable image: "error", or "skip": the mean is that of the others.
 
     Returns:
-        What was skipped, as samples of the source, of step 0; on all processes.
+        The skipped samples, as samples of the source, of step 0; on all processes.
 
     Raises:
         DataError: an image cannot be read.
-        ModelError: the images are of another size than the network takes.
-        OtherProcessError: another process has met one of these.
+        ModelError: the images do not have the network's size.
+        OtherProcessError: another process raised one of these.
     """
     chosen = Subset(source=source, indices=_evenly(source.labels, images_per_identity))
     loop = Loop(
@@ -117,7 +117,7 @@ def start_at_class_means(
 
 
 def _evenly(labels: np.ndarray, images_per_identity: int | None) -> np.ndarray:
-    """int64, ascending: the samples to take, of every identity at most `images_per_identity`, evenly spread."""
+    """Returns the samples to use, at most `images_per_identity` per identity, evenly spread: int64, ascending."""
     if images_per_identity is None:
         return np.arange(len(labels))
     order = np.argsort(labels, kind="stable")

@@ -21,15 +21,15 @@ class Freezing:
     """Says which parameters are frozen until which epoch, as plain settings.
 
     A frozen parameter gets no gradient, weight decay or momentum. Batch normalisation inside a frozen part normalises
-    with its running statistics and leaves them as they are. Dropout goes on, and so does what a head measures
-    without a gradient (AdaFace's lengths, CurricularFace's t).
+    with its running statistics and does not update them. Dropout stays active, and a head still updates state that it
+    learns without gradients (AdaFace's norms, CurricularFace's t).
 
     Args:
-        epochs: epochs until it moves, None for never; by a part (backbone, neck, head, loss) or by the beginning of a
-            parameter's name up to a dot, such as backbone.layer1. Of several beginnings the longest counts, so that
+        epochs: epochs until training starts, None for never; by part (backbone, neck, head, loss) or by the beginning
+            of a parameter's name up to a dot, such as backbone.layer1. The longest match counts, so that
             {backbone: null, backbone.layer4: 0} freezes all of the backbone but layer4.
-        batch_norm: all batch normalisation of the network, frozen or not, keeps the statistics it starts with, and
-            training normalises with them. Weights and biases of it still train.
+        batch_norm: all batch normalisation of the network, frozen or not, keeps its initial statistics, and training
+            normalises with them. Its weights and biases still train.
 
     Raises:
         ConfigError: a number of epochs is negative or not finite.

@@ -10,15 +10,15 @@ from facerec.training.observers import Observer, StepOutcome
 
 
 class MovingAverage(Observer):
-    """A network beside the trained one whose weights follow it: a <- d a + (1 - d) w at the end of every step.
+    """A copy of the network whose weights follow the trained ones: a <- d a + (1 - d) w at the end of every step.
 
-    d = min(decay, (1 + t) / (10 + t)) at step t, so that the average is not held back by the first weights. It starts
-    as the weights after the first step. BN's running statistics are averaged in the same way, as timm does (torch's
+    d = min(decay, (1 + t) / (10 + t)) at step t, so that the first weights do not dominate the average. It starts with
+    the weights after the first step. BN's running statistics are averaged in the same way, as timm does (torch's
     default copies the last ones), so that they come from the same steps as the weights.
 
     Args:
         network: the network that is trained, on its device; it is copied.
-        decay: d of a long training, in (0, 1), for example 0.9999. It looks back over 1 / (1 - d) steps.
+        decay: d of a long training, in (0, 1), for example 0.9999. It averages over about 1 / (1 - d) steps.
 
     Attributes:
         network: the average, in evaluation mode.

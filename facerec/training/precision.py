@@ -20,16 +20,16 @@ def dtype_of(precision: Precision) -> torch.dtype:
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast for bf16 and fp16, nothing for fp32 and fp64."""
+    """Returns autocast for bf16 and fp16, and a context that does nothing for fp32 and fp64."""
     if precision in AUTOCAST:
         return torch.autocast(device.type, AUTOCAST[precision])
     return nullcontext()
 
 
 def make_deterministic() -> None:
-    """Only deterministic kernels from now on, in this process.
+    """Allows only deterministic kernels from now on, in this process.
 
-    Raises nothing; a kernel that has no deterministic form raises at its use, naming itself.
+    Raises nothing; a kernel without a deterministic form raises at its use, and names itself.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -37,7 +37,7 @@ def make_deterministic() -> None:
 
 
 def gradient_scaler(precision: Precision, device: torch.device, processes: Processes) -> torch.amp.GradScaler:
-    """What scales the loss under fp16, and otherwise does nothing. An overflow in one process counts in all."""
+    """Returns the loss scaler of fp16; else one that does nothing. An overflow in one process counts in all."""
     enabled = precision == "fp16"
     if processes.world_size == 1:
         return torch.amp.GradScaler(device.type, enabled=enabled)
@@ -47,7 +47,7 @@ def gradient_scaler(precision: Precision, device: torch.device, processes: Proce
 
 
 def environment(device: torch.device, processes: Processes = ALONE) -> dict[str, Any]:
-    """What bit-exactness depends on; stored in checkpoints, compared on resuming."""
+    """Returns what bit-exactness depends on; it is stored in checkpoints and compared on resuming."""
     import numpy
     import torchvision
 
@@ -66,4 +66,4 @@ def environment(device: torch.device, processes: Processes = ALONE) -> dict[str,
 def warn_of_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Warns if the `environment` of a checkpoint differs from that of the run that is resumed from it."""
     if changed := [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]:
-        LOGGER.warning("not bit-exact: this run goes on with %s", ", ".join(changed))
+        LOGGER.warning("not bit-exact: this run resumes with %s", ", ".join(changed))

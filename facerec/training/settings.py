@@ -18,25 +18,25 @@ from facerec.training.precision import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """How to train; everything that a configuration says under `trainer`.
+    """How to train: all keys of the section `trainer`.
 
     Args:
         num_epochs, num_steps: length of the run, exactly one of the two. A step is one optimizer update.
-        micro_batch_size: samples of one forward pass; divides the global batch. None: the global batch itself.
+        micro_batch_size: samples in one forward pass; divides the global batch. None: the global batch itself.
         precision: fp32, bf16 or fp16 (autocast; fp16 with a gradient scaler), or fp64 for comparisons.
         device: auto (CUDA, else CPU), cpu, cuda, cuda:<n>, mps; see `own_device`.
-        clip_grad_norm: largest norm of the network's gradient, the head's excluded; None does not clip.
+        clip_grad_norm: largest norm of the network's gradient, without the head's; None does not clip.
         margin_ramp_epochs: epochs over which the head's margin grows linearly from 0.
-        ema_decay: of a moving average of the weights, for example 0.9999 (see `MovingAverage`): it is then what is
-            evaluated and what a checkpoint's model holds; the weights that are trained lie in its training state.
-        class_mean_images: images of each identity that a head with init=class_mean looks at; None: all.
+        ema_decay: decay of a moving average of the weights, for example 0.9999 (see `MovingAverage`). The average is
+            then evaluated and stored as a checkpoint's model; the trained weights are in the training state.
+        class_mean_images: images per identity that a head with init=class_mean uses; None: all.
         channels_last: memory layout of the convolutions.
         compile: torch.compile the network; needs a C++ compiler on the CPU.
         deterministic: only deterministic kernels, so that a resumed run is bit-identical on a GPU too.
-        num_threads: CPU threads of torch, in each process; None leaves torch's choice.
-        sync_batch_norm: batch normalisation over the micro-batches of all processes, on GPUs; figures then depend on
-            their number.
-        compress_gradients: number format in which the network's gradients travel between processes.
+        num_threads: CPU threads of torch, in each process; None keeps torch's default.
+        sync_batch_norm: batch normalisation over the micro-batches of all processes, on GPUs; results then depend on
+            the number of processes.
+        compress_gradients: number format in which processes exchange the network's gradients.
 
     Raises:
         ConfigError: both lengths or none are set, or a number is out of range.
@@ -93,9 +93,9 @@ class EvaluationPlan:
 
     Args:
         evaluators: the benchmarks.
-        embedder: from the network to what the benchmarks call.
+        embedder: makes the benchmarks' embedder from the network.
         every_steps, every_epochs: at most one of the two; a run always evaluates at its end.
-        at_start: before the first step too, as step 0.
+        at_start: evaluate before the first step too, as step 0.
 
     Raises:
         ConfigError: both intervals are set, or one is not positive.

@@ -26,9 +26,9 @@ BACKWARD = "facerec.backward"
 UPDATE = "facerec.update"
 AGREEMENT = "facerec.agreement"
 PARTS = (DATA, FORWARD, HEAD, BACKWARD, UPDATE, AGREEMENT)
-"""The names that a step and its parts have in torch's profiles. forward: of the network; head: the objective's forward;
-backward: of both; update: the sums of the head's gradients and the optimizer's step; agreement: of the processes on
-errors and signals."""
+"""The names of a step and its parts in torch's profiles. forward: the network's; head: the objective's forward;
+backward: both backward passes; update: the sums of the head's gradients and the optimizer's step; agreement: the
+exchange of errors and signals between the processes."""
 
 
 class OptimizerStep:

@@ -60,7 +60,7 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains a network under an objective, from wherever the run directory stands.
+    """Trains a network with an objective, from the current state of the run directory.
 
     Args:
         network, objective: the modules to train, on the CPU.
@@ -81,7 +81,7 @@ class Trainer:
     loader, which gives each its own micro-batches, and the shard of the class centres. Only the first process writes.
 
     Raises:
-        ConfigError: log_every_steps is not positive, or a micro-batch of one sample meets batch normalisation.
+        ConfigError: log_every_steps is not positive, or batch normalisation would see a micro-batch of one sample.
     """
 
     def __init__(
@@ -162,12 +162,12 @@ class Trainer:
         return self.optimizer_step.state
 
     def fit(self) -> TrainResult:
-        """Trains to the end, or to the end of the step in which a `StopSignal` came.
+        """Trains to the end, or to the end of the step in which a `StopSignal` arrived.
 
         Raises:
             TrainingError: a loss or a weight is not finite.
-            LostProcessError: another process has gone, or does not answer.
-            CheckpointError: the checkpoint to resume from does not fit, or none can be written.
+            LostProcessError: another process has died, or does not answer.
+            CheckpointError: the checkpoint to resume from does not fit, or no checkpoint can be written.
             DataError: a sample cannot be read.
         """
         with failing_together(self.processes):
@@ -180,7 +180,7 @@ class Trainer:
         try:
             return self._train()
         except FacerecError:
-            # An earlier checkpoint is still useful; the process with the error may be gone already.
+            # An earlier checkpoint is still useful; the process with the error may have died already.
             with suppress(FacerecError, RuntimeError):
                 self.checkpoints.wait()
             raise
@@ -193,7 +193,7 @@ class Trainer:
             self.run_log.close()
 
     def _resume(self) -> None:
-        """Restores everything from the checkpoint; without one, moves the class centres where the head wants them."""
+        """Restores everything from the checkpoint; without one, sets the class centres if head.init asks for it."""
         if self.checkpoint is None:
             place_class_centres(
                 self.objective.head,
@@ -255,7 +255,7 @@ class Trainer:
         self.step += 1
 
     def _follow_up(self, stop: StopSignal) -> bool:
-        """Logs, evaluates and saves if it is due after a step. Returns True if any process has got a signal."""
+        """Logs, evaluates and saves if it is due after a step. Returns True if any process has received a signal."""
         step, times = self.step, self.timetable
         if times.is_log_due(step, first_step=self.first_step, every_steps=self.log_every_steps):
             for observer in self.optimizer_step.observers:

@@ -16,9 +16,9 @@ class LaunchSettings:
     """The section `launch`.
 
     Args:
-        processes: how many to start on the CPU of this machine, or None.
-        gpus: how many to start on this machine with a GPU each, or None. Without either, this process does the work.
-        max_restarts: how often all are started again after one of them has died.
+        processes: number of processes on the CPU of this machine, or None.
+        gpus: number of processes on this machine with one GPU each, or None. With neither, this one works alone.
+        max_restarts: how often all processes are started again after one of them has died.
         timeout_minutes: how long a process waits for the others.
 
     Raises:
@@ -46,18 +46,18 @@ class LaunchSettings:
 
     @property
     def num_processes(self) -> int | None:
-        """How many to start; None where this process does the work."""
+        """Returns the number of processes to start; None if this process does the work."""
         return self.processes if self.gpus is None else self.gpus
 
     def check_machine(self, *, device: str, key: str = "device") -> None:
-        """Refuses what this machine cannot do.
+        """Refuses settings that this machine cannot fulfil.
 
         Args:
-            device: what the verb computes on.
-            key: which says so.
+            device: the device of the verb.
+            key: the key of the device.
 
         Raises:
-            ConfigError: torchrun has started this process; the device is another one; there are not so many GPUs.
+            ConfigError: torchrun has started this process; the device is another one; there are not enough GPUs.
         """
         if self.num_processes is None:
             return
@@ -75,14 +75,13 @@ class LaunchSettings:
             return
         if device not in ("auto", "cuda"):
             raise ConfigError(
-                f"{given} gives each process a GPU of its own, which {key}={device} does not leave to it: use "
-                f"{key}=auto"
+                f"{given} gives each process its own GPU, but {key}={device} does not allow it: use {key}=auto"
             )
         if self.gpus > (found := torch.cuda.device_count()):
             raise ConfigError(f"{given}, but torch finds {found} on this machine")
 
 
 def launch_settings(config: DictConfig) -> LaunchSettings:
-    """Section `launch` of a configuration."""
+    """Reads section `launch` of a configuration."""
     values: Any = OmegaConf.to_container(config.launch)
     return LaunchSettings(**check_arguments(LaunchSettings, values, section="launch"))

@@ -1,4 +1,4 @@
-"""What `facerec train` asks of its run directory, where to go on, and what it writes there at the start."""
+"""Finds the checkpoint from which `facerec train` resumes, and writes the files of the run directory at the start."""
 
 import time
 from pathlib import Path

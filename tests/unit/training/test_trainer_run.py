@@ -206,7 +206,7 @@ def test_resuming_with_other_threads_says_not_bit_exact(make_trainer, caplog):
     resumed = make_trainer(num_threads=2, resume_from=stopped.checkpoint)
     with caplog.at_level(logging.WARNING, logger="facerec"):
         resumed.fit()
-    assert "not bit-exact: this run goes on with num_threads 1 -> 2" in caplog.text
+    assert "not bit-exact: this run resumes with num_threads 1 -> 2" in caplog.text
 
 
 def test_two_runs_of_one_seed_have_the_same_bits_and_another_seed_has_not(make_trainer):
