@@ -50,7 +50,7 @@ def refused(overrides: list[str], capsys) -> str:
         (["launch.processes=2", "launch.gpus=2"], "launch.processes=2 and launch.gpus=2 are both set"),
         (["launch.gpus=1"], "launch.gpus=1 gives each process its own GPU, but trainer.device=cpu does not"),
         (["launch.gpus=99", "trainer.device=auto"], f"launch.gpus=99, but torch finds {torch.cuda.device_count()}"),
-        (["launch.processes=2", "trainer.device=cuda"], "launch.processes=2 trains on the CPU, trainer.device=cuda on"),
+        (["launch.processes=2", "trainer.device=cuda"], "launch.processes=2 works on the CPU, trainer.device=cuda on"),
         (["launch.max_restarts=-1"], "launch.max_restarts=-1; expected 0 or more"),
         (["launch.timeout_minutes=0"], "launch.timeout_minutes=0.0; expected a positive number"),
         (["launch.nodes=2"], "launch.nodes"),
