@@ -1,1 +1,1 @@
-"""What all rooms share: errors, the batch, protocols, the input specification, seeding, the run log."""
+"""Shared by all rooms: errors, the batch, protocols, the input specification, seeding, the run log."""

@@ -65,7 +65,7 @@ _PAGE = re.compile(rb"<!doctype html|<html|<head|<body|<script|<title", re.IGNOR
 
 @dataclass(frozen=True, kw_only=True)
 class FileLook:
-    """What the first look into a file has found.
+    """The result of the first look into a file.
 
     Attributes:
         path: the file.

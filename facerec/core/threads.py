@@ -16,7 +16,7 @@ def num_cores() -> int:
 
 
 def num_own_cores() -> int:
-    """Returns this process's share of the cores, where a launcher has started several processes on this machine."""
+    """Returns this process's share of the cores, if a launcher has started several processes on this machine."""
     return max(1, num_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 

@@ -160,7 +160,7 @@ def _marks(p: Identity) -> Parts:
 
 
 def _hair(p: Identity) -> Parts:
-    """Where hair and hats begin, from the left ear over the forehead to the right one, around the skull.
+    """Returns the edge of hair and hats, from the left ear over the forehead to the right one, around the skull.
 
     Moves: parted on the right instead of the left; longer.
     """
