@@ -132,7 +132,7 @@ def align_photos(
             with failing_together(processes):  # after each batch: an error of one process ends the work of all
                 entries = next(written, [])
                 journal.append(entries)
-                on_progress(len(entries) * min(world_size, len(batches)))  # the other processes have done as many
+                on_progress(len(entries) * world_size)  # the other processes have done as many
         with failing_together(processes):
             if rank == 0:
                 journal = journal if processes is None else _whole_journal(out)

@@ -94,7 +94,8 @@ def embed_set(
                     parts = []
                     for batch in islice(batches, len(files.shards[shard])):
                         parts.append(batch)
-                        bar.update(batch.num_images * min(processes.world_size, len(missing)))  # others are as far
+                        num_done = batch.num_images * processes.world_size  # the other processes are as far
+                        bar.update(min(num_done, len(images) - bar.n))
                     files.write_shard(shard, parts)
     with failing_together(processes):
         if processes.is_first:

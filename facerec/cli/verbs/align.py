@@ -103,7 +103,7 @@ def _align(config: DictConfig, overrides: list[str], processes: "Processes | Non
             described=described,
             num_threads=settings.num_threads or num_own_cores(),
             batch_size=settings.batch_size,
-            on_progress=bar.update,
+            on_progress=lambda num_faces: bar.update(min(num_faces, len(wanted) - bar.n)),
             processes=processes,
         )
     if processes is not None and not processes.is_first:
