@@ -4,7 +4,7 @@ It changes torch for the rest of the process, so it belongs in a process of its 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,16 @@ def _is_double_on_device(leaf: Any) -> bool:
     return isinstance(leaf, torch.Tensor) and leaf.dtype == torch.float64 and leaf.device.type == "cuda"
 
 
+class _NoQueue:
+    """A stream, or an event of one, on which nothing waits."""
+
+    def wait_stream(self, stream: "_NoQueue") -> None: ...
+
+    def record(self, stream: "_NoQueue") -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
 def _stand_in_for_the_driver() -> None:
     """Answers for it, except in torch.cuda.is_available: fake tensors on it need False there."""
     cuda: Any = torch.cuda
@@ -91,5 +101,9 @@ def _stand_in_for_the_driver() -> None:
     cuda.get_device_name = lambda device=None: "a GPU that is not there"
     cuda.is_bf16_supported = lambda *args, **kwargs: True
     cuda.manual_seed_all = lambda seed: None
+    cuda.Stream = cuda.Event = lambda *args, **kwargs: _NoQueue()
+    cuda.current_stream = lambda device=None: _NoQueue()
+    cuda.stream = lambda stream: nullcontext()
     tensor: Any = FakeTensor
+    tensor.record_stream = lambda self, stream: None
     tensor.numpy = lambda self, **kwargs: np.zeros(self.shape, dtype=str(self.dtype).removeprefix("torch."))
