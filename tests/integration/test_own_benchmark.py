@@ -1,9 +1,10 @@
-"""The benchmark that CONTRIBUTING.md builds in a user's own package: exactly its text, through every verb."""
+"""The margin and the benchmark that CONTRIBUTING.md builds in a user's own package: its text, through every verb."""
 
 import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +13,25 @@ import pytest
 
 from tests.integration.training_runs import TIMEOUT_S, environment, tiny_overrides, write_faces
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text().partition("## A benchmark of your own")[2]
+BEFORE, _, TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text().partition("## A benchmark of your own")
+HEAD_CODE = re.findall(r"```python\n(.*?)```", BEFORE, re.DOTALL)[0]
+HEAD_YAML = re.findall(r"```yaml\n(.*?)```", BEFORE, re.DOTALL)[0]
 CODE = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0]
 YAML = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[0]
 
 
 @pytest.fixture
 def lab(tmp_path) -> Path:
-    """A folder with the example's package and its YAML, and a gallery of the faces."""
+    """A folder with the examples' package and their YAML, and a gallery of the faces."""
     (tmp_path / "mylab").mkdir()
     (tmp_path / "mylab" / "__init__.py").touch()
     (tmp_path / "mylab" / "gallery.py").write_text(CODE)
     folder = tmp_path / "conf" / "eval" / "benchmarks"
     folder.mkdir(parents=True)
     (folder / "gallery.yaml").write_text(YAML)
+    (tmp_path / "mylab" / "sine_squared.py").write_text(HEAD_CODE)
+    (tmp_path / "conf" / "head").mkdir()
+    (tmp_path / "conf" / "head" / "sine_squared.yaml").write_text(HEAD_YAML)
     write_faces(tmp_path / "faces")
     return tmp_path
 
@@ -46,7 +52,7 @@ def test_own_benchmark_goes_through_training_keep_best_tables_and_evaluate(lab):
     chosen = ["eval/benchmarks=[gallery]", f"eval.benchmarks.gallery.root={lab / 'faces'}"]
     steps = ["trainer.num_steps=3", "eval.every_epochs=null", "eval.every_steps=1", "checkpoint.every_steps=1"]
     keep = ["checkpoint.every_epochs=null", "checkpoint.keep_last=1", "checkpoint.keep_best=1"]
-    done = facerec(lab, "train", "-m", *overrides, *chosen, *steps, *keep, "seed=1,2")
+    done = facerec(lab, "train", "-m", *overrides, *chosen, *steps, *keep, "seed=1,2", "head=sine_squared")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"rank1 +[\d.]+ %", done.stdout) and re.search(r"tpir_at_fpir_1e-2 +[\d.]+ %", done.stdout)
     (table,) = lab.glob("grid/**/table.csv")
@@ -63,6 +69,12 @@ def test_own_benchmark_goes_through_training_keep_best_tables_and_evaluate(lab):
         kept = {int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*")}
         assert list(ranks) == [1, 2, 3] and kept == {best, 3}
         assert (run / "curves.png").stat().st_size > 10_000
+
+    finished = facerec(lab, "train", *overrides, *chosen, *steps, *keep, "head=sine_squared", f"run_dir={runs[0]}")
+    (printed,) = re.findall(r"facerec (evaluate .*)", finished.stdout)
+    assert shlex.split(printed) == [
+        "evaluate", "--config-dir", "conf", f"model={runs[0]}", *chosen, "baselines=true",
+    ]  # fmt: skip
 
     scored = facerec(lab, "evaluate", f"model={runs[0]}", *chosen, "device=cpu")
     assert scored.returncode == 0, scored.stdout + scored.stderr

@@ -26,11 +26,14 @@ HEAD, FORMULA = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """The configuration of the example, whose module lies in a folder of its own."""
-    (tmp_path / "sine_squared.py").write_text(HEAD)
-    (tmp_path / "sine_squared.yaml").write_text(YAML.replace("facerec.heads.sine_squared", "sine_squared"))
+    """The configuration of the example, whose module lies in a package of its own."""
+    (tmp_path / "mylab").mkdir()
+    (tmp_path / "mylab" / "__init__.py").touch()
+    (tmp_path / "mylab" / "sine_squared.py").write_text(HEAD)
+    (tmp_path / "sine_squared.yaml").write_text(YAML)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "sine_squared", raising=False)
+    for name in ("mylab", "mylab.sine_squared"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     namespace = {"np": np, "Case": formulas.Case, "Logits": formulas.Logits}
     exec(FORMULA, namespace)
     monkeypatch.setitem(formulas.FORMULAS, "SineSquaredHead", namespace["sine_squared"])

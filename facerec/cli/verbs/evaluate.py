@@ -83,7 +83,7 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
         out = _out_path(settings, model)
         if processes.is_first:
             out.parent.mkdir(parents=True, exist_ok=True)  # before the long work
-        paths = _paths(settings.sets, model, is_needed=not configured)
+        paths = _paths(settings.sets, model, has_others=bool(configured))
         verifications = [
             VerificationBenchmark(
                 path=str(path),
@@ -118,11 +118,14 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
     return 0
 
 
-def _paths(sets: list[str] | None, model: Model, *, is_needed: bool) -> list[Path]:
+def _paths(sets: list[str] | None, model: Model, *, has_others: bool) -> list[Path]:
     if sets is None:
-        sets = model.card.get("trained_on", {}).get("benchmarks", []) if is_needed else []
-        if not sets and is_needed:
-            raise ConfigError("sets is not given, and the model has no benchmarks: give sets=[lfw.bin,...]")
+        sets = model.card.get("trained_on", {}).get("benchmarks", [])
+        if not sets and not has_others:
+            raise ConfigError(
+                "sets is not given, and the model was trained beside no verification set: give sets=[lfw.bin,...], or "
+                "eval/benchmarks=[...] as in its training"
+            )
     return verification_files(sets, key="sets")
 
 

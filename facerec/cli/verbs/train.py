@@ -32,6 +32,7 @@ from facerec.networks.weights import load_initial, read_initial
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
 from facerec.runs.checkpoints import step_of
+from facerec.runs.comparison import split_override
 from facerec.runs.environment import versions
 from facerec.runs.resumption import outcome_of
 from facerec.runs.run_directory import RunDirectory
@@ -203,7 +204,12 @@ def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Seq
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
     model = override_of("model", run_dir.resolve())
     if table:
-        print(f"next         {command('evaluate', model, 'baselines=true')}")
+        chosen = [
+            one
+            for one in RunDirectory(run_dir).read_overrides()
+            if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
+        ]
+        print(f"next         {command('evaluate', model, *chosen, 'baselines=true')}")
     else:
         print("next         with a verification file in place of PAIRS.bin:")
         print(f"             {command('evaluate', model, 'sets=[PAIRS.bin]', 'baselines=true')}")
