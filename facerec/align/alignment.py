@@ -4,7 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,11 +123,13 @@ def align_photos(
             todo = processes.gather_objects(todo)[0]
         with failing_together(processes):
             if processes is not None:
-                journal = Journal(out / JOURNAL_PARTS.replace("*", str(rank)))
+                journal = Journal(_journal_part(out, rank))
             writer = CropWriter(wanted=wanted, names=names, out=out, detector=detector, crops=crops)
             batches = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
             on_progress(len(wanted) - len(todo))
-        written = in_threads(writer.write, batches[rank::world_size], num_threads=num_threads)
+        written = held.enter_context(
+            closing(in_threads(writer.write, batches[rank::world_size], num_threads=num_threads))
+        )
         for _ in range(0, len(batches), world_size):
             with failing_together(processes):  # after each batch: an error of one process ends the work of all
                 entries = next(written, [])
@@ -135,7 +137,7 @@ def align_photos(
                 on_progress(len(entries) * world_size)  # the other processes have done as many
         with failing_together(processes):
             if rank == 0:
-                journal = journal if processes is None else _whole_journal(out)
+                journal = journal if processes is None else _whole_journal(out, world_size=world_size)
                 counts = _finished(wanted, names, journal, out, settings, num_done_before=len(wanted) - len(todo))
         if processes is not None:
             counts = processes.gather_objects(counts)[0]
@@ -161,12 +163,17 @@ def _finished(
     return counts
 
 
-def _whole_journal(out: Path) -> Journal:
+def _whole_journal(out: Path, *, world_size: int = 0) -> Journal:
     """Returns the journal, with the entries of all processes."""
     journal = Journal(out / JOURNAL_FILE)
-    for path in sorted(out.glob(JOURNAL_PARTS)):
+    now = {_journal_part(out, rank) for rank in range(world_size)}  # a network's list of files may be an older one
+    for path in sorted(now | set(out.glob(JOURNAL_PARTS))):
         journal.take_over(path)
     return journal
+
+
+def _journal_part(out: Path, rank: int) -> Path:
+    return out / JOURNAL_PARTS.replace("*", str(rank))
 
 
 def _to_do(wanted: WantedFaces, names: StringTable, journal: Journal, out: Path) -> list[int]:

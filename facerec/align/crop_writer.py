@@ -1,6 +1,7 @@
 """Makes the crop of each wanted face: reads the photo, chooses the face, warps, writes; or reports why it cannot."""
 
 import os
+import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -161,7 +162,7 @@ class CropWriter:
         is_png = self.crops.image_format == "png"
         content = encode_png(crop) if is_png else encode_jpeg(crop, quality=self.crops.jpeg_quality)
         path = self.out / entry.crop
-        partial = self.out / PARTIAL_FOLDER / str(threading.get_ident())
+        partial = self.out / PARTIAL_FOLDER / f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
         try:
             partial.write_bytes(content)
             path.parent.mkdir(exist_ok=True)

@@ -63,6 +63,8 @@ def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
     if changes and not any(path.name not in tables and not is_litter(path.name) for path in out.iterdir()):
         for name in (*tables, JOURNAL_FILE):
             (out / name).unlink(missing_ok=True)  # the folder holds only rejected photos
+        for path in out.glob(JOURNAL_PARTS):
+            path.unlink()
     elif changes:
         raise ConfigError(
             f"out={out} has crops of other settings ({'; '.join(changes)}); give another folder, or delete it"

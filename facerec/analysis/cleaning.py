@@ -189,7 +189,7 @@ class Cleaner:
         centres_CD = self.centres.centres_CD[candidates]
         best, which = highest_cosines(
             centres_CD.__getitem__,
-            emb_MD.astype(np.float32),
+            emb_MD.astype(np.float32, copy=False),
             num_rows=len(candidates),
             what=f"comparing identities with {benchmark}",
         )

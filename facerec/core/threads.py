@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ def num_own_cores() -> int:
 
 def in_threads(
     function: Callable[[Item], Made], items: Iterable[Item], *, num_threads: int, num_ahead: int | None = None
-) -> Iterator[Made]:
+) -> Generator[Made, None, None]:
     """Works like `map`, in several threads that run ahead of the caller; results come in the order of the items.
 
     Args:

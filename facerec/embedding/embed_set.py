@@ -8,7 +8,7 @@ import math
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from facerec.core.atomic_file import atomic_file
-from facerec.core.errors import DataError
+from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.log import LOGGER
 from facerec.core.progress_bar import progress_bar
 from facerec.core.protocols import Embedder, Images
@@ -25,6 +25,7 @@ from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes, this_process
 
 EMBEDDINGS_FILE, ABOUT_FILE, SHARDS_FOLDER = "embeddings.npy", "embedded.json", "embedding_shards"
+LOCK_FILE = ".embedding.lock"
 MOST_SHARD_IMAGES, WANTED_SHARDS = 16384, 64
 """A killed process loses at most one shard: a 64th of a small set, a smaller part of a large one."""
 
@@ -80,14 +81,29 @@ def embed_set(
     if all(processes.gather_objects(found is not None)):
         assert found is not None
         return found
+    with ExitStack() as held:
+        with failing_together(processes):
+            if processes.is_first:
+                held.enter_context(files.held_alone())
+                files.prepare_shards()
+        _embed_missing(files, images, embed, loop, processes)
+        with failing_together(processes):
+            if processes.is_first:
+                files.join_shards()
     with failing_together(processes):
-        if processes.is_first:
-            files.prepare_shards()
+        return files.open()
+
+
+def _embed_missing(files: "_Files", images: NamedImages, embed: Embedder, loop: Loop, processes: Processes) -> None:
+    """Writes the shards that are missing."""
     missing = processes.gather_objects(files.missing_shards())[0]
     num_missing = sum(len(files.images_of(shard)) for shard in missing)
     own = missing[processes.rank :: processes.world_size]
-    batches = loop.batches(images, embed, [number for shard in own for number in files.shards[shard]])
-    with progress_bar(what=loop.what, unit="images", total=len(images), done=len(images) - num_missing) as bar:
+    numbers = [number for shard in own for number in files.shards[shard]]
+    with (
+        closing(loop.batches(images, embed, numbers)) as batches,
+        progress_bar(what=loop.what, unit="images", total=len(images), done=len(images) - num_missing) as bar,
+    ):
         for turn in range(math.ceil(len(missing) / processes.world_size)):
             with failing_together(processes):  # after each shard: an error of one process ends the work of all
                 for shard in own[turn : turn + 1]:
@@ -97,11 +113,6 @@ def embed_set(
                         num_done = batch.num_images * processes.world_size  # the other processes are as far
                         bar.update(min(num_done, len(images) - bar.n))
                     files.write_shard(shard, parts)
-    with failing_together(processes):
-        if processes.is_first:
-            files.join_shards()
-    with failing_together(processes):
-        return files.open()
 
 
 class _Files:
@@ -165,6 +176,21 @@ class _Files:
 
     # Shards
 
+    @contextmanager
+    def held_alone(self) -> Iterator[None]:
+        """Keeps other runs out of the folder. Raises ConfigError if one is embedding there."""
+        from filelock import FileLock, Timeout
+
+        path = self.folder / LOCK_FILE
+        with _writing(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(path, timeout=0):
+                yield
+                path.unlink(missing_ok=True)
+        except Timeout:
+            raise ConfigError(f"{self.folder}: another process embeds there now; wait until it ends") from None
+
     @property
     def _shards_folder(self) -> Path:
         return self.folder / SHARDS_FOLDER
@@ -176,7 +202,6 @@ class _Files:
         """Makes the folder for them. Removes shards of other embeddings, and finished files that do not fit."""
         about = {**self.about, "batch_size": self.batch_size}
         with _writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / ABOUT_FILE).unlink(missing_ok=True)
             if _read_json(self._shards_folder / ABOUT_FILE) != about:
                 shutil.rmtree(self._shards_folder, ignore_errors=True)
@@ -197,7 +222,10 @@ class _Files:
         def rows_of(parts: list[np.ndarray]) -> np.ndarray:
             array = np.zeros((len(images), parts[0].shape[1] if parts else 0), dtype=self.dtype)
             if parts:
-                array[rows] = np.concatenate(parts)
+                with np.errstate(over="ignore"):
+                    array[rows] = np.concatenate(parts)
+                if not np.isfinite(array).all():
+                    raise ModelError(f"an embedding is too large for {self.dtype}; give it length 1, or store float32")
             return array
 
         unreadable = {index: reason for batch in batches for index, reason in batch.unreadable.items()}
@@ -215,7 +243,7 @@ class _Files:
     def join_shards(self) -> None:
         """Joins all shards to one array of each kind, and removes them."""
         unreadable: dict[int, str] = {}
-        for stored in self._read_shards():
+        for stored in self._read_shards("unreadable", "reasons"):
             unreadable.update(zip(stored["unreadable"].tolist(), stored["reasons"].tolist(), strict=True))
         if len(unreadable) == self.num_images:
             raise nothing_readable(unreadable)
@@ -227,27 +255,28 @@ class _Files:
         shutil.rmtree(self._shards_folder, ignore_errors=True)
 
     def _join(self, name: str) -> None:
-        width = next(width for stored in self._read_shards() if (width := stored[f"of_{name}"].shape[1]))
+        width = next(width for stored in self._read_shards(f"of_{name}") if (width := stored[f"of_{name}"].shape[1]))
         path = self.folder / f"{name}.npy"
         with _writing(path), atomic_file(path) as file:
             np.lib.format.write_array_header_1_0(
                 file, {"descr": self.dtype.str, "fortran_order": False, "shape": (self.num_images, width)}
             )
-            for stored in self._read_shards():
+            for stored in self._read_shards(f"of_{name}"):
                 rows = stored[f"of_{name}"]
                 file.write((rows if rows.size else np.zeros((len(rows), width), dtype=self.dtype)).data)
 
-    def _read_shards(self) -> Iterator[Any]:
+    def _read_shards(self, *names: str) -> Iterator[dict[str, np.ndarray]]:
         for shard in range(len(self.shards)):
             path = self._shard_path(shard)
             try:
                 with np.load(path, allow_pickle=False) as stored:
-                    yield stored
+                    arrays = {name: stored[name] for name in names}
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 path.unlink(missing_ok=True)
                 raise DataError(
                     f"{path} was damaged, and is deleted; repeat the command to embed its images again"
                 ) from None
+            yield arrays
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import math
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -70,7 +71,7 @@ class Loop:
     what: str = "embedding"
     beside: Beside = field(default_factory=dict)
 
-    def batches(self, images: Images, embed: Embedder, numbers: Iterable[int]) -> Iterator[EmbeddedBatch]:
+    def batches(self, images: Images, embed: Embedder, numbers: Iterable[int]) -> Generator[EmbeddedBatch, None, None]:
         """Yields batches by their numbers, in this process only: images k * batch_size ... of batch k.
 
         Raises:
@@ -78,11 +79,12 @@ class Loop:
             ModelError: an embedding is not finite, or the model takes images of another size.
         """
         spans = [range(k * self.batch_size, min((k + 1) * self.batch_size, len(images))) for k in numbers]
+        num_threads = self.num_threads or num_own_cores()
         read = in_threads(
             lambda index: self._read(images, index),
             (index for span in spans for index in span),
-            num_threads=self.num_threads or num_own_cores(),
-            num_ahead=self.batch_size,
+            num_threads=num_threads,
+            num_ahead=max(self.batch_size, 4 * num_threads),
         )
         pending: deque[EmbeddedBatch] = deque()
 
@@ -175,8 +177,11 @@ def embed_in_order(
     """
     processes = processes or this_process()
     num_batches, world_size = loop.num_batches(images), processes.world_size
-    own = loop.batches(images, embed, range(processes.rank, num_batches, world_size))
-    with progress_bar(what=loop.what, unit="images", total=len(images), shown=processes.is_first) as bar:
+    numbers = range(processes.rank, num_batches, world_size)
+    with (
+        closing(loop.batches(images, embed, numbers)) as own,
+        progress_bar(what=loop.what, unit="images", total=len(images), shown=processes.is_first) as bar,
+    ):
         for _ in range(math.ceil(num_batches / world_size)):
             with failing_together(processes):
                 batch = next(own, None)
@@ -193,7 +198,7 @@ class Embeddings:
     Attributes:
         emb_ND: float32 or float16, mapped from a file; zeros for an unreadable image.
         unreadable: image number -> reason.
-        beside: name -> float16 (N, P), mapped from files; zeros for an unreadable image.
+        beside: name -> (N, P), of the same type, mapped from files; zeros for an unreadable image.
     """
 
     emb_ND: np.ndarray
@@ -210,13 +215,15 @@ def embed_for_now(images: Images, embed: Embedder, loop: Loop, *, processes: Pro
     Raises:
         As `embed_in_order`; DataError also if no image is readable, or the folder of temporary files is full.
     """
+    processes = processes or this_process()
     emb_ND: np.ndarray | None = None
     unreadable: dict[int, str] = {}
     for batch in embed_in_order(images, embed, loop, processes=processes):
         unreadable.update(batch.unreadable)
         if batch.readable:
             if emb_ND is None:
-                emb_ND = _temporary_array((len(images), batch.emb_BD.shape[1]))
+                with failing_together(processes):
+                    emb_ND = _temporary_array((len(images), batch.emb_BD.shape[1]))
             emb_ND[batch.readable] = batch.emb_BD
     if emb_ND is None:
         raise nothing_readable(unreadable)
@@ -230,17 +237,17 @@ def nothing_readable(unreadable: Mapping[int, str]) -> DataError:
 
 def _temporary_array(shape: tuple[int, int]) -> np.ndarray:
     """Maps float32 to a file without a name, with reserved space: a full disk would kill the process later."""
-    with tempfile.TemporaryFile() as file:
-        size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
-        try:
+    size = int(np.prod(shape)) * np.dtype(np.float32).itemsize
+    try:
+        with tempfile.TemporaryFile() as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise DataError(
-                f"{tempfile.gettempdir()}: {size / 1e9:.2f} GB of embeddings cannot be written there "
-                f"({error.strerror}); free space, or set TMPDIR to a folder on a larger disk"
-            ) from None
-        array: Any = np.memmap(
-            file, dtype=np.float32, mode="r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape
-        )
-        return array
+            array: Any = np.memmap(
+                file, dtype=np.float32, mode="r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape
+            )
+            return array
+    except OSError as error:
+        raise DataError(
+            f"{size / 1e9:.2f} GB of embeddings cannot be written to the folder of temporary files "
+            f"({error.strerror}); free space in {os.environ.get('TMPDIR', '/tmp')}, or set TMPDIR to another folder"
+        ) from None

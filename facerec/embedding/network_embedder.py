@@ -1,5 +1,6 @@
 """A network as an `Embedder`: evaluation mode, no gradients, no autocast; on a GPU, copies overlap the computation."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -9,6 +10,12 @@ from torch import nn
 
 from facerec.core.input_spec import InputSpec
 from facerec.embedding.image_arrays import rgb_batch
+
+
+@functools.cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """Returns the one stream for copies to a GPU: the allocator keeps memory for each stream."""
+    return torch.cuda.Stream(device)
 
 
 class NetworkEmbedder:
@@ -26,7 +33,6 @@ class NetworkEmbedder:
         self.input_spec = input_spec
         self.batch_size = batch_size
         self.flip = flip
-        self._copies: torch.cuda.Stream | None = None
 
     def __call__(self, images: Any) -> np.ndarray:
         """Embeds uint8 RGB (B, H, W, 3), or other input of `rgb_batch`, as float32 (B, D), not normalised.
@@ -86,14 +92,13 @@ class NetworkEmbedder:
             pixels = torch.tensor(images, device=weight.device)
             emb_BD = self.network(self.input_spec.normalise(pixels, dtype=weight.dtype)).float().cpu()
             return lambda: emb_BD.numpy()
-        if self._copies is None:
-            self._copies = torch.cuda.Stream(weight.device)
+        copies = _copy_stream(weight.device)
         computing = torch.cuda.current_stream(weight.device)
         in_host_memory = torch.empty(images.shape, dtype=torch.uint8, pin_memory=True)
         in_host_memory.numpy()[...] = images
-        with torch.cuda.stream(self._copies):
+        with torch.cuda.stream(copies):
             pixels = in_host_memory.to(weight.device, non_blocking=True)
-        computing.wait_stream(self._copies)
+        computing.wait_stream(copies)
         pixels.record_stream(computing)
         emb_BD = self.network(self.input_spec.normalise(pixels, dtype=weight.dtype)).float()
         result_BD = torch.empty(emb_BD.shape, dtype=torch.float32, pin_memory=True)

@@ -135,7 +135,6 @@ class VerificationBenchmark:
         self.num_folds = num_folds
         self.target_fars = target_fars
         self.size_px = size_px
-        self.processes = this_process()
         self._pairs: Pairs | None = None
 
     @property
@@ -153,7 +152,7 @@ class VerificationBenchmark:
             ModelError: an embedding is not finite, or the model takes images of another size.
             OtherProcessError: another process raised one of these.
         """
-        with failing_together(self.processes):
+        with failing_together(this_process()):
             pairs, targets = self._checked()
         is_same = pairs.is_same
         embeddings = self._normalised_embeddings(pairs, embed)
@@ -211,7 +210,7 @@ class VerificationBenchmark:
             what=f"embedding {self.name}",
         )
         images = PairImages(pairs, numbers=numbers, size_px=self.size_px)
-        embedded = embed_for_now(images, embed, loop, processes=self.processes)
+        embedded = embed_for_now(images, embed, loop)
         upright, mirrored = np.split(embedded.emb_ND, 2, axis=1)
         summed = upright.astype(np.float64) + mirrored
         lengths = np.linalg.norm(summed, axis=1, keepdims=True)

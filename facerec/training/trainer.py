@@ -175,9 +175,9 @@ class Trainer:
         self._resume()
         freezer.announce(self.step)
         self.run_log.start(self.step)
-        for observer in self.optimizer_step.observers:
-            observer.start(self.step)
         try:
+            for observer in self.optimizer_step.observers:
+                observer.start(self.step)
             return self._train()
         except FacerecError:
             # An earlier checkpoint is still useful; the process with the error may have died already.

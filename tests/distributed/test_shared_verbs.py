@@ -23,6 +23,7 @@ from tests.integration.training_runs import (
     Process,
     encoded_images,
     environment,
+    has_ended,
     tiny_overrides,
 )
 
@@ -142,6 +143,19 @@ def test_what_cannot_work_is_refused_before_any_process_starts(given, message, c
     with pytest.raises(SystemExit) as stop:
         main(given)
     assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_all_processes_without_a_restart(number, crops, model, tmp_path):
+    argv = ["clean", f"data.root={crops}", *SIZE, f"model={model}", "device=cpu", "batch_size=1", "min_score=0.1"]
+    process = start([*argv, f"out={tmp_path / 'out'}", IN_TWO], tmp_path / "log")
+    process.wait_until(lambda: len(list((tmp_path / "out" / SHARDS_FOLDER).glob("*.npz"))) >= 4)
+    workers = workers_of(process.pid)
+    os.kill(process.pid, number)
+    printed = (tmp_path / "log").read_text
+    assert process.wait() == 130 and "interrupted" in printed() and "restart" not in printed(), printed()
+    assert len(workers) == 2 and all(map(has_ended, workers.values()))
 
 
 @pytest.mark.slow

@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
+from types import FrameType
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -46,8 +50,8 @@ def launch(
     from facerec.cli.launching.elastic_agent import POLL_S, how_it_died, is_user_error, make_agent
 
     assert settings.num_processes is not None
-    stop = StopSignal()
-    with TemporaryDirectory(prefix="facerec-") as name, stop if finishes_step else nullcontext():
+    stop, is_ending = StopSignal(), Event()
+    with TemporaryDirectory(prefix="facerec-") as name, stop if finishes_step else _interrupted_by_signals():
         folder = Path(name)
         stop_file = folder / "stop"
         _write_task(folder, verb, config, overrides, num_processes=settings.num_processes, stop_file=stop_file)
@@ -56,7 +60,7 @@ def launch(
             num_processes=settings.num_processes,
             max_restarts=settings.max_restarts,
             folder=folder,
-            is_stopping=lambda: stop.requested is not None,
+            is_stopping=lambda: stop.requested is not None or is_ending.is_set(),
             goes_on=goes_on,
         )
         # In a separate thread, in which torch does not handle signals.
@@ -69,6 +73,7 @@ def launch(
                         with atomic_file(stop_file) as file:
                             file.write(stop.requested.encode())
             finally:
+                is_ending.set()
                 while not running.done():
                     agent.kill()
                     wait([running], timeout=POLL_S)
@@ -79,6 +84,22 @@ def launch(
         return USER_ERROR
     when = "before it could stop" if stop.requested else f"after {settings.max_restarts} restarts (launch.max_restarts)"
     raise LostProcessError(f"{how_it_died(result)} {when}; repeat the command to resume {goes_on}")
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Makes SIGTERM and SIGUSR1 interrupt as Ctrl-C does, so that the processes are ended."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write_task(

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,13 +95,13 @@ def work(config: DictConfig, overrides: list[str]) -> int:
     from facerec.processes.agreement import failing_together
 
     settings = _settings(config, overrides)
-    with sharing(launch_settings(config), device=settings.device) as processes:
+    with sharing(launch_settings(config), device=settings.device) as processes, ExitStack() as held:
         with failing_together(processes):
             source, out = _opened(config, settings)
-        with made_folder(out):
-            found = _embedded(source, out, settings, processes)
-            if processes.is_first:
-                _look(source, out, settings, overrides, found)
+            held.enter_context(made_folder(out))
+        found = _embedded(source, out, settings, processes)
+        if processes.is_first:
+            _look(source, out, settings, overrides, found)
     return 0
 
 

@@ -69,7 +69,7 @@ def _settings(config: DictConfig) -> EvaluateSettings:
     check_keys(config, {"eval", "launch", *EvaluateSettings.__dataclass_fields__})
     check_keys(config.eval, {"benchmarks"}, section="eval")
     values: Any = OmegaConf.to_container(config)
-    return read_settings(EvaluateSettings, values)
+    return read_settings(EvaluateSettings, values, lowest={"batch_size": 1})
 
 
 def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Processes) -> int:

@@ -17,6 +17,7 @@ from PIL import Image
 from facerec.align.alignment import align_photos
 from facerec.align.crop_writer import CropSettings
 from facerec.align.crops import align_crop
+from facerec.align.crops_folder import JOURNAL_FILE, JOURNAL_PARTS
 from facerec.align.faces import Faces
 from facerec.align.landmark_files import read_face_list
 from facerec.align.photo_reader import decode_rgb
@@ -416,3 +417,14 @@ def test_photo_that_needs_a_package_is_aligned_once_it_is_installed(photos, tmp_
     counts = align_photos(faces_in_folder(photos), out=tmp_path / "out", detector=OwnDetector())
     assert (counts.num_aligned, counts.num_done_before, counts.num_rejected) == (8, 7, {})
     assert (tmp_path / "out" / "Ann" / "3.jpg").is_file()
+
+
+def test_what_several_processes_have_noted_is_forgotten_where_settings_change(photos, tmp_path):
+    def none(pixels: Sequence[np.ndarray]) -> list[Faces]:
+        return [faces_of() for _ in pixels]
+
+    out = tmp_path / "out"
+    align_photos(faces_in_folder(photos), out=out, detector=none, described={"detector": "strict"})
+    os.replace(out / JOURNAL_FILE, out / JOURNAL_PARTS.replace("*", "1"))  # as killed processes leave it
+    counts = align_photos(faces_in_folder(photos), out=out, detector=OwnDetector(), described={"detector": "lax"})
+    assert (counts.num_aligned, counts.num_done_before) == (7, 0)

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facerec.core.errors import DataError, ModelError
+from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.log import LOGGER
 from facerec.core.protocols import Embedder
 from facerec.embedding import embed_set as module
 from facerec.embedding.embed_set import ABOUT_FILE, EMBEDDINGS_FILE, SHARDS_FOLDER, embed_set
 from facerec.embedding.loop import Embeddings, Loop
+from tests.integration.training_runs import flip_byte
 from tests.processes import run_processes
 
 NUM_IMAGES, DIM = 23, 6
@@ -150,13 +151,18 @@ def test_shards_of_other_embeddings_are_not_taken(tmp_path):
     assert np.array_equal(embedded(tmp_path, Images()).emb_ND, embedded(tmp_path / "whole", Images()).emb_ND)
 
 
-def test_a_damaged_shard_is_named_and_embedded_anew(tmp_path, monkeypatch):
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_byte])
+def test_a_damaged_shard_is_named_and_embedded_anew(damage, tmp_path, monkeypatch):
     monkeypatch.setattr(module._Files, "join_shards", lambda files: (_ for _ in ()).throw(KilledError))
     with pytest.raises(KilledError):
         embedded(tmp_path, Images())
     monkeypatch.undo()
     shard = tmp_path / SHARDS_FOLDER / "000001.npz"
-    shard.write_bytes(shard.read_bytes()[:100])
+    damage(shard)
     with pytest.raises(DataError, match=r"000001\.npz was damaged, and is deleted; repeat the command"):
         embedded(tmp_path, Images())
     embed = Embedding()
@@ -247,6 +253,26 @@ def test_a_list_of_the_unreadable_that_is_none_is_made_anew(tmp_path):
 def test_a_model_that_has_diverged_is_refused(tmp_path):
     with pytest.raises(ModelError, match="not finite; the model has diverged"):
         embedded(tmp_path, Images(), lambda images: np.full((len(images), DIM), np.nan, dtype=np.float32))
+
+
+def test_an_embedding_that_float16_cannot_hold_is_refused(tmp_path):
+    def large(images: np.ndarray) -> np.ndarray:
+        return np.full((len(images), DIM), 1e5, dtype=np.float32)
+
+    with pytest.raises(ModelError, match="too large for float16; give it length 1, or store float32"):
+        embedded(tmp_path, Images(), large, unit_length=False)
+
+
+def test_another_run_in_the_same_folder_is_refused(tmp_path):
+    class Starting(Embedding):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            with pytest.raises(ConfigError, match="another process embeds there now"):
+                embedded(tmp_path, Images())
+            return super().__call__(images)
+
+    embed = Starting()
+    embedded(tmp_path, Images(), embed)
+    assert len(embed.sizes) == 5
 
 
 def test_a_set_of_which_nothing_can_be_read_is_refused(tmp_path):
