@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from facerec.core.log import LOGGER
 
-settings.register_profile("repeatable", derandomize=True)  # a run of the tests never depends on luck
+settings.register_profile("repeatable", derandomize=True, deadline=None)  # no test depends on luck or on the clock
 settings.load_profile("repeatable")
 
 

@@ -20,7 +20,7 @@ def random_outputs(rng: np.random.Generator, num_rows: int) -> list[np.ndarray]:
 
 @given(rows=st.integers(1, 2), columns=st.integers(1, 2), num_anchors=st.integers(1, 2), seed=st.integers(0, 99))
 @pytest.mark.parametrize("num_outputs", [9, 15])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_scrfd_is_decoded_as_one_anchor_at_a_time(num_outputs, rows, columns, num_anchors, seed):
     strides, rng = SCRFD_STRIDES_PX[num_outputs], np.random.default_rng(seed)
     height, width = rows * strides[-1], columns * strides[-1]
@@ -49,7 +49,7 @@ def test_scrfd_is_decoded_as_one_anchor_at_a_time(num_outputs, rows, columns, nu
 
 
 @given(rows=st.integers(1, 2), columns=st.integers(1, 3), seed=st.integers(0, 99))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_yunet_is_decoded_as_one_place_at_a_time(rows, columns, seed):
     rng = np.random.default_rng(seed)
     height, width = rows * 32, columns * 32

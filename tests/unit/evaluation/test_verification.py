@@ -31,7 +31,7 @@ def _naive(distances: np.ndarray, is_same: np.ndarray, num_folds: int) -> tuple[
 
 
 @given(seed=st.integers(0, 10_000), num_folds=st.integers(2, 5), num_pairs=st.integers(40, 63))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_folds_agree_with_the_naive_loop(seed: int, num_folds: int, num_pairs: int) -> None:
     rng = np.random.default_rng(seed)
     is_same = rng.permutation(np.arange(num_pairs) % 2 == 0)
