@@ -12,7 +12,8 @@ def load(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool =
     """Opens a trained model: a run directory, a checkpoint, or InsightFace's weights (`.pt`, `.pth`, `.safetensors`).
 
     Args:
-        path: path of the model.
+        path: path of the model; `runs/a@best` and `runs/a@step-400` choose a checkpoint of a run, else the last is
+            taken. The result's `note`, which is logged too, says which it was.
         device: auto (CUDA, else CPU), cpu, cuda.
         batch_size: number of images in one forward pass.
         flip: sum the embeddings of an image and its mirror image, as the benchmarks do.
@@ -25,6 +26,10 @@ def load(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool =
     Raises:
         facerec.core.errors.FacerecError: the model does not exist, or is damaged.
     """
+    from facerec.core.log import LOGGER
     from facerec.embedding.model import open_model
 
-    return open_model(path, device=device, batch_size=batch_size, flip=flip)
+    model = open_model(path, device=device, batch_size=batch_size, flip=flip)
+    if model.note:
+        LOGGER.info("model %s", model.note)
+    return model

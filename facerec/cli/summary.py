@@ -38,7 +38,6 @@ def below_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | 
         run_dir: the run, whose metrics.jsonl has step 0.
         metrics: those of the end.
         best_metric: see `quality`.
-        best_metric: see `quality`.
     """
     run = RunDirectory(run_dir)
     lines = read_metrics(run.metrics) if run.metrics.exists() else []

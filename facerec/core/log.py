@@ -30,4 +30,4 @@ class _AboveTheBar(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=self.stream)
+        tqdm.write(self.format(record), file=sys.stderr)  # the stream of now, as in a notebook's next cell

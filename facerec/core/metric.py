@@ -108,20 +108,26 @@ def quality(metrics: Iterable[Metric], *, best_metric: str | None = None) -> flo
     Raises:
         ConfigError: no metric has that name, or neither direction of the metric is better.
     """
+    chosen = judging(metrics, best_metric=best_metric)
+    if not chosen:
+        return None
+    mean = sum(metric.value for metric in chosen) / len(chosen)
+    return -mean if chosen[0].higher_is_better is False else mean
+
+
+def judging(metrics: Iterable[Metric], *, best_metric: str | None = None) -> list[Metric]:
+    """Returns the metrics whose mean `quality` takes; empty if none can judge the model. Raises as `quality`."""
     metrics = list(metrics)
     if best_metric is not None and metrics:
         chosen = [metric for metric in metrics if metric.name == best_metric]
         if not chosen or chosen[0].higher_is_better is None:
             judged = ", ".join(metric.name for metric in metrics if metric.higher_is_better is not None)
             raise ConfigError(f"checkpoint.best_metric={best_metric}; expected one of {judged}, or null")
-    else:
-        chosen = leading(metrics)
-        if len({(metric.short_name, metric.unit, metric.higher_is_better) for metric in chosen}) > 1:
-            chosen = chosen[:1]
-    if not chosen:
-        return None
-    mean = sum(metric.value for metric in chosen) / len(chosen)
-    return -mean if chosen[0].higher_is_better is False else mean
+        return chosen
+    chosen = leading(metrics)
+    if len({(metric.short_name, metric.unit, metric.higher_is_better) for metric in chosen}) > 1:
+        chosen = chosen[:1]
+    return chosen
 
 
 _VERIFICATION: dict[str, dict[str, Any]] = {

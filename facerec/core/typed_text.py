@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-_PLAIN = re.compile(r"[A-Za-z_./][\w./-]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z_./][\w./@-]*", re.ASCII)
 _NOT_TEXT = {"null", "true", "false", "inf", "nan", "infinity"}
 
 

@@ -22,13 +22,17 @@ class Model(ABC):
         card: the content of model.json: backbone, neck, input_spec, trained_on, thresholds.
         path: the path that it was read from.
         flip: True if the embeddings of an image and its mirror image are summed.
+        note: which checkpoint of a run it is, and which one is the best; empty for anything but a run.
         warnings: notes for the user: damaged checkpoints that were skipped, parts of a file that were not used.
     """
 
-    def __init__(self, *, card: dict[str, Any], path: Path, flip: bool = False, warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, card: dict[str, Any], path: Path, flip: bool = False, note: str = "", warnings: Sequence[str] = ()
+    ) -> None:
         self.card = card
         self.path = path
         self.flip = flip
+        self.note = note
         self.warnings = list(warnings)
 
     @property
@@ -68,7 +72,13 @@ def open_model(path: str, *, device: str = "auto", batch_size: int = 128, flip: 
     stored = read_model(path)
     network = stored.network().to(choose_device(device))
     return NetworkModel(
-        network=network, batch_size=batch_size, card=stored.card, path=stored.path, flip=flip, warnings=stored.warnings
+        network=network,
+        batch_size=batch_size,
+        card=stored.card,
+        path=stored.path,
+        flip=flip,
+        note=stored.note,
+        warnings=stored.warnings,
     )
 
 

@@ -24,6 +24,7 @@ from facerec.networks.tensor_files import (
     refuse_not_finite,
 )
 from facerec.runs.checkpoints import newest_whole
+from facerec.runs.choice import choose_checkpoint, split_choice
 from facerec.runs.manifest import read_manifest
 from facerec.runs.run_directory import RunDirectory
 
@@ -41,6 +42,7 @@ class StoredModel:
         card: the input of `build_network`, and everything else in model.json (trained_on, thresholds).
         state: its tensors, on the CPU.
         path: the path that it was read from.
+        note: which checkpoint of a run it is, and which one is the best; empty for anything but a run.
         warnings: notes for the user: damaged checkpoints that were skipped, tensors that were left out.
     """
 
@@ -48,6 +50,7 @@ class StoredModel:
     state: dict[str, torch.Tensor]
     path: Path
     warnings: list[str] = field(default_factory=list)
+    note: str = ""
 
     def network(self) -> EmbeddingNet:
         """Returns the network with these weights, on the CPU, in evaluation mode. Raises ModelError on a misfit."""
@@ -66,8 +69,9 @@ class StoredModel:
 
 
 def read_model(path: str) -> StoredModel:
-    """Reads a run directory (its newest complete checkpoint), a checkpoint, or a state dict of InsightFace in a file of
-    torch or safetensors; the file's content decides, not its name.
+    """Reads a run directory (its newest complete checkpoint; `runs/a@best` and `runs/a@step-400` choose another), a
+    checkpoint, or a state dict of InsightFace in a file of torch or safetensors; the file's content decides, not its
+    name.
 
     No loaded file runs code: tensors are read by safetensors or torch's `weights_only`, everything else is JSON.
 
@@ -75,7 +79,7 @@ def read_model(path: str) -> StoredModel:
         ModelError: the path does not exist or holds no model; the message says what it holds.
         CheckpointError: the checkpoint is damaged.
     """
-    location = _existing(path)
+    location, which = _existing(path)
     if location.is_file() and not _is_of_checkpoint(location):
         look = look_at_model(location)
         if look.kind is FileKind.ONNX:
@@ -84,7 +88,7 @@ def read_model(path: str) -> StoredModel:
                 ".pth, .safetensors). Give the model that it was exported from"
             )
         return _stored(read_tensor_file(look), location)
-    return _read_folder(location)
+    return _read_folder(location, which)
 
 
 def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
@@ -94,9 +98,9 @@ def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
     Raises:
         ModelError: as `read_model`; or it is an ONNX file, or has the weights of another network.
     """
-    location = _existing(path, key="init_from")
+    location, which = _existing(path, key="init_from")
     if not location.is_file() or _is_of_checkpoint(location):
-        return _read_folder(location)
+        return _read_folder(location, which)
     look = look_at_model(location)
     if look.kind is FileKind.ONNX or (location.suffix.lower() == ".onnx" and look.not_itself() is None):
         raise ModelError(
@@ -112,11 +116,14 @@ def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
     return StoredModel(card=network.card(), state=state, path=location, warnings=file.notes + notes)
 
 
-def _existing(path: str, *, key: str = "model") -> Path:
-    location = Path(path).expanduser()
+def _existing(path: str, *, key: str = "model") -> tuple[Path, str | None]:
+    """Returns the path, and which checkpoint of a run is wanted."""
+    location, which = split_choice(path)
     if not location.exists():
         raise ModelError(f"{key}={path}: no such file or folder; expected a run directory, a checkpoint or a .pt")
-    return location
+    if which is not None and not RunDirectory(location).checkpoints.is_dir():
+        raise ModelError(f"{key}={path}: @{which} chooses a checkpoint of a run directory, and {location} is none")
+    return location, which
 
 
 def _is_of_checkpoint(file: Path) -> bool:
@@ -124,19 +131,22 @@ def _is_of_checkpoint(file: Path) -> bool:
     return file.name == MODEL_FILE and (file.parent / CARD_FILE).exists()
 
 
-def _read_folder(location: Path) -> StoredModel:
+def _read_folder(location: Path, which: str | None) -> StoredModel:
     """Reads a run directory or a checkpoint, or the model file of a checkpoint."""
     location = location.parent if location.is_file() else location
     if (location / MODEL_FILE).exists():
         return _read_checkpoint(location)
-    newest, warnings = newest_whole(RunDirectory(location).checkpoints)
-    if newest is None:
+    chosen = choose_checkpoint(RunDirectory(location), which)
+    if chosen is None:
+        _, warnings = newest_whole(RunDirectory(location).checkpoints)
         raise ModelError(
             f"{location}: this folder has no {MODEL_FILE} and no complete checkpoint under checkpoints/; "
             "expected a run directory or a checkpoint" + "".join(f"\n  {warning}" for warning in warnings)
         )
-    stored = _read_checkpoint(newest)
-    return StoredModel(card=stored.card, state=stored.state, path=newest, warnings=warnings)
+    stored = _read_checkpoint(chosen.path)
+    return StoredModel(
+        card=stored.card, state=stored.state, path=chosen.path, warnings=chosen.warnings, note=chosen.note
+    )
 
 
 def _read_checkpoint(location: Path) -> StoredModel:
@@ -255,7 +265,8 @@ def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
         for key, theirs in stored.card["input_spec"].items()
         if theirs != here[key] and key in ("channels", "mean", "std")
     ]
-    return "\n".join([*lines, *(f"  {warning}" for warning in stored.warnings)])
+    more = [stored.note, *stored.warnings] if stored.note else stored.warnings
+    return "\n".join([*lines, *(f"  {note}" for note in more)])
 
 
 def _check_backbone(network: EmbeddingNet, stored: StoredModel, fitting: dict[str, torch.Tensor]) -> None:

@@ -1,10 +1,14 @@
-"""Finds the checkpoints of a run: their names, and the newest complete one."""
+"""Finds the checkpoints of a run: their names, the newest complete one, and the best."""
 
+import json
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from facerec.core.errors import CheckpointError
-from facerec.runs.manifest import read_manifest
+from facerec.core.errors import CheckpointError, ConfigError
+from facerec.core.metric import Metric, metrics_from, quality
+from facerec.runs.manifest import MANIFEST, read_manifest
 
 
 def checkpoint_name(step: int) -> str:
@@ -33,6 +37,32 @@ def newest_whole(checkpoints: Path) -> tuple[Path | None, list[str]]:
         else:
             return path, warnings
     return None, warnings
+
+
+def own_metrics(checkpoint: Path) -> list[Metric]:
+    """Returns the metrics that were measured at the checkpoint's own step; empty if it was not evaluated there."""
+    try:
+        stored = json.loads((checkpoint / MANIFEST).read_text())
+        if stored["metrics_step"] != stored["step"]:
+            return []
+        return metrics_from(stored["metrics"], stored.get("metric_details"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def best_first(checkpoints: Sequence[Path], *, best_metric: str | None) -> list[Path]:
+    """Returns those of the checkpoints that were evaluated, the best first; of equals the newer one first.
+
+    Args:
+        checkpoints: the directories.
+        best_metric: see `quality`; checkpoints without that metric are left out.
+    """
+    scores = {}
+    for path in checkpoints:
+        with suppress(ConfigError):
+            if (score := quality(own_metrics(path), best_metric=best_metric)) is not None:
+                scores[path] = score
+    return sorted(scores, key=lambda path: (scores[path], path.name), reverse=True)
 
 
 def step_directories(checkpoints: Path) -> list[Path]:

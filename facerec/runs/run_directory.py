@@ -49,6 +49,10 @@ class RunDirectory:
         """True if a training has begun here."""
         return self.overrides.is_file()
 
+    def evaluation_of(self, checkpoint: Path) -> Path:
+        """Returns the path for the metrics of a checkpoint that was chosen, beside those of the last one."""
+        return self.evaluation.with_stem(f"{self.evaluation.stem}_{checkpoint.name}")
+
     @contextmanager
     def held_alone(self) -> Iterator[None]:
         """Locks the directory for this process; the system ends the lock with the process, however it dies.

@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 
 from facerec.core.errors import CheckpointError, ConfigError, ModelError
 from facerec.core.log import LOGGER
-from facerec.core.metric import COSINE, Metric, details_of, metrics_from, quality, values_of
+from facerec.core.metric import COSINE, Metric, details_of, quality, values_of
 from facerec.networks.tensor_files import refuse_not_finite
 from facerec.networks.weights import CARD_FILE, MODEL_FILE
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
-from facerec.runs.checkpoints import checkpoint_name, newest_whole, step_directories, step_of
+from facerec.runs.checkpoints import best_first, checkpoint_name, newest_whole, step_directories, step_of
 from facerec.runs.manifest import read_manifest, whole_directory
 from facerec.training.state_files import read_tensors, write_tensors
 from facerec.training.train_state import TrainState, is_of_classes
@@ -209,8 +209,7 @@ class CheckpointStore:
     def _prune(self, directory: Path, step: int) -> None:
         """Keeps the newest and the best of the checkpoints up to `step`; later ones are damaged, and do not count."""
         paths = [path for path in step_directories(directory) if step_of(path) <= step]
-        scores = {path: score for path in paths if (score := self._score(path)) is not None}
-        best = sorted(scores, key=lambda path: (scores[path], path.name), reverse=True)
+        best = best_first(paths, best_metric=self.best_metric)
         keep = {*paths[-self.keep_last :], *best[: self.keep_best]}
         for path in paths:
             if path not in keep:
@@ -218,16 +217,6 @@ class CheckpointStore:
                     path.rename(_new_name(path, "partial"))
         for path in directory.glob("step-*.partial-*"):  # these, and the remains of killed runs
             shutil.rmtree(path, ignore_errors=True)
-
-    def _score(self, path: Path) -> float | None:
-        """Returns the number by which checkpoints are compared; None if it was measured at an earlier step."""
-        try:
-            stored = json.loads((path / "manifest.json").read_text())
-            if stored["metrics_step"] != stored["step"]:
-                return None
-            return quality(metrics_from(stored["metrics"], stored.get("metric_details")), best_metric=self.best_metric)
-        except (OSError, ValueError, KeyError, TypeError, ConfigError):
-            return None
 
 
 @dataclass(frozen=True, kw_only=True)

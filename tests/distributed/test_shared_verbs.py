@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -145,7 +146,16 @@ def test_what_cannot_work_is_refused_before_any_process_starts(given, message, c
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """Lets processes that this one starts hear SIGINT, which a shell's background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_all_processes_without_a_restart(number, crops, model, tmp_path):
     argv = ["clean", f"data.root={crops}", *SIZE, f"model={model}", "device=cpu", "batch_size=1", "min_score=0.1"]

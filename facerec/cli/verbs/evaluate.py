@@ -28,6 +28,7 @@ from facerec.networks.embedding_net import build_network
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
 from facerec.processes.own_device import own_device
+from facerec.runs.choice import split_choice
 from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory, write_evaluation
 
@@ -80,6 +81,7 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
         model = open_model(settings.model, device=device, batch_size=settings.batch_size)
         for warning in model.warnings:
             print(warning)
+        print(f"model        {model.note or model.path}\n")
         out = _out_path(settings, model)
         if processes.is_first:
             out.parent.mkdir(parents=True, exist_ok=True)  # before the long work
@@ -109,7 +111,7 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
     print(metric_table(columns))
     _write(out, model, results, of_model, num_folds=settings.num_folds)
     print(f"\nmetrics      {out.resolve()}")
-    run = RunDirectory(Path(settings.model).expanduser())
+    run = RunDirectory(split_choice(settings.model)[0])
     if run.is_run:
         print(where_it_lies(run.path, model.path))
         same = [one for one in run.read_overrides() if split_override(one)[0] not in ("run_dir", "seed")]
@@ -166,5 +168,6 @@ def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings, *
 def _out_path(settings: EvaluateSettings, model: Model) -> Path:
     if settings.out is not None:
         return Path(settings.out).expanduser()
-    given = Path(settings.model).expanduser()
-    return RunDirectory(given if given.is_dir() else Path.cwd()).evaluation
+    given, which = split_choice(settings.model)
+    run = RunDirectory(given if given.is_dir() else Path.cwd())
+    return run.evaluation if which is None else run.evaluation_of(model.path)

@@ -32,6 +32,7 @@ from facerec.networks.weights import load_initial, read_initial
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
 from facerec.runs.checkpoints import step_of
+from facerec.runs.choice import best_note
 from facerec.runs.comparison import split_override
 from facerec.runs.environment import versions
 from facerec.runs.resumption import outcome_of
@@ -202,6 +203,8 @@ def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Seq
     if note := below_start(run_dir, metrics, best_metric=config.checkpoint.best_metric):
         print(f"\n{note}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
+    if best := best_note(RunDirectory(run_dir), checkpoint, best_metric=config.checkpoint.best_metric):
+        print(f"best         {best}")
     model = override_of("model", run_dir.resolve())
     if table:
         chosen = [
