@@ -15,7 +15,7 @@ from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
 from facerec.analysis.suspicion import posterior_wrong
 from facerec.core.progress_bar import progress_bar
-from facerec.embedding.nearest import highest_cosines
+from facerec.embedding.nearest import highest_cosines, nearest_others
 
 FEWEST_IMAGES = 3
 """Number of images of an identity, or of a part of one; with fewer, nobody can tell which of them is right."""
@@ -147,14 +147,7 @@ class Cleaner:
         halves = self.random.permutation(enough)[:MOST_MADE]
         wrong = np.array([self._cosine_of_halves(identity) for identity in halves.tolist()])
         centres_CD = self.centres.centres_CD[candidates]
-        cosine, nearest = highest_cosines(
-            centres_CD.__getitem__,
-            centres_CD,
-            num_rows=len(candidates),
-            row_ids=candidates,
-            column_ids=candidates,
-            what="comparing identities with each other",
-        )
+        cosine, nearest = nearest_others(centres_CD, candidates, what="comparing identities with each other")
         score = posterior_wrong(cosine, wrong)
         for place in self._by_score(score):
             first, second = int(candidates[place]), int(candidates[nearest[place]])

@@ -241,14 +241,14 @@ class _Buckets(DataParallel):
         self.buckets = {parameter: self.rehearsal.empty(parameter, BUCKETS) for parameter in self._parameters}
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """See `DataParallel`. New tensors belong to the head until the gradient of the embeddings is complete."""
+        """Calls the network. New tensors belong to the head until the gradient of the embeddings is complete."""
         emb_BD = self.network(images)
         emb_BD.register_hook(self._head_is_done)
         self.rehearsal.live.kind = SCRATCH
         return emb_BD
 
     def accumulating(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        """See `DataParallel`."""
+        """Notes whether this micro-batch is the last one of the step, whose gradients go into the buckets."""
         self.is_last = is_last
         return nullcontext()
 

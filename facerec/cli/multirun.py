@@ -14,6 +14,7 @@ from facerec.cli.config.arguments import check_config
 from facerec.cli.config.compose import compose
 from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.config.sweeps import choices_of
+from facerec.cli.launching.exit_codes import FAILED, INTERRUPTED
 from facerec.cli.run_directory import run_directory
 from facerec.cli.verb_list import VERBS
 from facerec.core.errors import ConfigError
@@ -29,8 +30,6 @@ from facerec.sweeping.trials import (
     refuse_shared_directories,
     write_grid_table,
 )
-
-FAILED, INTERRUPTED = 1, 130
 
 
 def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = None, num_jobs: int = 1) -> int:

@@ -76,7 +76,9 @@ def embed_set(
         "unit_length": loop.unit_length,
         "beside": sorted(loop.beside),
     }
-    files = _Files(folder, json.loads(json.dumps(about)), batch_size=loop.batch_size)
+    files = _Files(
+        folder, json.loads(json.dumps(about)), num_batches=loop.num_batches(images), batch_size=loop.batch_size
+    )
     found = files.opened(tells=processes.is_first)
     if all(processes.gather_objects(found is not None)):
         assert found is not None
@@ -122,13 +124,12 @@ class _Files:
     systems do not handle reliably.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any], *, batch_size: int) -> None:
+    def __init__(self, folder: Path, about: dict[str, Any], *, num_batches: int, batch_size: int) -> None:
         self.folder, self.about, self.batch_size = folder, about, batch_size
         self.num_images, self.dtype = about["num_images"], np.dtype(about["dtype"])
-        num_batches = math.ceil(self.num_images / batch_size)
         size = max(1, min(math.ceil(num_batches / WANTED_SHARDS), MOST_SHARD_IMAGES // batch_size))
         self.shards = [range(start, min(start + size, num_batches)) for start in range(0, num_batches, size)]
-        """Returns the numbers of the batches of each shard."""
+        """The numbers of the batches of each shard."""
 
     def images_of(self, shard: int) -> range:
         """Returns the numbers of a shard's images."""

@@ -31,7 +31,6 @@ class EmbeddedBatch:
     """One batch, embedded.
 
     Attributes:
-        number: number of the batch, from 0.
         num_images: number of images in the batch, readable or not.
         readable: the numbers of the B readable images, ascending.
         unreadable: the numbers of the others, with the reasons.
@@ -39,7 +38,6 @@ class EmbeddedBatch:
         beside: name -> float32 (B, P), see `Beside`.
     """
 
-    number: int
     num_images: int
     readable: list[int]
     unreadable: dict[int, str]
@@ -125,7 +123,6 @@ class Loop:
         """Returns the batch without its embeddings, and its pixels; None for the pixels if no image is readable."""
         readable = [(index, item) for index, item in zip(span, found, strict=True) if not isinstance(item, str)]
         batch = EmbeddedBatch(
-            number=span.start // self.batch_size,
             num_images=len(span),
             readable=[index for index, _ in readable],
             unreadable={index: item for index, item in zip(span, found, strict=True) if isinstance(item, str)},

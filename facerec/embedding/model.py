@@ -68,7 +68,7 @@ class Model(ABC):
 
 
 def open_model(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool = False) -> Model:
-    """See `facerec.load`."""
+    """Opens a model, as `facerec.load` does."""
     stored = read_model(path)
     network = stored.network().to(choose_device(device))
     return NetworkModel(

@@ -57,22 +57,17 @@ def highest_cosines(
     return best_N, which_N
 
 
-def nearest_others(emb_ND: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns for every face the most similar one of another identity, by the cosine of the embeddings.
+def nearest_others(emb_ND: np.ndarray, labels: np.ndarray, *, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Finds for every row the most similar one with another label, by the cosine.
 
     Args:
         emb_ND: float32, of norm 1; may be mapped from a file.
         labels: int64 (N,), of two or more identities.
+        what: names the work, for a progress bar.
 
     Returns:
-        int64 (N,).
+        float32 (N,), the cosine, and int64 (N,), the row.
     """
-    _, which_N = highest_cosines(
-        emb_ND.__getitem__,
-        emb_ND,
-        num_rows=len(labels),
-        row_ids=labels,
-        column_ids=labels,
-        what="comparing faces",
+    return highest_cosines(
+        emb_ND.__getitem__, emb_ND, num_rows=len(labels), row_ids=labels, column_ids=labels, what=what
     )
-    return which_N

@@ -140,7 +140,7 @@ def _check_against_labels(
     end_key = reader.key(first_image + len(labels_N) - 1) + 1
     high_B = np.append(reader.index.keys_of(rows_of_runs), end_key).astype(np.float32)
     first_I, end_I = ranges_I2.T
-    # Of the boundaries at which a range can begin, one must be followed by one at which it can end.
+    # A range fits if it can begin at one boundary and end at a later one.
     left = np.maximum(np.searchsorted(high_B, first_I), np.searchsorted(high_B, end_I) - 1)
     right = np.minimum(np.searchsorted(low_B, first_I, "right"), np.searchsorted(low_B, end_I, "right") - 1) - 1
     for i in np.flatnonzero(left > right).tolist():

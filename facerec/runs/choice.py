@@ -52,9 +52,9 @@ def choose_checkpoint(run: RunDirectory, which: str | None) -> ChosenCheckpoint 
     if last is None:
         return None
     best_metric = (run.read_config().get("checkpoint") or {}).get("best_metric")
+    ranked = best_first(steps, best_metric=best_metric)
     path = last
     if which == BEST:
-        ranked = best_first(steps, best_metric=best_metric)
         if not ranked:
             raise CheckpointError(
                 f"{run.path}@best: no checkpoint has metrics of its own step; set checkpoint.every_steps to a multiple "
@@ -66,8 +66,8 @@ def choose_checkpoint(run: RunDirectory, which: str | None) -> ChosenCheckpoint 
     note = f"{path}, the only checkpoint"
     if len(steps) > 1:
         note = f"{path}, {'the last' if path == last else 'an earlier one'} of {len(steps)} checkpoints"
-        if best := best_note(run, last, best_metric=best_metric):
-            note += f"; the best is {best}"
+        if ranked:
+            note += f"; the best is {_described(run, ranked[0], last, best_metric=best_metric)}"
     return ChosenCheckpoint(path=path, note=note, warnings=warnings if path == last else [])
 
 
@@ -88,13 +88,15 @@ def best_note(run: RunDirectory, last: Path, *, best_metric: str | None) -> str 
         best_metric: see `quality`.
     """
     ranked = best_first(step_directories(run.checkpoints), best_metric=best_metric)
-    if not ranked:
-        return None
-    judges = judging(own_metrics(ranked[0]), best_metric=best_metric)
+    return _described(run, ranked[0], last, best_metric=best_metric) if ranked else None
+
+
+def _described(run: RunDirectory, best: Path, last: Path, *, best_metric: str | None) -> str:
+    judges = judging(own_metrics(best), best_metric=best_metric)
     figures = ", ".join(f"{metric.name} {metric.text()}" for metric in judges)
-    if ranked[0] == last:
+    if best == last:
         return f"the last checkpoint ({figures})"
-    return f"{_short(ranked[0])} ({figures}): {override_of('model', f'{run.path}@best')}"
+    return f"{_short(best)} ({figures}): {override_of('model', f'{run.path}@best')}"
 
 
 def _short(checkpoint: Path) -> str:

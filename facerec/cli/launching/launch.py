@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +16,43 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.commands import given_config_dir
 from facerec.cli.launching.exit_codes import USER_ERROR
-from facerec.cli.launching.launch_settings import LaunchSettings
+from facerec.cli.launching.launch_settings import LaunchSettings, launch_settings
 from facerec.core.atomic_file import atomic_file
 from facerec.core.errors import LostProcessError
 from facerec.core.threads import num_cores
 from facerec.processes.stop_signal import STOP_FILE, StopSignal
 
 CONFIG_FILE, TASK_FILE = "config.yaml", "task.json"
+
+
+def in_processes(
+    verb: str,
+    config: DictConfig,
+    overrides: list[str],
+    *,
+    work: Callable[[DictConfig, list[str]], int],
+    device: str,
+    key: str = "device",
+    goes_on: str,
+    finishes_step: bool = False,
+) -> int:
+    """Does the work of a verb in this process, or in as many as the section `launch` says. Returns the exit code.
+
+    Args:
+        verb, config, overrides, goes_on, finishes_step: see `launch`.
+        work: the verb's `work`.
+        device: what the verb computes on.
+        key: the key of the device, for messages.
+
+    Raises:
+        ConfigError: this machine cannot do it.
+        LostProcessError: see `launch`.
+    """
+    settings = launch_settings(config)
+    settings.check_machine(device=device, key=key)
+    if settings.num_processes is None:
+        return work(config, overrides)
+    return launch(verb, config, overrides, settings, goes_on=goes_on, finishes_step=finishes_step)
 
 
 def launch(

@@ -23,6 +23,7 @@ from facerec.align.wanted_faces import (
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_arguments, check_keys
 from facerec.cli.launching.exit_codes import started_with_others
+from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.verbs.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
 from facerec.core.errors import ConfigError, DataError
@@ -59,15 +60,9 @@ class AlignSettings:
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Aligns, and prints the results, their places and the rejected photos. Returns the exit code."""
     _settings(config, overrides)
-    settings = launch_settings(config)
-    if settings.gpus is not None:
-        raise ConfigError(f"launch.gpus={settings.gpus}: align works on the CPU; give launch.processes={settings.gpus}")
-    if settings.num_processes is not None:
-        from facerec.cli.launching.launch import launch
-
-        settings.check_machine(device="cpu")
-        return launch("align", config, overrides, settings, goes_on="from what is aligned")
-    return work(config, overrides)
+    if (gpus := launch_settings(config).gpus) is not None:
+        raise ConfigError(f"launch.gpus={gpus}: align works on the CPU; give launch.processes={gpus}")
+    return in_processes("align", config, overrides, work=work, device="cpu", goes_on="from what is aligned")
 
 
 def work(config: DictConfig, overrides: list[str]) -> int:

@@ -16,6 +16,7 @@ from facerec.analysis.proposal_pictures import write_pictures
 from facerec.analysis.proposals import Proposal, applied, read_proposals, write_proposals
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
+from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.verbs.set_verbs import (
     check_model_size,
@@ -80,13 +81,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         source, out = _opened(config, settings)
         _apply(source, out, settings)
         return 0
-    from facerec.cli.launching.launch import launch
-
-    launching = launch_settings(config)
-    launching.check_machine(device=settings.device)
-    if launching.num_processes is not None:
-        return launch("clean", config, overrides, launching, goes_on="from what is embedded")
-    return work(config, overrides)
+    return in_processes("clean", config, overrides, work=work, device=settings.device, goes_on="from what is embedded")
 
 
 def work(config: DictConfig, overrides: list[str]) -> int:

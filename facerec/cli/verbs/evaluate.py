@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_keys
-from facerec.cli.launching.launch import launch
+from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import sharing
 from facerec.cli.summary import metric_table, where_it_lies
@@ -52,12 +52,8 @@ class EvaluateSettings:
 
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Prints a table and writes the metrics as JSON. Returns the exit code."""
-    settings = _settings(config)
-    launching = launch_settings(config)
-    launching.check_machine(device=settings.device)
-    if launching.num_processes is not None:
-        return launch("evaluate", config, overrides, launching, goes_on="from the beginning")
-    return work(config, overrides)
+    device = _settings(config).device
+    return in_processes("evaluate", config, overrides, work=work, device=device, goes_on="from the beginning")
 
 
 def work(config: DictConfig, overrides: list[str]) -> int:

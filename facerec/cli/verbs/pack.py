@@ -164,7 +164,7 @@ def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: 
         check_model_size(model.input_spec.size_px, source.size_px, key="auto_pairs.hard_negatives")
         loop = Loop(batch_size=BATCH_SIZE, unit_length=True, stops_at_unreadable=True)
         embedded = embed_for_now(Subset(source=source, indices=samples), model, loop)
-        return nearest_others(embedded.emb_ND, labels)
+        return nearest_others(embedded.emb_ND, labels, what="comparing faces")[1]
 
     pairs, is_same = choose_pairs(
         labels,

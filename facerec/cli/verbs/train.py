@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import build
-from facerec.cli.launching.launch import launch
+from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import process_group
 from facerec.cli.run_directory import run_directory
@@ -45,10 +45,16 @@ from facerec.training.trainer import Trainer, TrainResult
 def run(config: DictConfig, overrides: list[str]) -> int:
     """Trains to the end or to a signal, writes the results and prints them. Returns the exit code."""
     check(config)
-    settings = launch_settings(config)
-    if settings.num_processes is not None:
-        return launch("train", config, overrides, settings, goes_on="from the last checkpoint", finishes_step=True)
-    return work(config, overrides)
+    return in_processes(
+        "train",
+        config,
+        overrides,
+        work=work,
+        device=config.trainer.device,
+        key="trainer.device",
+        goes_on="from the last checkpoint",
+        finishes_step=True,
+    )
 
 
 def work(config: DictConfig, overrides: list[str]) -> int:

@@ -14,10 +14,11 @@ def test_nearest_of_another_identity():
     emb = rng.standard_normal((30, 12), dtype=np.float32)
     emb /= np.linalg.norm(emb, axis=1, keepdims=True)
     labels = rng.integers(0, 4, 30)
-    found = nearest_others(emb, labels)
+    cosines, found = nearest_others(emb, labels, what="comparing")
     for index in range(30):
         others = [other for other in range(30) if labels[other] != labels[index]]
         assert found[index] == max(others, key=lambda other: emb[index].astype(np.float64) @ emb[other])
+        assert cosines[index] == pytest.approx(emb[index] @ emb[found[index]], abs=1e-6)
 
 
 @pytest.mark.parametrize("tile", [(1024, 16384), (1, 1), (7, 4), (4, 7), (100, 3), (3, 100)])
