@@ -13,8 +13,9 @@ from hydra.core.override_parser.types import Override
 from facerec.cli.config.arguments import TARGET
 from facerec.cli.config.config_files import group_names, group_options, is_group
 from facerec.cli.config.overrides import key_of, shell_form
-from facerec.core.errors import ConfigError, did_you_mean
-from facerec.core.typed_text import shell_word
+from facerec.cli.config.suggestions import keys_meant, suggested_keys, suggested_options
+from facerec.core.errors import ConfigError
+from facerec.core.typed_text import shell_word, typed
 
 
 def is_choice(override: Override, directories: Sequence[Path]) -> bool:
@@ -40,9 +41,9 @@ def check_choice(override: Override, directories: Sequence[Path]) -> None:
     options = group_options(group, directories, nested=True)
     for option in value if isinstance(value, list) else [value]:
         if option not in options:
-            given = "null" if option is None else option
+            given = "null" if option is None else str(option)
             raise ConfigError(
-                f"{group}={given}: no such option{did_you_mean(str(option), options)} "
+                f"{group}={given}: no such option{suggested_options(group, given, directories)} "
                 f"{group} takes: {', '.join(options)}"
             )
 
@@ -65,12 +66,15 @@ def check_value(override: Override, base: Mapping[str, Any], verb: str, director
         if not exists and not (added and _has_target(base, path)):
             known = [*_names(base), *group_names(directories)]
             wrong = "nothing reads this key" if added else "no such key"
-            raise ConfigError(f"{path}: {wrong}{did_you_mean(path, known)} See facerec {verb} --help")
+            meant = suggested_keys(path, known, directories, verb=verb, value=leaf)
+            raise ConfigError(f"{path}: {wrong}{meant} See facerec {verb} --help")
         if override.is_delete() and not _has_target(base, path):
             raise ConfigError(f"{override.input_line}: {verb} needs {path}; give it another value instead")
         if isinstance(found, dict) and found and not isinstance(leaf, dict):
+            keys = [*_names(base), *group_names(directories)]
+            meant = "".join(f"; or did you mean {key}?" for key in keys_meant(path, keys)[:1])
             raise ConfigError(
-                f"{override.input_line}: {path} is a section; set its keys, for example {_example(found, path)}"
+                f"{override.input_line}: {path} is a section; set its keys, for example {_example(found, path)}{meant}"
             )
 
 
@@ -120,4 +124,4 @@ def _names(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _example(section: Mapping[str, Any], path: str) -> str:
     key, value = next(pair for pair in _leaves(section, f"{path}.") if not pair[0].endswith(TARGET))
-    return f"{key}={value}"
+    return typed(key, value)
