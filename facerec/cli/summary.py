@@ -5,8 +5,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from facerec.cli.commands import command
 from facerec.core.metric import Metric, leading, metrics_from, quality
-from facerec.core.typed_text import typed_command
+from facerec.core.typed_text import override_of, typed_command
+from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory
 from facerec.runs.run_log import read_metrics
 
@@ -21,6 +23,16 @@ def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
         tensorboard = shutil.which("tensorboard") or Path(sys.executable).parent / "tensorboard"
         lines.append(f"TensorBoard  {typed_command([tensorboard, '--logdir', run.tensorboard])}")
     return "\n".join(lines)
+
+
+def evaluate_command(run_dir: Path) -> str:
+    """Returns the command that evaluates a run on the benchmarks of its training."""
+    chosen = [
+        one
+        for one in RunDirectory(run_dir).read_overrides()
+        if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
+    ]
+    return command("evaluate", override_of("model", run_dir), *chosen, "baselines=true")
 
 
 def benchmark_table(metrics: Sequence[Metric]) -> str:

@@ -10,7 +10,8 @@ class Verb:
     Attributes:
         module: has `run(config: DictConfig, overrides: list[str]) -> int`, which returns the exit code. It may have
             `check(config: DictConfig) -> None`, which refuses wrong settings before anything is opened; grids call it
-            for every trial before the first one starts.
+            for every trial before the first one starts. And `check_trials(configs: list[DictConfig]) -> list[int]`,
+            which opens what these trials need, once, and returns the number of steps of each.
         summary: one line for the help.
         examples: command lines.
         multirun: True if `-m` runs a grid.

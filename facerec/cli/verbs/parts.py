@@ -13,11 +13,14 @@ from facerec.core.log import LOGGER
 from facerec.core.protocols import Evaluator
 from facerec.core.seeding import torch_seed_of
 from facerec.core.source import Source
+from facerec.data.loader import BatchLoader
+from facerec.data.sampling.sampler import SampleOrder
 from facerec.data.sources import Subset
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.heads.head import Head
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, described, join
+from facerec.processes.group import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,32 @@ def _build_head(config: DictConfig, source: Source) -> Head:
             "leave it null, or give at least this number"
         )
     return build(config.head)
+
+
+def build_loader(
+    config: DictConfig,
+    source: Source,
+    *,
+    order: SampleOrder,
+    num_workers: int,
+    on_corrupt: str,
+    size_px: tuple[int, int],
+    processes: Processes,
+) -> BatchLoader:
+    """Builds the loader of the training set; see `BatchLoader`, also for its errors."""
+    global_batch_size = config.data.global_batch_size
+    return BatchLoader(
+        source=source,
+        augment=build(config.augment),
+        global_batch_size=global_batch_size,
+        micro_batch_size=config.trainer.micro_batch_size or global_batch_size,
+        seed=config.seed,
+        order=order,
+        num_workers=num_workers,
+        on_corrupt=on_corrupt,
+        size_px=size_px,
+        processes=processes,
+    )
 
 
 def open_benchmarks(

@@ -15,17 +15,24 @@ from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import process_group
 from facerec.cli.run_directory import run_directory
 from facerec.cli.summary import below_start, benchmark_table, where_it_lies
-from facerec.cli.verbs.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
+from facerec.cli.verbs.parts import (
+    build_loader,
+    build_network,
+    build_objective,
+    log_sizes,
+    open_benchmarks,
+    open_data,
+)
 from facerec.cli.verbs.profile import profiled
 from facerec.cli.verbs.run_files import checkpoint_to_resume, write_run
 from facerec.cli.verbs.run_length import command_for_more_steps, log_length, timetable_of
 from facerec.cli.verbs.train_settings import check, sample_order, training_settings
+from facerec.cli.verbs.trial_checks import check_trials as check_trials  # a part of this verb, for grids
 from facerec.core.errors import DataError
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
 from facerec.core.source import Source
 from facerec.core.typed_text import override_of, typed
-from facerec.data.loader import BatchLoader
 from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import load_initial, read_initial
@@ -144,21 +151,11 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
     log_length(config, source)
     if top.init_from is not None and found.resume_from is None:
         LOGGER.info(load_initial(network, read_initial(top.init_from, network)))
-    loader = BatchLoader(
-        source=source,
-        augment=build(config.augment),
-        global_batch_size=config.data.global_batch_size,
-        micro_batch_size=settings.micro_batch_size or config.data.global_batch_size,
-        seed=top.seed,
-        order=sample_order(config),
-        num_workers=loading.num_workers,
-        on_corrupt=loading.on_corrupt,
-        size_px=network.input_spec.size_px,
-        processes=processes,
+    size_px = network.input_spec.size_px
+    loader = build_loader(
+        config, source, order=sample_order(config), size_px=size_px, processes=processes, **vars(loading)
     )
-    benchmarks = open_benchmarks(
-        config.eval, source, num_folds=evaluation.num_folds, size_px=network.input_spec.size_px
-    )
+    benchmarks = open_benchmarks(config.eval, source, num_folds=evaluation.num_folds, size_px=size_px)
     about = {
         "version": versions(),
         "trained_on": {
