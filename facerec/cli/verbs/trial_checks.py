@@ -62,11 +62,14 @@ class _Checks:
         self._check_loader(config, source, network)
         size_px = network.input_spec.size_px
         evaluation = training_settings(config)[1]
-        sets = [evaluation.benchmarks, evaluation.sets, evaluation.num_folds, size_px]
+        best = config.checkpoint.best_metric
+        sets = [evaluation.benchmarks, evaluation.sets, evaluation.num_folds, size_px, best]
         self._once(
             "benchmarks",
             [*sets, *(data if evaluation.sets is None else [])],
-            lambda: open_benchmarks(config.eval, source, num_folds=evaluation.num_folds, size_px=size_px),
+            lambda: open_benchmarks(
+                config.eval, source, num_folds=evaluation.num_folds, size_px=size_px, best_metric=best
+            ),
         )
         return timetable_of(config, source).num_steps
 
