@@ -27,7 +27,7 @@ def write_landmarks(path: Path, wanted: WantedFaces, entries: Iterable[Entry | N
         for label, entry in zip(wanted.labels.tolist(), entries, strict=True):
             if entry is None or entry.reason is not None:
                 continue
-            photo, identity = _whole_path(wanted, entry.photo), wanted.identities[label]
+            photo, identity = whole_path(wanted, entry.photo), wanted.identities[label]
             box: list[Any] = [*entry.box] if entry.box else [""] * len(BOX_COLUMNS)
             num_faces = "" if entry.num_faces is None else entry.num_faces
             score = "" if entry.score is None else entry.score
@@ -43,14 +43,15 @@ def write_report(path: Path, wanted: WantedFaces, entries: Iterable[Entry | None
         file.write(csv_row("path", "identity", "reason", "detail"))
         for label, entry in zip(wanted.labels.tolist(), entries, strict=True):
             if entry is not None and entry.reason is not None:
-                photo = _whole_path(wanted, entry.photo)
+                photo = whole_path(wanted, entry.photo)
                 file.write(csv_row(photo, wanted.identities[label], entry.reason, entry.detail))
         for photo, reason, detail in wanted.left_out:
-            file.write(csv_row(_whole_path(wanted, photo), "", reason, detail))
+            file.write(csv_row(whole_path(wanted, photo), "", reason, detail))
         for entry in left_over:
             detail = f"the photo is not wanted any more; delete its crop {entry.crop} if you do not need it"
-            file.write(csv_row(_whole_path(wanted, entry.photo), "", LEFT_OVER, detail))
+            file.write(csv_row(whole_path(wanted, entry.photo), "", LEFT_OVER, detail))
 
 
-def _whole_path(wanted: WantedFaces, photo: str) -> str:
+def whole_path(wanted: WantedFaces, photo: str) -> str:
+    """Returns the full path of a photo."""
     return os.path.abspath(os.path.join(wanted.base, photo))

@@ -3,27 +3,32 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from facerec.align.align_reports import LEFT_OVER, write_landmarks, write_report
+from facerec.align.candidate_faces import CandidateFaces, FaceJudge, Judgement
 from facerec.align.crop_writer import FORMATS, NEEDS_PACKAGE, CropSettings, CropWriter, stamp
 from facerec.align.crops_folder import (
+    DOUBTFUL_FILE,
     JOURNAL_FILE,
     JOURNAL_PARTS,
+    JUDGE_FOLDER,
     LANDMARKS_FILE,
     REPORT_FILE,
+    SEVERAL_FILE,
     own_folder,
     write_summary,
 )
 from facerec.align.faces import Detector
 from facerec.align.journal import Entry, Journal
 from facerec.align.landmark_causes import FacesOfAList, common_cause, corner_note
+from facerec.align.several_faces import write_doubtful, write_several
 from facerec.align.wanted_faces import WantedFaces, crop_names
 from facerec.core.errors import ConfigError
 from facerec.core.progress_bar import progress_bar
@@ -45,6 +50,10 @@ class AlignmentCounts:
         num_identities: number with at least one crop; 0 if the photos have no identities.
         num_lost_identities: number without any crop.
         num_with_several: number of aligned faces in photos in which the detector finds several faces.
+        num_about_as_large: number of these with another face of at least half the area.
+        num_compared: number of these whose faces a model compared with the identity's photos with one face.
+        num_other_face: number of these in which the model took another face than the rule.
+        num_doubtful: number of crops that look unlike the other crops of their identity, by the model.
         num_turned: number of aligned faces in photos that are rotated by 90, 180 or 270 degrees.
         num_rejected: counts by reason, including photos that were left out from the start.
         likely_cause: what the rejected landmarks of a list have in common, or None; see `common_cause`.
@@ -61,6 +70,10 @@ class AlignmentCounts:
     num_rejected: Mapping[str, int]
     likely_cause: str | None = None
     landmarks_note: str | None = None
+    num_about_as_large: int = 0
+    num_compared: int = 0
+    num_other_face: int = 0
+    num_doubtful: int = 0
 
 
 def align_photos(
@@ -74,8 +87,10 @@ def align_photos(
     batch_size: int = 8,
     on_progress: Callable[[int], None] = lambda num_faces: None,
     processes: "Processes | None" = None,
+    judge: FaceJudge | None = None,
 ) -> AlignmentCounts:
-    """Writes a crop for each wanted face, `landmarks.csv` of their photos, and `report.csv` of the rejected ones.
+    """Writes a crop for each wanted face, and tables: `landmarks.csv` of their photos, `report.csv` of the rejected
+    ones, `several_faces.csv` of photos with several faces; with a judge, `doubtful.csv` of crops that do not fit.
 
     When started again with the same arguments, it does only what is missing: new photos, changed photos, and deleted
     crops. The output depends neither on interruptions, nor on `num_threads`, nor on the processes.
@@ -93,6 +108,8 @@ def align_photos(
         on_progress: called with the number of faces that were done since the last call.
         processes: the processes that share the photos, in batches; all must see `out` and give the same arguments.
             None: this process alone.
+        judge: compares the faces after all photos are searched, and chooses among several faces of a photo; None: the
+            rule alone chooses. `described` must say which one it is.
 
     Raises:
         ConfigError: `out` belongs to other arguments or another process uses it; landmarks and a detector, or neither;
@@ -106,7 +123,7 @@ def align_photos(
     if detector is not None and crops.choose == "nearest_box" and wanted.boxes is None:
         raise ConfigError("choose=nearest_box needs boxes; give boxes=<a file>, or choose largest or central")
     settings = json.loads(json.dumps({"photos": os.path.abspath(wanted.base), **vars(crops), **(described or {})}))
-    rank, world_size = (0, 1) if processes is None else (processes.rank, processes.world_size)
+    rank = 0 if processes is None else processes.rank
     names = crop_names(wanted, suffix=FORMATS[crops.image_format])
     todo: list[int] = []
     counts: AlignmentCounts | None = None
@@ -115,7 +132,7 @@ def align_photos(
         with failing_together(processes):
             if rank == 0:
                 held.enter_context(own_folder(out, settings))
-                journal = _whole_journal(out)
+                journal = _whole_journal(out, None)
                 todo = _to_do(wanted, names, journal, out)
                 if len(todo):
                     write_summary(out, settings, None)  # until all crops are made
@@ -124,25 +141,77 @@ def align_photos(
         with failing_together(processes):
             if processes is not None:
                 journal = Journal(_journal_part(out, rank))
-            writer = CropWriter(wanted=wanted, names=names, out=out, detector=detector, crops=crops)
-            batches = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
+            writer = CropWriter(
+                wanted=wanted, names=names, out=out, detector=detector, crops=crops, are_compared=judge is not None
+            )
             on_progress(len(wanted) - len(todo))
-        written = held.enter_context(
-            closing(in_threads(writer.write, batches[rank::world_size], num_threads=num_threads))
-        )
-        for _ in range(0, len(batches), world_size):
-            with failing_together(processes):  # after each batch: an error of one process ends the work of all
-                entries = next(written, [])
-                journal.append(entries)
-                on_progress(len(entries) * world_size)  # the other processes have done as many
+        share = _Share(batch_size=batch_size, num_threads=num_threads, processes=processes)
+        share.write(todo, writer.write, journal, on_progress=on_progress)
+        judgement = None if judge is None else _judged(judge, writer, out, settings, share)
         with failing_together(processes):
             if rank == 0:
-                journal = journal if processes is None else _whole_journal(out, world_size=world_size)
-                counts = _finished(wanted, names, journal, out, settings, num_done_before=len(wanted) - len(todo))
+                journal = _whole_journal(out, processes)
+                done_before = len(wanted) - len(todo)
+                counts = _finished(wanted, names, journal, out, settings, judgement, num_done_before=done_before)
         if processes is not None:
             counts = processes.gather_objects(counts)[0]
     assert counts is not None  # it comes from the first process
     return counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Share:
+    """This process's share of the work, in batches that several threads do; see `align_photos`."""
+
+    batch_size: int
+    num_threads: int
+    processes: "Processes | None"
+
+    def write(
+        self,
+        numbers: Sequence[int],
+        write: Callable[[Sequence[int]], list[Entry]],
+        journal: Journal,
+        *,
+        on_progress: Callable[[int], None] = lambda num_faces: None,
+    ) -> None:
+        """Writes the crops of wanted faces, and their entries into this process's journal, in the order of numbers."""
+        rank, world_size = (0, 1) if self.processes is None else (self.processes.rank, self.processes.world_size)
+        batches = [numbers[start : start + self.batch_size] for start in range(0, len(numbers), self.batch_size)]
+        with closing(in_threads(write, batches[rank::world_size], num_threads=self.num_threads)) as written:
+            for _ in range(0, len(batches), world_size):
+                with failing_together(self.processes):  # after each batch: an error of one ends the work of all
+                    entries = next(written, [])
+                    journal.append(entries)
+                    on_progress(len(entries) * world_size)  # the other processes have done as many
+
+
+def _judged(judge: FaceJudge, writer: CropWriter, out: Path, settings: Mapping[str, Any], share: _Share) -> Judgement:
+    """Compares all faces, and writes the crops again for which the judge takes another face."""
+    processes = share.processes
+    is_first = processes is None or processes.is_first
+    with failing_together(processes):
+        if is_first:
+            _whole_journal(out, processes)
+    with failing_together(processes):
+        known = Journal(out / JOURNAL_FILE)
+        candidates = CandidateFaces(
+            wanted=writer.wanted, names=writer.names, journal=known, out=out, size_px=writer.crops.size_px
+        )
+    judgement = judge(candidates, out / JUDGE_FOLDER)
+    to_take = candidates.to_take(judgement.choices)
+    if processes is not None:
+        to_take = processes.gather_objects(to_take)[0]
+    with failing_together(processes):
+        if to_take and is_first:
+            write_summary(out, settings, None)
+        journal = known if processes is None else Journal(_journal_part(out, processes.rank))
+
+    def take(batch: Sequence[int]) -> list[Entry]:
+        return [writer.take(number, candidates.entry(number), to_take[number]) for number in batch]
+
+    share.write(sorted(to_take), take, journal)
+    return judgement
 
 
 def _finished(
@@ -151,22 +220,36 @@ def _finished(
     journal: Journal,
     out: Path,
     settings: Mapping[str, Any],
+    judgement: Judgement | None,
     *,
     num_done_before: int,
 ) -> AlignmentCounts:
     """Writes the tables and the summary."""
     left_over = _left_over(journal, names, out)
+    choices = {} if judgement is None else judgement.choices
     write_landmarks(out / LANDMARKS_FILE, wanted, journal.read(names))
     write_report(out / REPORT_FILE, wanted, journal.read(names), left_over)
-    counts = _counts(wanted, journal.read(names), num_done_before=num_done_before, num_left_over=len(left_over))
+    num_about_as_large = write_several(
+        out / SEVERAL_FILE, wanted, names, journal, rule=settings["choose"], choices=choices
+    )
+    if judgement is not None:
+        write_doubtful(out / DOUBTFUL_FILE, wanted, names, judgement.doubtful)
+    counts = replace(
+        _counts(wanted, journal.read(names), num_done_before=num_done_before, num_left_over=len(left_over)),
+        num_about_as_large=num_about_as_large,
+        num_compared=len(choices),
+        num_other_face=sum(not choice.is_first for choice in choices.values()),
+        num_doubtful=0 if judgement is None else len(judgement.doubtful),
+    )
     write_summary(out, settings, {k: v for k, v in vars(counts).items() if k != "num_done_before"})
     return counts
 
 
-def _whole_journal(out: Path, *, world_size: int = 0) -> Journal:
-    """Returns the journal, with the entries of all processes."""
+def _whole_journal(out: Path, processes: "Processes | None") -> Journal:
+    """Returns the journal, with the entries of these processes, and of those of a killed run."""
     journal = Journal(out / JOURNAL_FILE)
-    now = {_journal_part(out, rank) for rank in range(world_size)}  # a network's list of files may be an older one
+    ranks = range(0 if processes is None else processes.world_size)
+    now = {_journal_part(out, rank) for rank in ranks}  # a network's list of files may be an older one
     for path in sorted(now | set(out.glob(JOURNAL_PARTS))):
         journal.take_over(path)
     return journal

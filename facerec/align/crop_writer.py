@@ -22,6 +22,8 @@ from facerec.core.string_table import StringTable
 NEEDS_PACKAGE = "needs_package"
 """The reason for a photo in a format that needs a package which is not installed."""
 FORMATS = {"jpeg": ".jpg", "png": ".png"}
+MOST_COMPARED = 16
+"""How many faces of a photo a model compares; the others are worse by the rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +62,21 @@ class CropWriter:
         out: the folder of the crops, with `crops_folder.PARTIAL_FOLDER` in it.
         detector: finds the faces if `wanted` has no landmarks.
         crops: settings of the crops.
+        are_compared: keep the landmarks of all faces of a photo, from which `take` can choose another one.
     """
 
     def __init__(
-        self, *, wanted: WantedFaces, names: StringTable, out: Path, detector: Detector | None, crops: CropSettings
+        self,
+        *,
+        wanted: WantedFaces,
+        names: StringTable,
+        out: Path,
+        detector: Detector | None,
+        crops: CropSettings,
+        are_compared: bool = False,
     ) -> None:
         self.wanted, self.names, self.out, self.detector, self.crops = wanted, names, out, detector, crops
+        self.are_compared = are_compared
 
     def write(self, batch: Sequence[int]) -> list[Entry]:
         """Writes the crops of the wanted faces with these numbers, and returns an entry for each."""
@@ -90,6 +101,25 @@ class CropWriter:
                 # The crop shows the photo as it was. An unreadable photo keeps its crop: a disk may be disconnected.
                 (self.out / entries[number].crop).unlink(missing_ok=True)
         return list(entries.values())
+
+    def take(self, number: int, entry: Entry, face: int) -> Entry:
+        """Writes the crop of another face of the photo, and returns its entry.
+
+        Args:
+            number: the wanted face.
+            entry: its entry, with the landmarks of that face.
+            face: the number of the face in `entry.faces`.
+
+        Raises:
+            DataError: the photo has changed since the entry was made, or the crop cannot be written.
+        """
+        assert entry.faces is not None
+        now, photo = self._read(number)
+        if photo is None or (now.photo_bytes, now.photo_mtime_ns) != (entry.photo_bytes, entry.photo_mtime_ns):
+            path = os.path.join(self.wanted.base, entry.photo)
+            raise DataError(f"{path}: it has changed while it was aligned; repeat the command")
+        score, *values = entry.faces[face]
+        return self._written(replace(entry, score=score, box=values[:4], landmarks=values[4:], taken=face), photo)
 
     def _read(self, number: int) -> tuple[Entry, np.ndarray | None]:
         path = os.path.join(self.wanted.base, self.wanted.paths[number])
@@ -126,11 +156,19 @@ class CropWriter:
             return replace(entry, num_faces=0, reason="no_face", detail=detail)
         # If the best face has invalid landmarks, take the next valid face; without one, the best, which is rejected.
         candidates = ranked if self.crops.choose != "nearest_box" else ranked[:1]
-        placed = (self._placed(entry, photo, faces, number) for number in candidates)
-        first = next(placed)
-        if _is_sound(first):
-            return first
-        return next(filter(_is_sound, placed), first)
+        placed: list[Entry] = []
+        for number in candidates:
+            placed.append(self._placed(entry, photo, faces, number))
+            if any(map(_is_sound, placed)) and not (self.are_compared and len(placed) < MOST_COMPARED):
+                break
+        taken = next((place for place, one in enumerate(placed) if _is_sound(one)), 0)
+        if len(faces) == 1:
+            return placed[taken]
+        known = [[round(float(faces.scores[number]), 4), *_rounded_box(faces.boxes[number])] for number in ranked]
+        if self.are_compared:
+            for values, one in zip(known, placed, strict=False):
+                values += one.landmarks if one.landmarks is not None and _is_sound(one) else []
+        return replace(placed[taken], faces=known, taken=taken)
 
     def _placed(self, entry: Entry, photo: np.ndarray, faces: Faces, number: int) -> Entry:
         """Returns the entry with the detector's values for one of the faces that it found."""
@@ -146,7 +184,7 @@ class CropWriter:
             photo_size_px=[*photo.shape[:2]],
             num_faces=len(faces),
             score=round(float(faces.scores[number]), 4),
-            box=[round(value, 2) for value in faces.boxes[number].tolist()],
+            box=_rounded_box(faces.boxes[number]),
             landmarks=[round(value, 3) for value in points.ravel().tolist()],
             turned_deg=faces.turned_deg or None,
         )
@@ -172,6 +210,10 @@ class CropWriter:
                 f"{path}: cannot be written ({error.strerror}). Repeat the command to resume once it can"
             ) from None
         return replace(entry, crop_bytes=len(content))
+
+
+def _rounded_box(box: np.ndarray) -> list[float]:
+    return [round(value, 2) for value in box.tolist()]
 
 
 def _is_sound(entry: Entry) -> bool:

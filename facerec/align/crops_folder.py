@@ -12,12 +12,15 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.litter import is_litter
 
 SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE = "align.json", "landmarks.csv", "report.csv"
+SEVERAL_FILE, DOUBTFUL_FILE = "several_faces.csv", "doubtful.csv"
 OWN_FOLDER = ".align"
 JOURNAL_FILE = f"{OWN_FOLDER}/journal.jsonl"
 JOURNAL_PARTS = f"{OWN_FOLDER}/journal.of_process_*.jsonl"
 """Holds the journals of several processes until the first of them adds them to the journal."""
 PARTIAL_FOLDER = f"{OWN_FOLDER}/partial"
 """Holds crops that are only partly written."""
+JUDGE_FOLDER = f"{OWN_FOLDER}/compared"
+"""Holds the embeddings of the faces that a model compares."""
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def _check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    tables = (SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE)
+    tables = (SUMMARY_FILE, LANDMARKS_FILE, REPORT_FILE, SEVERAL_FILE, DOUBTFUL_FILE)
     if changes and not any(path.name not in tables and not is_litter(path.name) for path in out.iterdir()):
         for name in (*tables, JOURNAL_FILE):
             (out / name).unlink(missing_ok=True)  # the folder holds only rejected photos

@@ -24,6 +24,9 @@ class Entry:
         photo_size_px: height and width of the upright photo; None if no landmarks were checked in it.
         landmarks: x1, y1 ... x5, y5 in pixels of the photo.
         score, box, num_faces: the detector's values for the face, and the number of faces that it found.
+        faces: in a photo with several faces: score and box of each face that may be taken, the best first; if a model
+            compares them, its landmarks follow, unless they are invalid.
+        taken: the number of the face in `faces` that was taken.
         turned_deg: the clockwise rotation of the photo; None if it is upright.
         reason, detail: why the face was rejected: a word, and a sentence.
     """
@@ -38,6 +41,8 @@ class Entry:
     score: float | None = None
     box: list[float] | None = None
     num_faces: int | None = None
+    faces: list[list[float]] | None = None
+    taken: int | None = None
     turned_deg: int | None = None
     reason: str | None = None
     detail: str | None = None

@@ -2,10 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from facerec.core.progress_bar import Pace
 
 POLL_S = 0.1
 Status = Literal["finished", "skipped", "failed", "interrupted", "not started"]
@@ -26,7 +28,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of a trial. If it failed, `message` has the exit code and the first line of the error."""
+    """The end of a trial. If it failed, `message` has the exit code and the last line of standard error."""
 
     trial: Trial
     status: Status
@@ -48,36 +50,8 @@ class RunningTrial(Protocol):
         """Ends it."""
         ...
 
-    def error(self) -> str:
-        """Returns the error in its output, else its last line."""
-        ...
-
-
-class Report(Protocol):
-    """Tells the user what happens; trials are named by their numbers, from 0. See `GridReport`."""
-
-    def say(self, line: str) -> None:
-        """Prints a line."""
-        ...
-
-    def skipped(self, numbers: Collection[int]) -> None:
-        """These trials were finished before."""
-        ...
-
-    def started(self, number: int) -> None:
-        """A trial is about to start."""
-        ...
-
-    def ended(self, number: int, outcome: Outcome) -> None:
-        """A trial has ended, with or without a result."""
-        ...
-
-    def tick(self, running: Collection[int]) -> None:
-        """Called many times a second, with the trials that run."""
-        ...
-
-    def clear(self) -> None:
-        """Nothing runs any more."""
+    def last_line(self) -> str:
+        """Returns the last line of its output."""
         ...
 
 
@@ -86,8 +60,9 @@ def run_grid(
     *,
     start: Callable[[Trial], RunningTrial],
     is_finished: Callable[[Trial], bool],
-    report: Report,
     num_jobs: int = 1,
+    tell: Callable[[str], None] = print,
+    pace: Pace | None = None,
 ) -> list[Outcome]:
     """Runs the trials that are not finished, `num_jobs` at a time, in their order.
 
@@ -97,32 +72,37 @@ def run_grid(
     Args:
         start: starts one trial without waiting for it.
         is_finished: True if a trial's directory holds its result.
-        report: is told of all that happens.
+        tell: called with one line for each trial that is skipped, started or ended. If several trials run, whose output
+            would be mixed, it also gets the last line of each now and then.
+        pace: decides when that is due; None: see `Pace`.
 
     Returns:
         One outcome per trial, in their order.
     """
-    outcomes = {
-        number: Outcome(trial=trial, status="skipped") for number, trial in enumerate(trials) if is_finished(trial)
-    }
-    report.skipped(list(outcomes))
-    waiting = deque(number for number in range(len(trials)) if number not in outcomes)
+    outcomes: dict[int, Outcome] = {}
+    waiting: deque[int] = deque()
+    for number, trial in enumerate(trials):
+        if is_finished(trial):
+            outcomes[number] = Outcome(trial=trial, status="skipped")
+            tell(f"[{number + 1}/{len(trials)}] already finished: {trial.directory}")
+        else:
+            waiting.append(number)
     running: dict[int, RunningTrial] = {}
+    pace = pace or Pace()
     try:
         while waiting or running:
             while waiting and len(running) < num_jobs:
                 number = waiting.popleft()
-                report.started(number)
+                tell(f"[{number + 1}/{len(trials)}] {' '.join(trials[number].overrides)} -> {trials[number].directory}")
                 running[number] = start(trials[number])
-            for number, outcome in _collect(running, trials, is_finished):
-                outcomes[number] = outcome
-                report.ended(number, outcome)
-            report.tick(running)
+            _collect(running, trials, outcomes, is_finished, tell)
+            if num_jobs > 1 and pace.is_due():
+                for number, process in running.items():
+                    tell(f"[{number + 1}/{len(trials)}] {process.last_line()}".rstrip())
             time.sleep(POLL_S if running else 0)
     except KeyboardInterrupt:
-        report.say("stopping: the running trials write a checkpoint; press Ctrl-C again to end them without one")
+        tell("stopping: the running trials write a checkpoint; press Ctrl-C again to end them without one")
         _stop(running)
-    report.clear()
     for number, trial in enumerate(trials):
         if number not in outcomes:
             status: Status = "interrupted" if number in running else "not started"
@@ -131,10 +111,13 @@ def run_grid(
 
 
 def _collect(
-    running: dict[int, RunningTrial], trials: Sequence[Trial], is_finished: Callable[[Trial], bool]
-) -> list[tuple[int, Outcome]]:
-    """Removes the trials that have ended from `running`, and returns their outcomes."""
-    ended = []
+    running: dict[int, RunningTrial],
+    trials: Sequence[Trial],
+    outcomes: dict[int, Outcome],
+    is_finished: Callable[[Trial], bool],
+    tell: Callable[[str], None],
+) -> None:
+    """Moves trials that have ended from `running` to `outcomes`."""
     for number, process in list(running.items()):
         code = process.poll()
         if code is None:
@@ -142,12 +125,11 @@ def _collect(
         del running[number]
         trial = trials[number]
         if code == 0 and is_finished(trial):
-            ended.append((number, Outcome(trial=trial, status="finished")))
+            outcomes[number] = Outcome(trial=trial, status="finished")
         else:
             how = f"exit code {code}" if code else "ended without a result"
-            message = f"{how}: {process.error()}".rstrip(": ")
-            ended.append((number, Outcome(trial=trial, status="failed", message=message)))
-    return ended
+            outcomes[number] = Outcome(trial=trial, status="failed", message=f"{how}: {process.last_line()}")
+        tell(f"[{number + 1}/{len(trials)}] {outcomes[number].status} {outcomes[number].message}".rstrip(": "))
 
 
 def _stop(running: dict[int, RunningTrial]) -> None:

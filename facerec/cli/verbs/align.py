@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.align.alignment import AlignmentCounts, align_photos
 from facerec.align.crop_writer import NEEDS_PACKAGE, CropSettings
-from facerec.align.crops_folder import LANDMARKS_FILE, REPORT_FILE
+from facerec.align.crops_folder import DOUBTFUL_FILE, LANDMARKS_FILE, REPORT_FILE, SEVERAL_FILE
 from facerec.align.detectors import OnnxDetector, open_detector
 from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
@@ -34,6 +34,7 @@ from facerec.core.typed_text import override_of
 from facerec.processes.agreement import failing_together
 
 if TYPE_CHECKING:
+    from facerec.embedding.model import Model
     from facerec.processes.group import Processes
 
 NUM_NAMED = 3
@@ -50,6 +51,8 @@ class AlignSettings:
     boxes: Path | None
     out: Path
     choose: str
+    model: str | None
+    device: str
     size: tuple[int, int]
     format: str
     jpeg_quality: int
@@ -89,6 +92,13 @@ def _align(config: DictConfig, overrides: list[str], processes: "Processes | Non
         wanted = _wanted(settings)
         check_photos_are_there(wanted)
         described = _described(settings, detector)
+        model = None if settings.model is None else _model(settings, wanted)
+    judge = None
+    if model is not None:
+        from facerec.analysis.folder_faces import FolderJudge
+
+        described["model"] = model.described()
+        judge = FolderJudge(embed=model, described=model.described(), num_threads=settings.num_threads)
     with progress_bar(what="aligning", unit="photos", total=len(wanted)) as bar:
         counts = align_photos(
             wanted,
@@ -100,12 +110,33 @@ def _align(config: DictConfig, overrides: list[str], processes: "Processes | Non
             batch_size=settings.batch_size,
             on_progress=lambda num_faces: bar.update(min(num_faces, len(wanted) - bar.n)),
             processes=processes,
+            judge=judge,
         )
     if processes is not None and not processes.is_first:
         return 0
-    _tell(settings, wanted, counts)
+    _tell(settings, wanted, counts, model)
     _refuse_rejected(settings, counts)
     return 0
+
+
+def _model(settings: AlignSettings, wanted: WantedFaces) -> "Model":
+    """Opens the model that compares the faces; refuses one that cannot."""
+    from facerec.embedding.model import open_model
+    from facerec.processes.own_device import own_device
+
+    if not wanted.has_identities:
+        raise ConfigError(
+            f"model={settings.model} compares the photos of a person with each other, and these photos are in no "
+            "person's folder; remove model, or give the folder of the people's folders"
+        )
+    model = open_model(str(settings.model), device=str(own_device(settings.device, key="device")), flip=True)
+    takes_px = model.input_spec.size_px
+    if takes_px != settings.size:
+        raise ConfigError(
+            f"model={settings.model} takes crops of {takes_px[0]} x {takes_px[1]} pixels, and size={[*settings.size]}; "
+            f"give size=[{takes_px[0]},{takes_px[1]}] or another model"
+        )
+    return model
 
 
 def _described(settings: AlignSettings, detector: OnnxDetector | None) -> dict[str, Any]:
@@ -171,6 +202,8 @@ def _refuse_unread(settings: AlignSettings, overrides: list[str]) -> None:
         refuse_unread(overrides, ["detector", "choose", "boxes"], why=why)
     if settings.boxes is not None and settings.choose != "nearest_box":
         refuse_unread(overrides, ["boxes"], why="only choose=nearest_box uses it")
+    if settings.model is None:
+        refuse_unread(overrides, ["device"], why="only a model uses it")
     if settings.format == "png":
         refuse_unread(overrides, ["jpeg_quality"], why="format=png has no quality")
 
@@ -210,7 +243,7 @@ def _with(key: str, path: Path) -> FaceList:
     return faces
 
 
-def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts) -> None:
+def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts, model: "Model | None") -> None:
     out = settings.out.resolve()
     before = f", {counts.num_done_before} of them before" if counts.num_done_before else ""
     print(f"aligned      {counts.num_aligned} of {counts.num_wanted} faces{before}, in {out}")
@@ -219,9 +252,7 @@ def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts)
     print(f"landmarks    {out / LANDMARKS_FILE}")
     if counts.num_turned:
         print(f"turned       {counts.num_turned} in photos that are rotated; see turned_deg there")
-    if counts.num_with_several:
-        took = f"choose={settings.choose} took one of each"
-        print(f"several      photos with several faces ({counts.num_with_several}): {took}; see num_faces there")
+    _tell_choices(settings, counts, model)
     if empty := [path for path, reason, _ in wanted.left_out if reason == EMPTY_FOLDER]:
         names = ", ".join(map(repr, empty[:NUM_NAMED])) + (", ..." if len(empty) > NUM_NAMED else "")
         print(f"empty        folders without a photo ({len(empty)}): {names}")
@@ -248,6 +279,22 @@ def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts)
         print("             and then")
         packing = ("split.val_identities=0.2", "pairs=auto", override_of("out", f"{out}_packed"))
         print(f"             {command('pack', *root, *packing)}")
+
+
+def _tell_choices(settings: AlignSettings, counts: AlignmentCounts, model: "Model | None") -> None:
+    out, rule = settings.out.resolve(), f"choose={settings.choose}"
+    if model is not None:
+        print(f"model        {model.note or model.path}")
+    if counts.num_with_several:
+        large = f"in {counts.num_about_as_large} another face has half the area or more"
+        print(f"several      photos with several faces ({counts.num_with_several}; {large}): {rule} took one of each")
+        if model is not None:
+            print(f"compared     {counts.num_compared} of them with the person's photos with one face: the model took")
+            print(f"             another face than {rule} in {counts.num_other_face}")
+        print(f"             listed in {out / SEVERAL_FILE}")
+    if counts.num_doubtful:
+        number = f"{counts.num_doubtful} {'crop looks' if counts.num_doubtful == 1 else 'crops look'}"
+        print(f"doubtful     {number} unlike the other crops of the person; listed in {out / DOUBTFUL_FILE}")
 
 
 def _quiet_opencv() -> None:
