@@ -61,6 +61,11 @@ def _run(argv: list[str]) -> int:
 
 def _run_verb(name: str, options: argparse.Namespace) -> int:
     called_with(config_dir=options.config_dir)
+    if options.help and options.overrides:
+        from facerec.cli.config.key_help import help_about
+
+        print(help_about(name, options.overrides, config_dir=options.config_dir))
+        return 0
     if options.help:
         from facerec.cli.config.help import verb_help
 

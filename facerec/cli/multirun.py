@@ -3,7 +3,7 @@
 import importlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,26 @@ from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.config.sweeps import choices_of
 from facerec.cli.launching.exit_codes import FAILED, INTERRUPTED
 from facerec.cli.run_directory import run_directory
+from facerec.cli.summary import evaluate_command
 from facerec.cli.verb_list import VERBS
 from facerec.core.errors import ConfigError
 from facerec.core.typed_text import override_of
 from facerec.runs.comparison import split_override
-from facerec.sweeping.grid import Trial, run_grid
+from facerec.sweeping.grid import Outcome, Trial, run_grid
+from facerec.sweeping.grid_report import GridReport
 from facerec.sweeping.trial_process import TrialProcess
 from facerec.sweeping.trials import (
     below,
+    best_of,
     expand,
     grid_directory,
     is_finished,
     refuse_shared_directories,
     write_grid_table,
 )
+
+NUM_FAILED = 3
+"""How many of the failed trials are named at the end."""
 
 
 def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = None, num_jobs: int = 1) -> int:
@@ -38,32 +44,57 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     Raises:
         ConfigError: a trial cannot be composed, the grid has no trials, or two trials share a run directory. Then
             nothing has been started.
+        FacerecError: something that the trials need cannot be opened or built. Then nothing has been started either.
     """
     planned = plan(verb, overrides, config_dir=config_dir)
     trials = [trial for trial, _ in planned]
     configs: dict[Path, Any] = {trial.directory: OmegaConf.to_container(config) for trial, config in planned}
-    print(f"a grid of {len(trials)} trials in {grid_directory(trials)}", flush=True)
+    to_do = [is_finished(trial.directory, configs[trial.directory]) is False for trial in trials]
+    num_steps = _checked(verb, [config for (_, config), is_due in zip(planned, to_do, strict=True) if is_due])
+    at_a_time = f", {num_jobs} at a time" if num_jobs > 1 else ""
+    print(f"{len(trials)} trials in {grid_directory(trials)}{at_a_time}", flush=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, for schedulers
     try:
         outcomes = run_grid(
             trials,
-            start=lambda trial: TrialProcess(
-                command=trial_command(verb, trial, config_dir=config_dir), echo=num_jobs == 1
-            ),
+            start=lambda trial: TrialProcess(command=trial_command(verb, trial, config_dir=config_dir)),
             is_finished=lambda trial: is_finished(trial.directory, configs[trial.directory]),
             num_jobs=num_jobs,
-            tell=lambda line: print(line, flush=True),
+            report=GridReport(
+                trials, num_steps=[next(num_steps) if is_due else None for is_due in to_do], num_jobs=num_jobs
+            ),
         )
     finally:
         signal.signal(signal.SIGTERM, before)
+    again = command(
+        verb, *overrides, config_dir=config_dir, options=["-m", *(["--jobs", str(num_jobs)] if num_jobs > 1 else [])]
+    )
+    return _print_end(verb, outcomes, config_dir=config_dir, again=again)
+
+
+def _checked(verb: str, configs: list[DictConfig]) -> Iterator[int | None]:
+    """Opens what the trials need, where the verb can; returns the number of steps of each trial."""
+    check_trials = getattr(importlib.import_module(VERBS[verb].module), "check_trials", None)
+    return iter([None] * len(configs) if check_trials is None else check_trials(configs))
+
+
+def _print_end(verb: str, outcomes: Sequence[Outcome], *, config_dir: str | None, again: str) -> int:
+    """Writes and prints the table, and prints the next command. Returns the exit code."""
     table, paths = write_grid_table(outcomes)
-    print(f"\n{table}\ntable: {paths[0]}, {paths[1]}", flush=True)
+    print(f"\n{table}\ntable        {paths[0]}, {paths[1]}")
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    for outcome in failed:
-        print(f"to see all of its output: {command(verb, *outcome.trial.overrides, config_dir=config_dir)}")
+    if failed:
+        print(f"failed       {len(failed)} of {len(outcomes)} trials; listed in {paths[0]}")
+    for outcome in failed[:NUM_FAILED]:
+        rerun = command(verb, *outcome.trial.overrides, config_dir=config_dir)
+        print(f"to see all of its output: {rerun}")
     if any(outcome.status in ("interrupted", "not started") for outcome in outcomes):
-        print("stopped; repeat the command to resume")
+        print(f"stopped; to go on with what is not finished:\n  {again}")
         return INTERRUPTED
+    if best := best_of(outcomes):
+        directory, metrics = best
+        print(f"best         {directory} ({', '.join(f'{metric.name} {metric.text()}' for metric in metrics)})")
+        print(f"next         {evaluate_command(directory)}")
     return FAILED if failed else 0
 
 

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facerec.core.metric import Metric, leading, metrics_from, quality
-from facerec.core.typed_text import typed_command
+from facerec.cli.commands import command
+from facerec.core.metric import Metric, judging, metrics_from, quality
+from facerec.core.typed_text import override_of, typed_command
+from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory
 from facerec.runs.run_log import read_metrics
 
@@ -23,6 +25,16 @@ def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
     return "\n".join(lines)
 
 
+def evaluate_command(run_dir: Path) -> str:
+    """Returns the command that evaluates a run on the benchmarks of its training."""
+    chosen = [
+        one
+        for one in RunDirectory(run_dir).read_overrides()
+        if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
+    ]
+    return command("evaluate", override_of("model", run_dir), *chosen, "baselines=true")
+
+
 def benchmark_table(metrics: Sequence[Metric]) -> str:
     """Returns a table with a column per benchmark and a row per metric, from metrics under eval/<benchmark>."""
     by_benchmark: dict[str, list[Metric]] = {}
@@ -31,8 +43,8 @@ def benchmark_table(metrics: Sequence[Metric]) -> str:
     return metric_table(by_benchmark)
 
 
-def below_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | None) -> str | None:
-    """Returns a line with the metrics of step 0 and of the end, if the end is worse; else None, also without step 0.
+def against_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | None) -> str | None:
+    """Returns a line that says whether the end of a run is better than its start; None without metrics of step 0.
 
     Args:
         run_dir: the run, whose metrics.jsonl has step 0.
@@ -50,10 +62,13 @@ def below_start(run_dir: Path, metrics: Sequence[Metric], *, best_metric: str | 
     at_end = {metric.name: metric for metric in metrics if metric.name in names}
     best = best_metric if best_metric in names else None
     before, after = quality(at_start, best_metric=best), quality([at_end[m.name] for m in at_start], best_metric=best)
-    if before is None or after is None or not after < before:
+    if before is None or after is None:
         return None
-    judged = [metric for metric in at_start if metric.name == best] if best else leading(at_start)
+    judged = judging(at_start, best_metric=best)
     figures = ", ".join(f"{metric.name} {metric.text()} -> {at_end[metric.name].text()}" for metric in judged)
+    if after >= before:
+        where = "better than" if after > before else "exactly as good as"
+        return f"The model is {where} where it started (step 0 -> the end): {figures}."
     return (
         f"The model is below where it started (step 0 -> the end): {figures}. Try a smaller optimizer.lr, a frozen "
         "backbone (freeze.epochs.backbone=null), more steps, or more images of each identity; otherwise keep the "

@@ -10,16 +10,19 @@ class Verb:
     Attributes:
         module: has `run(config: DictConfig, overrides: list[str]) -> int`, which returns the exit code. It may have
             `check(config: DictConfig) -> None`, which refuses wrong settings before anything is opened; grids call it
-            for every trial before the first one starts.
+            for every trial before the first one starts. And `check_trials(configs: list[DictConfig]) -> list[int]`,
+            which opens what these trials need, once, and returns the number of steps of each.
         summary: one line for the help.
         examples: command lines.
         multirun: True if `-m` runs a grid.
+        first_keys: for a verb with very many keys, the keys and groups that people change first, in this order.
     """
 
     module: str
     summary: str
     examples: tuple[str, ...]
     multirun: bool = False
+    first_keys: tuple[str, ...] = ()
 
 
 VERBS = {
@@ -31,6 +34,18 @@ VERBS = {
             "facerec train -m experiment=casia_r50_arcface head.m2=0.3,0.4,0.5 seed=1,2,3",
         ),
         multirun=True,
+        first_keys=(
+            "experiment",
+            "data.root",
+            "backbone",
+            "head",
+            "data.global_batch_size",
+            "optimizer.lr",
+            "trainer.num_epochs",
+            "eval.sets",
+            "run_dir",
+            "launch.gpus",
+        ),
     ),
     "evaluate": Verb(
         module="facerec.cli.verbs.evaluate",

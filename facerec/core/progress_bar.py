@@ -13,14 +13,16 @@ FIRST_LINE_S, LONGEST_GAP_S = 10.0, 60.0
 
 
 class Pace:
-    """Decides when the next line is due: after 10 s, then with gaps that double up to a minute.
+    """Decides when the next line is due: after 10 s, then with gaps that double up to the longest.
 
     Args:
         clock: returns seconds that never decrease.
+        longest_gap_s: seconds.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, longest_gap_s: float = LONGEST_GAP_S) -> None:
         self._clock = clock
+        self._longest_gap_s = longest_gap_s
         self._gap_s = FIRST_LINE_S
         self._due_s = clock() + FIRST_LINE_S
 
@@ -29,7 +31,7 @@ class Pace:
         now = self._clock()
         if now < self._due_s:
             return False
-        self._gap_s = min(2 * self._gap_s, LONGEST_GAP_S)
+        self._gap_s = min(2 * self._gap_s, self._longest_gap_s)
         self._due_s = now + self._gap_s
         return True
 
@@ -122,7 +124,7 @@ class ProgressLines:
         """Writes the last line, if the work has taken long enough."""
         seconds = self._clock() - self._started_s
         if self._shown and seconds >= self._delay_s:
-            self._write(f" in {_duration(seconds)}")
+            self._write(f" in {duration_text(seconds)}")
         self._shown = False
 
     def __iter__(self) -> Iterator[Any]:
@@ -146,7 +148,7 @@ class ProgressLines:
         if not rate:
             return ""
         shown_rate = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-        left = f", {_duration((self.total - self.n) / rate)} left" if self.total is not None else ""
+        left = f", {duration_text((self.total - self.n) / rate)} left" if self.total is not None else ""
         return f", {shown_rate} {self._unit}/s{left}"
 
     def _write(self, more: str) -> None:
@@ -156,5 +158,6 @@ class ProgressLines:
         print(f"{self._what}: {self.n:,}{of_all} {self._unit}{share}{more}{figures}", file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Returns hours, minutes and seconds: 0:03:20."""
     return str(timedelta(seconds=round(seconds)))

@@ -42,7 +42,11 @@ class StreamingEmbedder(Protocol):
 
 
 class Evaluator(Protocol):
-    """A benchmark that the trainer can call without knowing what it measures."""
+    """A benchmark that the trainer can call without knowing what it measures.
+
+    Two more parts are optional. `check()` runs before the first step, and raises what can be told then. `metric_names`
+    holds the names of the metrics of which one direction is better, so that `checkpoint.best_metric` is checked then.
+    """
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ distances, in contiguous folds. The threshold that is best on all other folds is
 mean and population standard deviation of the accuracies.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from facerec.data.pair_images import PairImages
 from facerec.data.verification_file import Pairs, read_pairs
 from facerec.embedding.loop import Loop, embed_for_now
 from facerec.evaluation.roc import Roc
+from facerec.evaluation.unbalanced import BALANCED_ACCURACY, constant_answer, unbalanced_pairs
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import this_process
 
@@ -79,13 +81,17 @@ def verification_files(sets: Sequence[str], *, key: str) -> list[Path]:
     return found
 
 
-def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_folds: int = 10) -> FoldResult:
+def fold_accuracies(
+    squared_distances: np.ndarray, is_same: np.ndarray, *, num_folds: int = 10, balanced: bool = False
+) -> FoldResult:
     """Computes the accuracy of each fold, at the threshold that is best on the other folds (the lowest of equals).
 
     Args:
         squared_distances: (P,), between normalised embeddings: 0 .. 4.
         is_same: bool (P,).
         num_folds: contiguous folds; if P is not a multiple, the first folds have one pair more.
+        balanced: both kinds of pairs count equally, whatever their numbers: the accuracy of a fold is the mean of its
+            shares of right decisions on pairs of one person and on pairs of two.
 
     Raises:
         DataError: a fold would hold pairs of one kind only; the message says how many folds fit.
@@ -95,12 +101,19 @@ def fold_accuracies(squared_distances: np.ndarray, is_same: np.ndarray, *, num_f
     fold_P = np.repeat(np.arange(num_folds), sizes_K)
     # Each pair is rejected up to a threshold, and accepted above it: right for one kind, wrong for the other.
     accepted_from_P = np.searchsorted(THRESHOLDS, squared_distances, side="right")
-    change_TK = np.zeros((len(THRESHOLDS) + 1, num_folds), dtype=np.int64)
-    np.add.at(change_TK, (accepted_from_P, fold_P), np.where(is_same, 1, -1))
+    change_STK = np.zeros((2, len(THRESHOLDS) + 1, num_folds), dtype=np.int64)  # S: pairs of one person, of two
+    np.add.at(change_STK, (np.where(is_same, 0, 1), accepted_from_P, fold_P), np.where(is_same, 1, -1))
     num_negatives_K = np.add.reduceat(~is_same, starts, dtype=np.int64)
-    right_TK = num_negatives_K + change_TK.cumsum(axis=0)[:-1]
-    best_K = (right_TK.sum(axis=1, keepdims=True) - right_TK).argmax(axis=0)
-    return FoldResult(right_TK[best_K, np.arange(num_folds)] / sizes_K, THRESHOLDS[best_K])
+    right_STK = change_STK.cumsum(axis=1)[:, :-1]
+    right_STK[1] += num_negatives_K
+    num_SK = np.stack([sizes_K - num_negatives_K, num_negatives_K])
+    others_STK = right_STK.sum(axis=2, keepdims=True) - right_STK
+    if balanced:  # in whole numbers, so that equals are equal: right / all + right / all, times both numbers of all
+        others_STK = others_STK * (num_SK.sum(axis=1, keepdims=True) - num_SK)[::-1, None]
+    best_K = others_STK.sum(axis=0).argmax(axis=0)
+    right_SK = right_STK[:, best_K, np.arange(num_folds)]
+    accuracies_K = (right_SK / num_SK).mean(axis=0) if balanced else right_SK.sum(axis=0) / sizes_K
+    return FoldResult(accuracies_K, THRESHOLDS[best_K])
 
 
 class VerificationBenchmark:
@@ -145,7 +158,8 @@ class VerificationBenchmark:
     def evaluate(self, embed: Embedder) -> Iterator[Metric]:
         """Yields accuracy, accuracy_std, threshold_cosine, auc, eer, and tar_at_far_1e-1 … with thresholds as cosines.
 
-        The accuracy is the leading metric; its interval is one standard deviation over the folds to each side.
+        The accuracy is the leading metric; its interval is one standard deviation over the folds to each side. For
+        unbalanced pairs (see `constant_answer`), balanced_accuracy and the accuracy of a constant answer follow eer.
 
         Raises:
             DataError: the file is missing or damaged, or its pairs do not fit the folds or resolve a target FAR.
@@ -165,10 +179,26 @@ class VerificationBenchmark:
         yield Metric(name="threshold_cosine", value=folds.threshold_cosine, unit=COSINE, higher_is_better=None)
         yield Metric(name="auc", value=roc.auc, unit=NUMBER)
         yield Metric(name="eer", value=roc.eer, unit=SHARE, higher_is_better=False)
+        if constant := constant_answer(is_same):
+            fair = fold_accuracies(squared_distances, is_same, num_folds=self.num_folds, balanced=True)
+            mean, std = fair.accuracy, fair.accuracy_std
+            yield Metric(name=BALANCED_ACCURACY, value=mean, unit=SHARE, interval=(mean - std, mean + std))
+            yield constant.metric()
         for far in targets:
             point, at = roc.at_far(far), f"at_far_{_short(far)}"
             yield Metric(name=f"tar_{at}", value=point.tar, unit=SHARE)
             yield Metric(name=f"threshold_{at}", value=point.threshold, unit=COSINE, higher_is_better=None)
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Returns the names of the metrics of which one direction is better. Reads the file, and raises as `check`."""
+        pairs, targets = self._checked()
+        balanced = [BALANCED_ACCURACY] if constant_answer(pairs.is_same) else []
+        return ["accuracy", "auc", "eer", *balanced, *(f"tar_at_far_{_short(far)}" for far in targets)]
+
+    def pairs_warning(self) -> str | None:
+        """Returns a warning if the pairs are unbalanced (see `unbalanced_pairs`), else None. Reads the file."""
+        return unbalanced_pairs(self.name, self._checked()[0].is_same)
 
     def check(self) -> None:
         """Reads the file, so that a damaged or unsuitable one is found before a training, not after its first epoch.
@@ -194,9 +224,12 @@ class VerificationBenchmark:
             return [far for far in DEFAULT_TARGET_FARS if far >= lowest]
         unresolved = [far for far in self.target_fars if far < lowest]
         if unresolved:
+            needed = math.ceil(1 / min(unresolved) - 1e-9)
             raise DataError(
                 f"{num_negatives} pairs of two persons cannot measure FAR {unresolved[0]:g}; the lowest is "
-                f"{lowest:.2g}. Remove it from target_fars, or use a larger set"
+                f"{lowest:.2g}. Remove it from target_fars, or make a set with more such pairs: "
+                f"facerec pack pairs=auto auto_pairs.num_negative={needed} draws just enough; ten times as many make "
+                "the rate stable"
             )
         return list(self.target_fars)
 

@@ -2,12 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
-
-from facerec.core.progress_bar import Pace
 
 POLL_S = 0.1
 Status = Literal["finished", "skipped", "failed", "interrupted", "not started"]
@@ -28,7 +26,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of a trial. If it failed, `message` has the exit code and the last line of standard error."""
+    """The end of a trial. If it failed, `message` has the exit code and the first line of the error."""
 
     trial: Trial
     status: Status
@@ -50,8 +48,36 @@ class RunningTrial(Protocol):
         """Ends it."""
         ...
 
-    def last_line(self) -> str:
-        """Returns the last line of its output."""
+    def error(self) -> str:
+        """Returns the error in its output, else its last line."""
+        ...
+
+
+class Report(Protocol):
+    """Tells the user what happens; trials are named by their numbers, from 0. See `GridReport`."""
+
+    def say(self, line: str) -> None:
+        """Prints a line."""
+        ...
+
+    def skipped(self, numbers: Collection[int]) -> None:
+        """These trials were finished before."""
+        ...
+
+    def started(self, number: int) -> None:
+        """A trial is about to start."""
+        ...
+
+    def ended(self, number: int, outcome: Outcome) -> None:
+        """A trial has ended, with or without a result."""
+        ...
+
+    def tick(self, running: Collection[int]) -> None:
+        """Called many times a second, with the trials that run."""
+        ...
+
+    def clear(self) -> None:
+        """Nothing runs any more."""
         ...
 
 
@@ -60,9 +86,8 @@ def run_grid(
     *,
     start: Callable[[Trial], RunningTrial],
     is_finished: Callable[[Trial], bool],
+    report: Report,
     num_jobs: int = 1,
-    tell: Callable[[str], None] = print,
-    pace: Pace | None = None,
 ) -> list[Outcome]:
     """Runs the trials that are not finished, `num_jobs` at a time, in their order.
 
@@ -72,37 +97,32 @@ def run_grid(
     Args:
         start: starts one trial without waiting for it.
         is_finished: True if a trial's directory holds its result.
-        tell: called with one line for each trial that is skipped, started or ended. If several trials run, whose output
-            would be mixed, it also gets the last line of each now and then.
-        pace: decides when that is due; None: see `Pace`.
+        report: is told of all that happens.
 
     Returns:
         One outcome per trial, in their order.
     """
-    outcomes: dict[int, Outcome] = {}
-    waiting: deque[int] = deque()
-    for number, trial in enumerate(trials):
-        if is_finished(trial):
-            outcomes[number] = Outcome(trial=trial, status="skipped")
-            tell(f"[{number + 1}/{len(trials)}] already finished: {trial.directory}")
-        else:
-            waiting.append(number)
+    outcomes = {
+        number: Outcome(trial=trial, status="skipped") for number, trial in enumerate(trials) if is_finished(trial)
+    }
+    report.skipped(list(outcomes))
+    waiting = deque(number for number in range(len(trials)) if number not in outcomes)
     running: dict[int, RunningTrial] = {}
-    pace = pace or Pace()
     try:
         while waiting or running:
             while waiting and len(running) < num_jobs:
                 number = waiting.popleft()
-                tell(f"[{number + 1}/{len(trials)}] {' '.join(trials[number].overrides)} -> {trials[number].directory}")
+                report.started(number)
                 running[number] = start(trials[number])
-            _collect(running, trials, outcomes, is_finished, tell)
-            if num_jobs > 1 and pace.is_due():
-                for number, process in running.items():
-                    tell(f"[{number + 1}/{len(trials)}] {process.last_line()}".rstrip())
+            for number, outcome in _collect(running, trials, is_finished):
+                outcomes[number] = outcome
+                report.ended(number, outcome)
+            report.tick(running)
             time.sleep(POLL_S if running else 0)
     except KeyboardInterrupt:
-        tell("stopping: the running trials write a checkpoint; press Ctrl-C again to end them without one")
+        report.say("stopping: the running trials write a checkpoint; press Ctrl-C again to end them without one")
         _stop(running)
+    report.clear()
     for number, trial in enumerate(trials):
         if number not in outcomes:
             status: Status = "interrupted" if number in running else "not started"
@@ -111,13 +131,10 @@ def run_grid(
 
 
 def _collect(
-    running: dict[int, RunningTrial],
-    trials: Sequence[Trial],
-    outcomes: dict[int, Outcome],
-    is_finished: Callable[[Trial], bool],
-    tell: Callable[[str], None],
-) -> None:
-    """Moves trials that have ended from `running` to `outcomes`."""
+    running: dict[int, RunningTrial], trials: Sequence[Trial], is_finished: Callable[[Trial], bool]
+) -> list[tuple[int, Outcome]]:
+    """Removes the trials that have ended from `running`, and returns their outcomes."""
+    ended = []
     for number, process in list(running.items()):
         code = process.poll()
         if code is None:
@@ -125,11 +142,12 @@ def _collect(
         del running[number]
         trial = trials[number]
         if code == 0 and is_finished(trial):
-            outcomes[number] = Outcome(trial=trial, status="finished")
+            ended.append((number, Outcome(trial=trial, status="finished")))
         else:
             how = f"exit code {code}" if code else "ended without a result"
-            outcomes[number] = Outcome(trial=trial, status="failed", message=f"{how}: {process.last_line()}")
-        tell(f"[{number + 1}/{len(trials)}] {outcomes[number].status} {outcomes[number].message}".rstrip(": "))
+            message = f"{how}: {process.error()}".rstrip(": ")
+            ended.append((number, Outcome(trial=trial, status="failed", message=message)))
+    return ended
 
 
 def _stop(running: dict[int, RunningTrial]) -> None:

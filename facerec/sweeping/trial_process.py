@@ -1,51 +1,40 @@
 """Runs one trial as a separate process: starts it, watches it, interrupts it."""
 
-import codecs
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 
 from facerec.processes.parent_process import end_with_parent
 
 GRID_PROCESS = "FACEREC_GRID_PROCESS"
-TAIL_BYTES = 8192
+TAIL_BYTES = 1 << 16
+ERROR = "error: "
 
 
 class TrialProcess:
     """A running command. It has its own process group, so that Ctrl-C in a terminal reaches it once, through
-    `interrupt`, and not a second time from the terminal.
+    `interrupt`, and not a second time from the terminal. Of its output, only the end of standard error is kept.
 
     Args:
         command: program and arguments.
-        echo: pass on its output; otherwise only the end of its standard error is kept.
     """
 
-    def __init__(self, *, command: Sequence[str], echo: bool) -> None:
-        self._echo = echo
+    def __init__(self, *, command: Sequence[str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the trial
-        self._echoed = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
-            stdout=None if echo else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=self._errors,
             env={**os.environ, GRID_PROCESS: str(os.getpid())},
             process_group=0,
         )
 
     def poll(self) -> int | None:
-        """Returns the exit code, or None while it runs; passes on its output to standard error."""
-        code = self._process.poll()
-        if self._echo:
-            new = os.pread(self._errors.fileno(), 1 << 20, self._echoed)
-            self._echoed += len(new)
-            sys.stderr.write(self._decoder.decode(new))
-            sys.stderr.flush()
-        return code
+        """Returns the exit code, or None while it runs."""
+        return self._process.poll()
 
     def interrupt(self) -> None:
         """Acts like Ctrl-C: the first time a trial stops with a checkpoint, the second time without one."""
@@ -58,12 +47,13 @@ class TrialProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def last_line(self) -> str:
-        """Returns the last line of its standard error that is not blank."""
+    def error(self) -> str:
+        """Returns the last line of its standard error that is an error of facerec, else the last that is not blank."""
         size = os.fstat(self._errors.fileno()).st_size
         tail = os.pread(self._errors.fileno(), TAIL_BYTES, max(0, size - TAIL_BYTES)).decode(errors="replace")
         lines = [line.strip() for line in tail.splitlines() if line.strip()]
-        return lines[-1] if lines else ""
+        errors = [line for line in lines if line.startswith(ERROR)]
+        return (errors or lines or [""])[-1]
 
 
 def end_with_grid() -> None:

@@ -3,10 +3,12 @@
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from facerec.core.errors import ConfigError, DataError
+from facerec.core.metric import Metric, judging, quality
 from facerec.runs.comparison import differences
 from facerec.runs.naming import RUNS
 from facerec.runs.run_directory import RunDirectory
@@ -70,7 +72,7 @@ def write_grid_table(outcomes: Sequence[Outcome]) -> tuple[str, tuple[Path, Path
         outcomes: outcomes of the grid; trials without a result are listed below the table.
 
     Returns:
-        The table as Markdown, and the paths of table.md and table.csv.
+        The table as Markdown, without that list, and the paths of table.md and table.csv.
     """
     trials = [outcome.trial for outcome in outcomes]
     directory = grid_directory(trials)
@@ -81,4 +83,17 @@ def write_grid_table(outcomes: Sequence[Outcome]) -> tuple[str, tuple[Path, Path
     }
     table = make_table(read_runs({trial.directory.parent for trial in trials}), failures=failures)
     title = str(directory.relative_to(RUNS)) if directory.is_relative_to(RUNS) else directory.name
-    return markdown(table, title=title), write_table(table, directory, title=title)
+    return markdown(replace(table, left_out=[]), title=title), write_table(table, directory, title=title)
+
+
+def best_of(outcomes: Sequence[Outcome]) -> tuple[Path, list[Metric]] | None:
+    """Returns the run directory of the best trial by its final metrics, and those that judge it; None without any."""
+    best: tuple[float, Path, list[Metric]] | None = None
+    for outcome in outcomes:
+        directory = outcome.trial.directory
+        result = RunDirectory(directory).read_result() if outcome.status in ("finished", "skipped") else None
+        if result is None or (found := quality(result[1])) is None:
+            continue
+        if best is None or found > best[0]:
+            best = found, directory, judging(result[1])
+    return None if best is None else best[1:]

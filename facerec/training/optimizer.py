@@ -26,6 +26,9 @@ class OptimizerSettings(Protocol):
         lr: learning rate.
         lr_factors: see `SGD`.
         fused_centres: see `SGD`.
+
+    An optional attribute `lr_batch_exponent` is the power with which a good learning rate grows with the batch size.
+    With it, a rate that is far from the recipe's gets a warning; nothing scales a rate.
     """
 
     lr: float
@@ -61,6 +64,8 @@ class SGD:
     Raises:
         ConfigError: a number is out of range, or nesterov without momentum. `build`: lr_factors names nothing.
     """
+
+    lr_batch_exponent = 1.0
 
     def __init__(
         self,
@@ -108,6 +113,8 @@ class AdamW:
     Raises:
         ConfigError: a number is out of range. `build`: lr_factors names nothing.
     """
+
+    lr_batch_exponent = 0.5
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Shows the figures of a running training: the bar, the lines of metrics, the histogram of angles, the first loss."""
+"""Shows the figures of a running training: the bar, the lines of metrics, the histogram of angles."""
 
 import time
 from dataclasses import dataclass, field
@@ -7,9 +7,8 @@ from typing import Any
 import torch
 
 from facerec.core.batch import Batch
-from facerec.core.log import LOGGER
 from facerec.core.progress_bar import progress_bar
-from facerec.losses.objective import Objective, ObjectiveOutput
+from facerec.losses.objective import ObjectiveOutput
 from facerec.processes.group import ALONE, Processes
 from facerec.runs.run_log import RunLog
 from facerec.training.observers import Observer, StepOutcome
@@ -119,23 +118,3 @@ class Progress(Observer):
         """Ends the bar."""
         if self.bar is not None:
             self.bar.close()
-
-
-class FirstLoss(Observer):
-    """Logs the loss of the first micro-batch, and the expected loss of an untrained head for comparison.
-
-    Args:
-        objective: the objective of the training.
-    """
-
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
-
-    def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
-        """Logs both losses in step 0."""
-        if batch.step != 0 or batch.micro_index != 0:
-            return
-        expected = self.objective.expected_initial_loss()
-        if expected is not None:
-            softmax = output.logs.get("softmax", output.loss).item()
-            LOGGER.info("first loss %.2f; an untrained head is expected at %.2f", softmax, expected)

@@ -26,11 +26,12 @@ from facerec.training.assembly import assemble
 from facerec.training.checkpoint import CheckpointStore
 from facerec.training.class_means import place_class_centres
 from facerec.training.freezing import Freezing
+from facerec.training.loss_checks import FirstLoss, LossAfterWarmUp, end_of_warmup
 from facerec.training.micro_batches import micro_batches
 from facerec.training.observers import Observer
 from facerec.training.optimizer import OptimizerSettings
 from facerec.training.precision import environment, warn_of_changes
-from facerec.training.progress import FirstLoss, Progress
+from facerec.training.progress import Progress
 from facerec.training.sample_sheet import SampleSheet
 from facerec.training.schedule import Schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
@@ -131,6 +132,12 @@ class Trainer:
         self.observers: list[Observer] = [
             SampleSheet(run_log=run_log, every_steps=samples_every_steps, input_spec=network.input_spec),
             FirstLoss(objective),
+            LossAfterWarmUp(
+                objective=objective,
+                warmup_steps=end_of_warmup(schedule, self.timetable, ramp_epochs=settings.margin_ramp_epochs),
+                num_steps=self.timetable.num_steps,
+                processes=self.processes,
+            ),
             self.progress,
             SkippedSamples(loader=loader, run_log=run_log, processes=self.processes),
         ]

@@ -2,13 +2,13 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from facerec.cli.commands import command as command_line
 from facerec.data.records.recordio import write_record_set
 from facerec.data.verification_file import write_pairs
 
@@ -162,9 +162,7 @@ def test_crops_of_another_size_pass_with_the_keys_that_are_named(tmp_path, comma
     code, printed = command("inspect", f"data.root={crops}")
     assert code == 1 and "images       4 of 112 x 112 pixels" in printed and "4 of them cannot be used" in printed
     named = "input.height_px=130 input.width_px=130"
-    assert (
-        f"if these are aligned crops, of 130 x 130 pixels:\n             {sys.executable} -m facerec inspect" in printed
-    )
+    assert f"if these are aligned crops, of 130 x 130 pixels:\n             {command_line('inspect')} " in printed
     assert f"inspect data.root={crops} {named}\n" in printed
     code, printed = command("inspect", f"data.root={crops}", f"out={tmp_path / 'report'}", *named.split())
     assert code == 0 and f"facerec train takes crops of this size with {named}" in printed, printed

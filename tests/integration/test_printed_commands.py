@@ -3,7 +3,6 @@
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import yaml
 import facerec
 from facerec.align.similarity import TEMPLATE_112
 from facerec.cli import multirun
+from facerec.cli.commands import own_command
 from facerec.cli.config.config_files import config_directory
 from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.verb_list import VERBS
@@ -25,7 +25,7 @@ from facerec.training.trainer import Trainer, TrainResult
 from tests.integration.training_runs import encoded_images, environment, tiny_overrides, write_faces
 
 NAMES = ["runs/my run, = 2", "runs/跑"]
-CALLED = [sys.executable, "-m", "facerec"]
+CALLED = own_command()
 
 
 def printed_commands(printed: str) -> list[str]:

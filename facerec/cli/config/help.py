@@ -1,18 +1,19 @@
 """Builds the texts of `facerec --help` and of each verb's help from the YAML files. Sees neither Hydra nor torch."""
 
-import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
-from facerec.cli.config.config_files import config_directories, find_config, group_options
-from facerec.cli.verb_list import VERBS
+from facerec.cli.config.commented import leaves, read_config_file
+from facerec.cli.config.config_files import config_directories, find_config
+from facerec.cli.config.file_composition import Composition, compose_files
+from facerec.cli.config.key_help import options_of
+from facerec.cli.config.key_table import Row, described, key_table, line_width, rows_of, wrapped
+from facerec.cli.verb_list import VERBS, Verb
 
 OPTIONS = """\
-  -h, --help         print this text
-  --cfg job          print the configuration that would run, and stop
+  -h, --help [NAME]  print this text, or what NAME is: a group, GROUP=OPTION, a section or a key
+  --cfg job          print the configuration that would run, with comments, and stop
   --config-dir DIR   a directory with your own groups and options"""
 GRID_OPTIONS = """
   -m, --multirun     run a grid: key=a,b,c, range(1,4) or glob(*) as a value; each combination is a trial
@@ -33,44 +34,78 @@ def overview() -> str:
 
 
 def verb_help(name: str, *, config_dir: str | None = None) -> str:
-    """Returns the text of `facerec <verb> --help`: purpose, options, groups, and keys with their comments.
+    """Returns the text of `facerec <verb> --help`: purpose, the keys that people change first, groups, more help.
 
     Raises:
         ConfigError: `config_dir` is not a directory.
     """
     verb, directories = VERBS[name], config_directories(config_dir)
-    text = find_config(name, directories).read_text()
-    header, keys = _split(text)
+    composition = compose_files(name, directories)
     parts = [
         f"Usage: facerec {name} [KEY=VALUE ...] [OPTIONS]",
-        header or verb.summary,
+        wrapped(composition.headers[name] or verb.summary),
         f"Options:\n{OPTIONS}{GRID_OPTIONS if verb.multirun else ''}",
     ]
-    if groups := _groups(text, directories):
+    if first := key_table(_first_rows(verb, composition)):
+        parts.append(f"What most people change first, with the defaults:\n{first}")
+    if groups := _groups(composition, directories):
         parts.append("Groups (choose with GROUP=OPTION; set an option's keys with GROUP.KEY=VALUE):\n" + groups)
-    parts.append("Keys:\n" + textwrap.indent(keys, "  "))
+    rows = _own_rows(name, verb, composition, directories)
+    parts.append(f"{'Other keys' if first else 'Keys'}, with their defaults:\n{key_table(rows)}")
+    parts.append(f"More help:\n{described(_more_help(name, verb, composition))}")
     parts.append("Examples:\n" + textwrap.indent("\n".join(verb.examples), "  "))
     return "\n\n".join(parts)
 
 
-def _split(text: str) -> tuple[str, str]:
-    """Returns the comment at the head of a primary configuration, and its keys without the defaults list."""
-    header = re.match(r"(?:#.*\n)*", text)
-    comment = header.group() if header else ""
-    keys = re.sub(r"^defaults:.*\n(?:(?:[ \t]*-|[ \t]+\S|[ \t]*#).*\n)*", "", text[len(comment) :], flags=re.MULTILINE)
-    return re.sub(r"^# ?", "", comment, flags=re.MULTILINE).strip(), keys.strip()
+def _first_rows(verb: Verb, composition: Composition) -> Iterator[Row]:
+    """Returns a row for each of the verb's first keys: a group with its default option, or a key."""
+    for name in verb.first_keys:
+        if name in composition.choices:
+            default = composition.choices[name]
+            yield name, "null" if default is None else str(default), composition.group_comments.get(name, "")
+        elif (key := composition.find(name)) is not None:
+            section, dot, last = name.rpartition(".")
+            yield from rows_of(composition, {last: key}, f"{section}{dot}")
 
 
-def _groups(text: str, directories: Sequence[Path]) -> str:
-    """Returns one paragraph for each group in the defaults list."""
-    names = []
-    for entry in (yaml.safe_load(text) or {}).get("defaults", []):
-        if isinstance(entry, dict):
-            names += [
-                key.removeprefix("override ").removeprefix("optional ").lstrip("/").split("@")[0] for key in entry
-            ]
+def _own_rows(name: str, verb: Verb, composition: Composition, directories: Sequence[Path]) -> list[Row]:
+    """Returns the rows of the keys of the verb's own file, and of the groups in its defaults list.
+
+    A verb with first keys has so many others that only those outside of sections are listed.
+    """
+    file = read_config_file(find_config(name, directories), name)
+    own = {key for key, _ in leaves(file.keys)} - set(composition.choices)
+    rows = list(rows_of(composition, composition.keys))
+    if verb.first_keys:
+        return [row for row in rows if row[0] in own - set(verb.first_keys) and "." not in row[0]]
+    groups = {group for entry, _ in file.defaults if isinstance(entry, dict) for group in entry}
+    return [
+        *(row for row in rows if row[0] in own and row[0].partition(".")[0] not in groups),
+        *(row for row in rows if row[0].partition(".")[0] in groups),
+    ]
+
+
+def _more_help(name: str, verb: Verb, composition: Composition) -> Iterator[tuple[str, str]]:
+    """Returns a command for each kind of question, with what it answers."""
+    command = f"facerec {name} --help"
+    if not verb.first_keys:
+        example = next(key for key, item in composition.keys.items() if item.value is None or item.value)
+        yield f"{command} {example}", "a key, a section, a group or an option alone"
+        return
+    sections = [key for key, item in composition.keys.items() if item.value is None]
+    yield f"{command} head", "a group: its options, and the keys of the default one"
+    yield f"{command} head=adaface", "an option: its keys"
+    yield f"{command} trainer", f"a section: its keys; there are {', '.join(sections)}"
+    yield f"{command} num_steps", "a key, by its full name or its last part"
+    yield f"facerec {name} ... --cfg job", "all keys, with their comments and the values that would run"
+
+
+def _groups(composition: Composition, directories: Sequence[Path]) -> str:
+    """Returns one paragraph for each group with a choice."""
     lines = []
-    for name in names:
-        options = ", ".join(group_options(name, directories, nested=True))
-        lines.append(textwrap.fill(f"{name}: {options}", width=110, initial_indent="  ", subsequent_indent="      "))
+    for name in composition.choices:
+        options = options_of(name, composition, directories)
+        if options != ["default"]:
+            text = f"{name}: {', '.join(options)}"
+            lines.append(textwrap.fill(text, line_width(), initial_indent="  ", subsequent_indent="      "))
     return "\n".join(lines)

@@ -28,7 +28,7 @@ def suggested_keys(
     """
     if meant := keys_meant(path, known):
         return _did_you_mean(list(_with_options(meant, value, directories)))
-    for name in (path, *_names_for(path)):
+    for name in (path, *names_elsewhere(path)):
         if options := options_with_key(name, verb, directories):
             own = "it" if name == path else name
             return f"; {own} is a key of {_listed(options[:3] + ['others'] * (len(options) > 3), 'and')}."
@@ -37,10 +37,16 @@ def suggested_keys(
 
 def keys_meant(path: str, known: Collection[str]) -> list[str]:
     """Returns keys, groups, or keys with values that other programs call so; else the only key with that last part."""
-    if meant := [name for name in _names_for(path) if name.partition("=")[0] in known and name != path]:
+    if meant := [name for name in names_elsewhere(path) if name.partition("=")[0] in known and name != path]:
         return meant
     same = [name for name in known if name.rpartition(".")[2] == path.rpartition(".")[2] and name != path]
     return same if len(same) == 1 else []
+
+
+def names_elsewhere(path: str) -> tuple[str, ...]:
+    """Returns what is meant by a key of another program: keys, groups, or keys with values; not all need to exist."""
+    words = (path.removeprefix("config."), path.rpartition(".")[2])
+    return next((_KEYS[_plain(word)] for word in words if _plain(word) in _KEYS), ())
 
 
 def suggested_options(group: str, option: str, directories: Sequence[Path]) -> str:
@@ -87,11 +93,6 @@ def options_with_key(path: str, verb: str, directories: Sequence[Path]) -> list[
             if path in names or any(name.rpartition(".")[2] == path for name in names):
                 found.append(f"{group}={f'[{option}]' if is_list else option}")
     return found
-
-
-def _names_for(path: str) -> tuple[str, ...]:
-    words = (path.removeprefix("config."), path.rpartition(".")[2])
-    return next((_KEYS[_plain(word)] for word in words if _plain(word) in _KEYS), ())
 
 
 def _did_you_mean(suggestions: Sequence[str]) -> str:

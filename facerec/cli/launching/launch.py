@@ -14,7 +14,7 @@ from types import FrameType
 
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.cli.commands import given_config_dir
+from facerec.cli.commands import given_config_dir, own_command
 from facerec.cli.launching.exit_codes import USER_ERROR
 from facerec.cli.launching.launch_settings import LaunchSettings, launch_settings
 from facerec.core.atomic_file import atomic_file
@@ -143,6 +143,7 @@ def _write_task(
         "environment": {STOP_FILE: str(stop_file), "OMP_NUM_THREADS": str(num_threads)},
         "overrides": overrides,
         "config_dir": given_config_dir(),
+        "called_as": own_command(),
     }
     OmegaConf.save(config, folder / CONFIG_FILE)
     (folder / TASK_FILE).write_text(json.dumps(task))

@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     hide_developer_warnings()
     task = json.loads((folder / "task.json").read_text())
     end_with_parent(task["launcher"])
-    called_with(config_dir=task["config_dir"])
+    called_with(config_dir=task["config_dir"], called_as=task["called_as"])
     # Some send these signals to all processes, as a terminal does with Ctrl-C; the launcher passes them on.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,6 +23,7 @@ from facerec.data.verification_file import read_pairs
 from facerec.embedding.model import Model, open_model
 from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.evaluation.baselines import ColourHistogram, PixelPCA
+from facerec.evaluation.unbalanced import constant_answer_marks
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.networks.embedding_net import build_network
 from facerec.processes.agreement import failing_together
@@ -105,6 +106,8 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
     if not processes.is_first:
         return 0
     print(metric_table(columns))
+    for mark in constant_answer_marks(of_model):
+        print(f"\n{mark}")
     _write(out, model, results, of_model, num_folds=settings.num_folds)
     print(f"\nmetrics      {out.resolve()}")
     run = RunDirectory(split_choice(settings.model)[0])

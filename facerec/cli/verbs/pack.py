@@ -220,7 +220,10 @@ def _tell_pairs(path: Path, is_same: np.ndarray, *, of: str) -> None:
     kinds = f"{is_same.sum()} positive, {(~is_same).sum()} negative"
     print(f"pairs        {path.resolve()}: {kinds}, {of}")
     if num_negative := int((~is_same).sum()):
-        print(f"             they resolve a FAR no lower than 1/{num_negative} = {1 / num_negative:.1e}")
+        print(
+            f"             they resolve a FAR no lower than 1/{num_negative} = {1 / num_negative:.1e}; "
+            "auto_pairs.num_negative=... of pairs=auto draws more"
+        )
     if trouble := fold_trouble(is_same):
         print(f"note         {trouble}")
 

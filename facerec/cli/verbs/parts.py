@@ -13,11 +13,14 @@ from facerec.core.log import LOGGER
 from facerec.core.protocols import Evaluator
 from facerec.core.seeding import torch_seed_of
 from facerec.core.source import Source
+from facerec.data.loader import BatchLoader
+from facerec.data.sampling.sampler import SampleOrder
 from facerec.data.sources import Subset
 from facerec.evaluation.verification import VerificationBenchmark, verification_files
 from facerec.heads.head import Head
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet, count_macs, count_parameters, described, join
+from facerec.processes.group import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +102,39 @@ def _build_head(config: DictConfig, source: Source) -> Head:
     return build(config.head)
 
 
+def build_loader(
+    config: DictConfig,
+    source: Source,
+    *,
+    order: SampleOrder,
+    num_workers: int,
+    on_corrupt: str,
+    size_px: tuple[int, int],
+    processes: Processes,
+) -> BatchLoader:
+    """Builds the loader of the training set; see `BatchLoader`, also for its errors."""
+    global_batch_size = config.data.global_batch_size
+    return BatchLoader(
+        source=source,
+        augment=build(config.augment),
+        global_batch_size=global_batch_size,
+        micro_batch_size=config.trainer.micro_batch_size or global_batch_size,
+        seed=config.seed,
+        order=order,
+        num_workers=num_workers,
+        on_corrupt=on_corrupt,
+        size_px=size_px,
+        processes=processes,
+    )
+
+
 def open_benchmarks(
-    settings: Mapping[str, Any], source: Source, *, num_folds: int, size_px: tuple[int, int]
+    settings: Mapping[str, Any],
+    source: Source,
+    *,
+    num_folds: int,
+    size_px: tuple[int, int],
+    best_metric: str | None = None,
 ) -> list[Evaluator]:
     """Returns the evaluators of `eval.benchmarks`, then the verification sets of `eval.sets`.
 
@@ -109,9 +143,11 @@ def open_benchmarks(
         source: the training data; if `sets` is null, the `.bin` files in its folder are used.
         num_folds: number of folds of the verification sets.
         size_px: height and width of their images.
+        best_metric: `checkpoint.best_metric`, which must be a metric of one of them.
 
     Raises:
-        ConfigError: a set does not exist, an evaluator lacks a part of the protocol, or two have the same name.
+        ConfigError: a set does not exist, an evaluator lacks a part of the protocol, two have the same name, or none
+            has the best metric.
         DataError: a set cannot be read, has too few pairs for the folds, or images of another size than `size_px`.
     """
     configured = configured_benchmarks(settings["benchmarks"])
@@ -121,12 +157,31 @@ def open_benchmarks(
         paths = source.benchmarks()
         if not paths and not configured:
             LOGGER.warning("no benchmark: the folder of the training data has no .bin file; set eval.sets=[...]")
-    return checked_benchmarks(
+    benchmarks = checked_benchmarks(
         [
             *configured,
             *(VerificationBenchmark(path=str(path), num_folds=num_folds, size_px=size_px) for path in paths),
         ]
     )
+    if best_metric is not None:
+        _check_best_metric(best_metric, benchmarks)
+    return benchmarks
+
+
+def _check_best_metric(best_metric: str, benchmarks: Sequence[Evaluator]) -> None:
+    """Refuses a metric that no benchmark has, as far as their metrics are known before an evaluation."""
+    if not benchmarks:
+        raise ConfigError(
+            f"checkpoint.best_metric={best_metric}, but there is no benchmark: give eval.sets=[...], or set it to null"
+        )
+    expected: list[str] = []
+    for benchmark in benchmarks:
+        path, known = f"eval/{benchmark.name}/", getattr(benchmark, "metric_names", None)
+        if known is None and best_metric.startswith(path):
+            return  # the first evaluation shows the metrics of a benchmark that does not name them
+        expected += [f"{path}{name}" for name in known] if known is not None else [f"{path}<its metric>"]
+    if best_metric not in expected:
+        raise ConfigError(f"checkpoint.best_metric={best_metric}; expected one of {', '.join(expected)}, or null")
 
 
 def configured_benchmarks(sections: Mapping[str, Any]) -> list[Evaluator]:

@@ -1,17 +1,14 @@
 """The length of a run in optimizer steps, and the resuming of a run with more steps."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import build
 from facerec.core.errors import ConfigError
-from facerec.core.log import LOGGER
 from facerec.core.source import Source
 from facerec.core.typed_text import override_of
 from facerec.runs.comparison import LENGTH_KEYS, split_override
@@ -19,9 +16,6 @@ from facerec.training.optimizer import OptimizerSettings
 from facerec.training.schedule import Schedule
 from facerec.training.settings import TrainerSettings
 from facerec.training.timetable import Timetable
-
-FEW_STEPS = 100
-"""With fewer steps in the given epochs, new class centres do not settle: a warning says so."""
 
 
 def timetable_of(config: DictConfig, source: Source, *, trainer: Mapping[str, Any] | None = None) -> Timetable:
@@ -41,33 +35,6 @@ def timetable_of(config: DictConfig, source: Source, *, trainer: Mapping[str, An
         num_epochs=settings.num_epochs,
         num_steps=settings.num_steps,
     )
-
-
-def log_length(config: DictConfig, source: Source) -> None:
-    """Logs the number of steps and of identities with one image, and warns if the epochs have few steps."""
-    times, batch_size, num_epochs = (
-        timetable_of(config, source),
-        config.data.global_batch_size,
-        config.trainer.num_epochs,
-    )
-    images = np.bincount(source.labels)
-    single, known = int((images == 1).sum()), int((images > 0).sum())
-    LOGGER.info(
-        "%s of %d images, %.4g epochs%s",
-        _steps(times.num_steps, kind="optimizer step"),
-        batch_size,
-        times.num_steps / times.steps_per_epoch,
-        f"; {single} of {known} identities have one image" if single else "",
-    )
-    if num_epochs is not None and times.num_steps < FEW_STEPS:
-        LOGGER.warning(
-            "%s %s too few to learn from: trainer.num_epochs=%d makes %d; a smaller data.global_batch_size, with a "
-            "smaller optimizer.lr, makes more steps from the same images",
-            _steps(times.num_steps, kind="optimizer step"),
-            "is" if times.num_steps == 1 else "are",
-            enough := math.ceil(FEW_STEPS / times.steps_per_epoch),
-            int(times.steps_of(enough)),
-        )
 
 
 def changed_length(
@@ -115,5 +82,5 @@ def _lr(config: DictConfig, times: Timetable, step: int) -> str:
     return f"{optimizer.lr * factor:.4g} at step {step + 1}"
 
 
-def _steps(number: int, *, kind: str = "step") -> str:
-    return f"{number} {kind}{'' if number == 1 else 's'}"
+def _steps(number: int) -> str:
+    return f"{number} step{'' if number == 1 else 's'}"

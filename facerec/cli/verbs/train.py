@@ -14,19 +14,28 @@ from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import process_group
 from facerec.cli.run_directory import run_directory
-from facerec.cli.summary import below_start, benchmark_table, where_it_lies
-from facerec.cli.verbs.parts import build_network, build_objective, log_sizes, open_benchmarks, open_data
+from facerec.cli.summary import against_start, benchmark_table, where_it_lies
+from facerec.cli.verbs.before_training import log_length, warn_of_settings
+from facerec.cli.verbs.parts import (
+    build_loader,
+    build_network,
+    build_objective,
+    log_sizes,
+    open_benchmarks,
+    open_data,
+)
 from facerec.cli.verbs.profile import profiled
 from facerec.cli.verbs.run_files import checkpoint_to_resume, write_run
-from facerec.cli.verbs.run_length import command_for_more_steps, log_length, timetable_of
+from facerec.cli.verbs.run_length import command_for_more_steps, timetable_of
 from facerec.cli.verbs.train_settings import check, sample_order, training_settings
+from facerec.cli.verbs.trial_checks import check_trials as check_trials  # a part of this verb, for grids
 from facerec.core.errors import DataError
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
 from facerec.core.source import Source
 from facerec.core.typed_text import override_of, typed
-from facerec.data.loader import BatchLoader
 from facerec.embedding.network_embedder import NetworkEmbedder
+from facerec.evaluation.unbalanced import constant_answer_marks
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import load_initial, read_initial
 from facerec.processes.agreement import failing_together
@@ -92,7 +101,7 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
                     f"the data: fingerprint {fingerprint[:12]} here, {found.fingerprint[:12]} in the first process "
                     f"({config.data.root}); all machines must have the same data"
                 )
-        trainer = _build_trainer(config, source, found, run_dir, processes)
+        trainer = _build_trainer(config, overrides, source, found, run_dir, processes)
         if processes.is_first:
             write_run(RunDirectory(run_dir), config, overrides, found.fingerprint)
     with profiled(run_dir) if config.profile and processes.is_first else nullcontext():
@@ -135,7 +144,9 @@ def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple
     return source, _Found(fingerprint=fingerprint, resume_from=resume_from, outcome=outcome)
 
 
-def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: Path, processes: Processes) -> Trainer:
+def _build_trainer(
+    config: DictConfig, overrides: list[str], source: Source, found: _Found, run_dir: Path, processes: Processes
+) -> Trainer:
     top, evaluation, loading, logging = training_settings(config)
     settings: TrainerSettings = build(config.trainer)
     network = build_network(config)
@@ -144,21 +155,19 @@ def _build_trainer(config: DictConfig, source: Source, found: _Found, run_dir: P
     log_length(config, source)
     if top.init_from is not None and found.resume_from is None:
         LOGGER.info(load_initial(network, read_initial(top.init_from, network)))
-    loader = BatchLoader(
-        source=source,
-        augment=build(config.augment),
-        global_batch_size=config.data.global_batch_size,
-        micro_batch_size=settings.micro_batch_size or config.data.global_batch_size,
-        seed=top.seed,
-        order=sample_order(config),
-        num_workers=loading.num_workers,
-        on_corrupt=loading.on_corrupt,
-        size_px=network.input_spec.size_px,
-        processes=processes,
+    size_px = network.input_spec.size_px
+    loader = build_loader(
+        config, source, order=sample_order(config), size_px=size_px, processes=processes, **vars(loading)
     )
     benchmarks = open_benchmarks(
-        config.eval, source, num_folds=evaluation.num_folds, size_px=network.input_spec.size_px
+        config.eval,
+        source,
+        num_folds=evaluation.num_folds,
+        size_px=size_px,
+        best_metric=config.checkpoint.best_metric,
     )
+    if processes.is_first:
+        warn_of_settings(config, overrides, benchmarks)
     about = {
         "version": versions(),
         "trained_on": {
@@ -206,7 +215,9 @@ def _finish(config: DictConfig, run: RunDirectory, result: TrainResult) -> None:
 def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Sequence[Metric]) -> None:
     if table := benchmark_table(metrics):
         print(f"\n{table}")
-    if note := below_start(run_dir, metrics, best_metric=config.checkpoint.best_metric):
+    for mark in constant_answer_marks(metrics):
+        print(f"\n{mark}")
+    if note := against_start(run_dir, metrics, best_metric=config.checkpoint.best_metric):
         print(f"\n{note}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
     if best := best_note(RunDirectory(run_dir), checkpoint, best_metric=config.checkpoint.best_metric):

@@ -14,7 +14,7 @@ from facerec.cli.config.compose import compose
 from facerec.cli.main import main
 from facerec.cli.multirun import plan
 from facerec.cli.verb_list import VERBS, Verb
-from facerec.core.errors import ConfigError
+from facerec.core.errors import ConfigError, DataError
 from facerec.sweeping.grid import Trial
 
 # A trial: writes what a real one would write, fails for the seed that a file names.
@@ -120,7 +120,34 @@ def test_grid_runs_trials_and_writes_their_table(capfd):
     assert "| 0.3 | 2 | 94.50 ± 0.71 |" in text
     assert "| 0.4 | 2 | 95.50 ± 0.71 |" in text
     assert Path("runs/base/table.csv").read_text().count("\n") == 3
-    assert text in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert printed.startswith("4 trials in runs/base\n[1/4] head.m2=0.3 seed=1: started\n")
+    assert re.search(r"\[4/4\] head.m2=0.4 seed=2: finished in 0:00:\d\d, lfw accuracy 96.00 %\n\n# base\n", printed)
+    assert text in printed
+    best = "runs/base/head.m2-0.4__seed-2"
+    assert re.search(
+        rf"table        runs/base/table.md, runs/base/table.csv\nbest         {best} \(eval/lfw/accuracy 96.00 %\)\n"
+        rf"next         .+ evaluate model={best} baselines=true\n$",
+        printed,
+    )
+
+
+def test_files_that_trials_share_are_opened_once_before_the_first(capsys, monkeypatch):
+    checked = []
+
+    def check_trials(configs):
+        checked.append([config.seed for config in configs])
+        if 5 in checked[-1]:
+            raise DataError("lfw.bin: no pairs")
+        return [10 for _ in configs]
+
+    monkeypatch.setattr(sys.modules["stand_in_verb"], "check_trials", check_trials, raising=False)
+    assert exit_code("train", "-m", "seed=4,5") == 2
+    assert capsys.readouterr() == ("", "error: lfw.bin: no pairs\n")
+    assert not Path("runs").exists()
+    assert exit_code("train", "-m", "seed=1,2") == 0
+    assert exit_code("train", "-m", "seed=1,2,3") == 0  # those that are finished need no files
+    assert checked == [[4, 5], [1, 2], [3]]
 
 
 def test_failed_trial_is_listed_and_run_again_while_finished_ones_are_skipped(capfd):
@@ -131,7 +158,8 @@ def test_failed_trial_is_listed_and_run_again_while_finished_ones_are_skipped(ca
     assert f"- {reason}" in Path("runs/train/table.md").read_text()
     out, err = capfd.readouterr()
     assert re.search(r"to see all of its output: .+ train head.m2=0.3 seed=2\n", out)
-    assert "error: no luck with this seed" in err
+    assert out.count("error: no luck with this seed") == 1 and err == ""
+    assert "failed       1 of 3 trials; listed in runs/train/table.md\n" in out
     Path("failing").unlink()
     assert exit_code(*command) == 0
     assert starts() == {f"runs/train/head.m2-0.3__seed-{seed}": n for seed, n in ((1, 1), (2, 2), (3, 1))}

@@ -1,6 +1,6 @@
 """Tables of metrics in the terminal: any benchmark, any metric."""
 
-from facerec.cli.summary import MAX_TABLE_WIDTH, below_start, benchmark_table
+from facerec.cli.summary import MAX_TABLE_WIDTH, against_start, benchmark_table
 from facerec.core.metric import SHARE, Metric
 from facerec.runs.run_log import RunLog
 
@@ -27,17 +27,21 @@ def test_benchmarks_that_do_not_fit_side_by_side_follow_below():
     assert table.count("accuracy") == 2
 
 
-def test_end_below_the_start_is_said_with_both_figures(tmp_path):
+def test_end_below_or_above_the_start_is_said_with_both_figures(tmp_path):
     def accuracy(value: float) -> list[Metric]:
         return [Metric(name="eval/lfw/accuracy", value=value, unit=SHARE, is_leading=True)]
 
-    assert below_start(tmp_path, accuracy(0.5), best_metric=None) is None  # no step 0
+    assert against_start(tmp_path, accuracy(0.5), best_metric=None) is None  # no step 0
     log = RunLog(run_dir=tmp_path, tensorboard=False)
     log.start(0)
     log.metrics(0, accuracy(0.84), seconds=1)
     log.metrics(8, accuracy(0.81), seconds=1)
     log.close()
-    line = below_start(tmp_path, accuracy(0.81), best_metric=None)
-    assert line is not None and "eval/lfw/accuracy 84.00 % -> 81.00 %. Try" in line
-    assert below_start(tmp_path, accuracy(0.84), best_metric="eval/lfw/accuracy") is None
-    assert below_start(tmp_path, accuracy(0.90), best_metric=None) is None
+    line = against_start(tmp_path, accuracy(0.81), best_metric=None)
+    assert line is not None and "is below where it started" in line and "accuracy 84.00 % -> 81.00 %. Try" in line
+    line = against_start(tmp_path, accuracy(0.84), best_metric="eval/lfw/accuracy")
+    assert line is not None and "is exactly as good as where it started" in line
+    line = against_start(tmp_path, accuracy(0.90), best_metric=None)
+    assert line == (
+        "The model is better than where it started (step 0 -> the end): eval/lfw/accuracy 84.00 % -> 90.00 %."
+    )

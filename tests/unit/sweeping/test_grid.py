@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from facerec.core.progress_bar import Pace
 from facerec.sweeping.grid import Trial, run_grid
 from facerec.sweeping.trial_process import TrialProcess
 
@@ -47,17 +46,31 @@ def grid(tmp_path):
 
         def __init__(self):
             self.told = []
+            self.say = self.told.append
+
+        def skipped(self, numbers):
+            self.told.append(f"skipped {numbers}")
+
+        def started(self, number):
+            self.told.append(f"started {number}")
+
+        def ended(self, number, outcome):
+            self.told.append(f"ended {number}: {outcome.status} {outcome.message}")
+
+        def tick(self, running):
+            pass
+
+        def clear(self):
+            self.told.append("cleared")
 
         def trials(self, *names):
             return [Trial(overrides=(name,), directory=tmp_path / f"{number}") for number, name in enumerate(names)]
 
         def start(self, trial):
-            return TrialProcess(
-                command=[sys.executable, str(script), str(trial.directory), *trial.overrides], echo=False
-            )
+            return TrialProcess(command=[sys.executable, str(script), str(trial.directory), *trial.overrides])
 
         def run(self, trials, **arguments):
-            arguments = {"start": self.start, "tell": self.told.append} | arguments
+            arguments = {"start": self.start, "report": self} | arguments
             return run_grid(trials, is_finished=lambda trial: (trial.directory / "result").exists(), **arguments)
 
         def starts(self, number):
@@ -80,7 +93,8 @@ def test_failures_are_listed_and_the_others_go_on(grid):
     assert outcomes[0].message == "exit code 1: error: as it was told"
     assert outcomes[2].message.startswith("exit code -11")
     assert outcomes[3].message.startswith("ended without a result")
-    assert "[1/5] failed exit code 1: error: as it was told" in grid.told
+    assert grid.told[:3] == ["skipped []", "started 0", "ended 0: failed exit code 1: error: as it was told"]
+    assert grid.told[-1] == "cleared"
 
 
 def test_second_run_skips_what_is_finished_and_starts_the_rest_again(grid):
@@ -117,31 +131,6 @@ def test_num_jobs_trials_run_at_a_time_in_order(grid, num_jobs):
     assert order == trials
 
 
-def test_trials_that_run_side_by_side_are_heard_of_now_and_then(grid):
-    now_s = 0.0
-
-    class Training:
-        def __init__(self, trial):
-            self.trial, self.polls = trial, 0
-
-        def poll(self):
-            nonlocal now_s
-            now_s += 5
-            self.polls += 1
-            if self.polls < 4:
-                return None
-            self.trial.directory.mkdir()
-            (self.trial.directory / "result").write_text("")
-            return 0
-
-        def last_line(self):
-            return f"training: {self.polls} of 4 steps"
-
-    told = []
-    grid.run(grid.trials(*"ab"), start=Training, num_jobs=2, tell=told.append, pace=Pace(clock=lambda: now_s))
-    assert told[2:6] == [f"[{trial}/2] training: {polls} of 4 steps" for polls in (1, 3) for trial in (1, 2)]
-
-
 def test_interrupt_stops_the_running_trial_with_its_checkpoint_and_starts_no_other(grid):
     polls = []
 
@@ -151,7 +140,7 @@ def test_interrupt_stops_the_running_trial_with_its_checkpoint_and_starts_no_oth
 
         def interrupting_poll():
             if trial.overrides == ("wait",) and not polls:
-                wait_for(lambda: process.last_line() == "waiting")
+                wait_for(lambda: process.error() == "waiting")
                 polls.append(1)
                 raise KeyboardInterrupt
             return poll()
@@ -185,18 +174,17 @@ def test_third_interrupt_kills(grid):
     assert [outcome.status for outcome in outcomes] == ["interrupted"]
 
 
-def test_output_of_a_trial_is_passed_on_when_asked(capfd, tmp_path):
-    code = "import sys; print('out'); print('bar ████', file=sys.stderr)"
-    process = TrialProcess(command=[sys.executable, "-c", code], echo=True)
+def test_error_of_a_trial_is_found_among_its_output(capfd):
+    code = "import sys; print('out'); sys.stderr.write('bar ████\\nerror: wrong\\n  head.m2: 1, now 2\\nmend it\\n')"
+    process = TrialProcess(command=[sys.executable, "-c", code])
     wait_for(lambda: process.poll() is not None)
-    out, err = capfd.readouterr()
-    assert (out, err) == ("out\n", "bar ████\n")
-    assert process.last_line() == "bar ████"
+    assert capfd.readouterr() == ("", "")
+    assert process.error() == "error: wrong"
 
 
 def test_ctrl_c_in_a_terminal_does_not_reach_a_trial_twice(grid):
     process = grid.start(grid.trials("wait")[0])
-    wait_for(lambda: process.last_line() == "waiting")
+    wait_for(lambda: process.error() == "waiting")
     assert os.getpgid(process._process.pid) != os.getpgid(0)
     process.kill()
     assert process.poll() == -signal.SIGKILL
@@ -215,7 +203,7 @@ def test_trials_die_with_a_grid_that_is_killed(tmp_path):
     grid = textwrap.dedent(f"""
         import sys, time
         from facerec.sweeping.trial_process import TrialProcess
-        process = TrialProcess(command=[sys.executable, "-c", {trial!r}], echo=False)
+        process = TrialProcess(command=[sys.executable, "-c", {trial!r}])
         time.sleep(60)
     """)
     parent = subprocess.Popen([sys.executable, "-c", grid])

@@ -162,3 +162,17 @@ def test_file_that_is_no_configuration_is_named(tmp_path, text, says):
     (tmp_path / "train.yaml").write_text(text)
     with pytest.raises(ConfigError, match=rf"train\.yaml: {says}"):
         compose_files("train", [tmp_path])
+
+
+def test_every_key_has_a_comment():
+    """Except a key that follows another one, whose comment it shares."""
+    compositions = [compose_files(verb, [CONFIGS]) for verb in VERBS]
+    compositions += [compose_files("train", [CONFIGS], choices) for choices in choices_that_cover_all_options()]
+    without = {
+        f"{key.file}: {name}"
+        for composition in compositions
+        for name, key in leaves(composition.keys)
+        if not key.comment and not name.endswith("_target_") and not (key.value or "").startswith("${")
+    }
+    assert without == set()
+    assert all(composition.group_comments.keys() >= {"launch"} for composition in compositions if composition.choices)

@@ -1,0 +1,131 @@
+"""Compares the loss of a training with that of an untrained network: at the first step, and after the warm-up."""
+
+import torch
+
+from facerec.core.batch import Batch
+from facerec.core.log import LOGGER
+from facerec.losses.objective import Objective, ObjectiveOutput
+from facerec.processes.group import ALONE, Processes
+from facerec.training.early_warnings import above_untrained
+from facerec.training.observers import Observer
+from facerec.training.schedule import Schedule
+from facerec.training.timetable import Timetable
+
+NEAR = 0.1
+"""A first loss within this share of the expected one is that of untrained class centres: a micro-batch is a sample."""
+
+WINDOW_STEPS, WINDOW_SHARE = 100, 0.01
+"""Steps whose mean loss is compared: at least 100, and at least this share of the training. In a long training, the
+first hundred steps after the warm-up are still its beginning."""
+
+MOST_SCHEDULE_POINTS = 1000
+
+
+class FirstLoss(Observer):
+    """Logs the loss of the first micro-batch beside that of an untrained network, and what the difference means.
+
+    Args:
+        objective: the objective of the training.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
+        """Logs both losses in step 0."""
+        if batch.step != 0 or batch.micro_index != 0:
+            return
+        expected = self.objective.expected_initial_loss()
+        if expected is not None:
+            LOGGER.info(first_loss_line(head_loss(output).item(), expected))
+
+
+def first_loss_line(first: float, expected: float) -> str:
+    """Returns the line about the loss before the first update, and that of an untrained network."""
+    if abs(first - expected) <= NEAR * abs(expected):
+        meaning = "both are near, so the class centres start untrained"
+    elif first < expected:
+        meaning = "it is lower, so network and class centres are trained already"
+    else:
+        meaning = (
+            "it is higher, so embeddings and class centres contradict each other: check samples.png and the labels"
+        )
+    return f"first loss {first:.2f}; an untrained head is expected at {expected:.2f}: {meaning}"
+
+
+def head_loss(output: ObjectiveOutput) -> torch.Tensor:
+    """Returns the loss of the head alone, without the terms: a scalar on the device."""
+    return output.logs.get("softmax", output.loss.detach())
+
+
+class LossAfterWarmUp(Observer):
+    """Warns once if the mean loss of a window of steps after the warm-up is above that of an untrained network.
+
+    A window ends with the first line of figures after its last step, so that no tensor is fetched in between. The first
+    window begins one window after the warm-up of the learning rate and the ramp of the margin.
+
+    Args:
+        objective: the objective of the training; without a head, nothing is compared.
+        warmup_steps: see `end_of_warmup`.
+        num_steps: steps of the whole training.
+        processes: the processes of the training; their losses are averaged.
+    """
+
+    def __init__(
+        self, *, objective: Objective, warmup_steps: int, num_steps: int, processes: Processes = ALONE
+    ) -> None:
+        self.objective = objective
+        self.processes = processes
+        self.window = max(WINDOW_STEPS, int(WINDOW_SHARE * num_steps))
+        self.begins_at = warmup_steps + self.window
+        self._ends = objective.head is None
+        self._sum: torch.Tensor | float = 0.0
+        self._num_micro_batches = 0
+
+    def start(self, step: int) -> None:
+        """Begins the first window no earlier than the training."""
+        self.begins_at = max(self.begins_at, step)
+
+    def after_micro_batch(self, batch: Batch, output: ObjectiveOutput) -> None:
+        """Adds the loss of a step inside a window."""
+        if self._ends or batch.step < self.begins_at:
+            return
+        self._sum = self._sum + head_loss(output)
+        self._num_micro_batches += 1
+
+    def log(self, step: int) -> None:
+        """Compares the losses of a window that is complete, and begins the next."""
+        if self._ends or step < self.begins_at + self.window:
+            return
+        assert isinstance(self._sum, torch.Tensor)
+        total = self.processes.sum_(self._sum.reshape(1).float()).item()
+        untrained = self.objective.expected_initial_loss()
+        assert untrained is not None
+        warning = above_untrained(
+            loss=total / (self._num_micro_batches * self.processes.world_size),
+            untrained=untrained,
+            first_step=self.begins_at + 1,
+            last_step=step,
+        )
+        self.begins_at, self._sum, self._num_micro_batches = step, 0.0, 0
+        if warning is not None:
+            LOGGER.warning(warning)
+            self._ends = True
+
+
+def end_of_warmup(schedule: Schedule, times: Timetable, *, ramp_epochs: float) -> int:
+    """Returns the step from which the learning rate has passed its highest value, and the margin is whole.
+
+    Long schedules are read at a thousand steps, so that this takes no time.
+
+    Args:
+        schedule: any schedule.
+        times: length and epochs of the run.
+        ramp_epochs: epochs over which the margin grows.
+    """
+    points = range(0, times.num_steps, max(1, times.num_steps // MOST_SCHEDULE_POINTS))
+    highest = max(
+        points,
+        key=lambda step: schedule.factor(step, num_steps=times.num_steps, steps_per_epoch=times.steps_per_epoch),
+    )
+    return max(highest, int(times.steps_of(ramp_epochs)))
