@@ -37,20 +37,21 @@ def few_steps(*, num_steps: int, num_images: int, batch_size: int, starts_at_mea
     )
 
 
-def mostly_single_images(*, num_single: int, num_identities: int) -> str | None:
+def mostly_single_images(*, num_single: int, num_identities: int, starts_trained: bool) -> str | None:
     """Returns a warning if most identities have one image.
 
     Args:
         num_single: number of identities with one image.
         num_identities: number of identities with images.
+        starts_trained: True if the network starts with trained weights.
     """
     if 2 * num_single <= num_identities:
         return None
+    start = "" if starts_trained else ", or start from a trained model (init_from=...)"
     return (
         f"{num_single} of {num_identities} identities have one image: from these, a margin softmax learns to tell "
-        "photos apart, but not what the photos of one person share. Add photos of the same people (data.root=[a,b] "
-        "data.merge=by_name joins sets), start from a trained model (init_from=...), and keep data.sampling=images: it "
-        "draws people with many images more often"
+        "photos apart, but not what the photos of one person share. Add photos of the same people "
+        f"(data.root=[a,b] data.merge=by_name joins sets){start}"
     )
 
 

@@ -1,5 +1,7 @@
 """Compares the loss of a training with that of an untrained network: at the first step, and after the warm-up."""
 
+import math
+
 import torch
 
 from facerec.core.batch import Batch
@@ -11,8 +13,9 @@ from facerec.training.observers import Observer
 from facerec.training.schedule import Schedule
 from facerec.training.timetable import Timetable
 
-NEAR = 0.1
-"""A first loss within this share of the expected one is that of untrained class centres: a micro-batch is a sample."""
+MUCH_HIGHER = 1.25
+"""A first loss is suspicious from this multiple of the expected one on. For few classes and short embeddings, the
+expected one, which is for many classes, is itself too high."""
 
 WINDOW_STEPS, WINDOW_SHARE = 100, 0.01
 """Steps whose mean loss is compared: at least 100, and at least this share of the training. In a long training, the
@@ -36,21 +39,40 @@ class FirstLoss(Observer):
         if batch.step != 0 or batch.micro_index != 0:
             return
         expected = self.objective.expected_initial_loss()
-        if expected is not None:
-            LOGGER.info(first_loss_line(head_loss(output).item(), expected))
-
-
-def first_loss_line(first: float, expected: float) -> str:
-    """Returns the line about the loss before the first update, and that of an untrained network."""
-    if abs(first - expected) <= NEAR * abs(expected):
-        meaning = "both are near, so the class centres start untrained"
-    elif first < expected:
-        meaning = "it is lower, so network and class centres are trained already"
-    else:
-        meaning = (
-            "it is higher, so embeddings and class centres contradict each other: check samples.png and the labels"
+        if expected is None:
+            return
+        assert output.target_cos_B is not None  # with a head
+        line = first_loss_line(
+            head_loss(output).item(),
+            expected,
+            mean_cos=output.target_cos_B.mean().item(),
+            num_samples=len(batch),
+            embedding_dim=self.objective.head.centres.embedding_dim,
         )
-    return f"first loss {first:.2f}; an untrained head is expected at {expected:.2f}: {meaning}"
+        LOGGER.info(line)
+
+
+def first_loss_line(first: float, expected: float, *, mean_cos: float, num_samples: int, embedding_dim: int) -> str:
+    """Returns the line about the loss before the first update, and that of an untrained network.
+
+    Args:
+        first: the loss of the head in a micro-batch.
+        expected: see `facerec.heads.initial_loss`.
+        mean_cos: mean cosine between the embeddings of the micro-batch and their class centres.
+        num_samples: samples in the micro-batch.
+        embedding_dim: length of an embedding. Cosines between random vectors deviate from 0 by its inverse root.
+    """
+    chance = max(0.1, 4 / math.sqrt(num_samples * embedding_dim))
+    if mean_cos > chance:
+        meaning = "the class centres are trained already"
+    elif first > MUCH_HIGHER * expected or mean_cos < -chance:
+        meaning = "it is higher than that of random class centres; check samples.png and the labels"
+    else:
+        meaning = "the class centres start at random"
+    angle = math.degrees(math.acos(max(-1.0, min(1.0, mean_cos))))
+    return (
+        f"first loss {first:.2f}; an untrained head is expected at {expected:.2f}: {meaning} ({angle:.0f} degrees away)"
+    )
 
 
 def head_loss(output: ObjectiveOutput) -> torch.Tensor:

@@ -25,13 +25,14 @@ def log_length(config: DictConfig, source: Source) -> None:
     images = np.bincount(source.labels)
     num_single, num_identities = int((images == 1).sum()), int((images > 0).sum())
     LOGGER.info(
-        "%d optimizer step%s of %d images, %.4g epochs; %s of %d identities have one image",
+        "%d optimizer step%s of %d images, %.4g epochs; %s of %d identities %s one image",
         times.num_steps,
         "" if times.num_steps == 1 else "s",
         batch_size,
         times.num_steps / times.steps_per_epoch,
         num_single or "none",
         num_identities,
+        "has" if num_single == 1 else "have",
     )
     _warn(
         few_steps(
@@ -40,7 +41,9 @@ def log_length(config: DictConfig, source: Source) -> None:
             batch_size=batch_size,
             starts_at_means=(config.head or {}).get("init") == "class_mean",
         ),
-        mostly_single_images(num_single=num_single, num_identities=num_identities),
+        mostly_single_images(
+            num_single=num_single, num_identities=num_identities, starts_trained=config.init_from is not None
+        ),
     )
 
 
