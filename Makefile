@@ -14,7 +14,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 TOOLS := pip uv hatchling editables setuptools
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
-.PHONY: help install demo test test-slow test-gpu test-newest test-oldest check format lint types golden lock clean
+.PHONY: help install demo test test-slow test-gpu test-newest test-oldest check format lint types golden reference lock clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -79,6 +79,9 @@ types: install ## check static types
 
 golden: install ## write the golden curves again; give the reason in CHANGELOG.md
 	$(BIN)/python -m tests.golden.regenerate
+
+reference: install ## write docs/reference.md again, from the comments in configs/
+	$(BIN)/python scripts/reference_page.py
 
 lock: install ## choose a new tested set of versions (constraints.txt); test it before you commit it
 	$(BIN)/python -m pip install --quiet -c constraints.txt uv

@@ -79,9 +79,9 @@ def _run_verb(name: str, options: argparse.Namespace) -> int:
 
     config = compose(name, options.overrides, options.config_dir, allow_missing=options.cfg is not None)
     if options.cfg is not None:
-        from omegaconf import OmegaConf
+        from facerec.cli.config.commented_yaml import commented_yaml
 
-        print(OmegaConf.to_yaml(config), end="")
+        print(commented_yaml(config, name, options.overrides, options.config_dir), end="")
         return 0
     from facerec.cli.config.arguments import check_config
 

@@ -90,6 +90,12 @@ def header_of(text: str) -> str:
     return "\n".join(re.sub(r"^# ?", "", line) for line in lines if not re.match(r"# *@package ", line))
 
 
+def purpose(header: str) -> str:
+    """Returns the first sentence of a file's header."""
+    text = " ".join(header.split("\n  ")[0].split())
+    return re.split(r"(?<=[^.]\.) ", text, maxsplit=1)[0]
+
+
 def walk(keys: dict[str, Key], prefix: str = "") -> Iterator[tuple[str, Key]]:
     """Returns all keys with their full names, each section before its keys."""
     for name, key in keys.items():

@@ -4,6 +4,7 @@ Hydra composes what runs. This composition is for readers: it keeps the comments
 in a fraction of the time that importing Hydra takes. Tests compare both for every verb, option and experiment.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +40,13 @@ class Composition:
         return found
 
     def resolve(self, value: str) -> tuple[str, str | None]:
-        """Returns a value without references, and the key that it follows, if any: "1" and "seed" for ${seed}."""
+        """Returns a value without references, and the key that it follows, if any: "1" and "seed" for ${seed}.
+
+        `${unless_set:num_steps,20}` is 20: where a default depends on another key, that key is null by default.
+        """
         follows = None
+        if unless := re.fullmatch(r"\$\{unless_set:\w+,(.*)\}", value):
+            return unless[1], None
         while value.startswith("${") and value.endswith("}"):
             target = self.find(value[2:-1])
             if target is None or target.value is None:

@@ -4,11 +4,10 @@ Reads the YAML files without Hydra, so that the answer comes at once.
 """
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from facerec.cli.config.commented import ConfigFile, Key, header_of, leaves, read_config_file, walk
+from facerec.cli.config.commented import ConfigFile, Key, header_of, leaves, purpose, read_config_file, walk
 from facerec.cli.config.config_files import config_directories, group_options
 from facerec.cli.config.file_composition import Composition, compose_files
 from facerec.cli.config.key_table import TARGET, described, key_table, rows_of, wrapped
@@ -39,12 +38,6 @@ def header_of_option(name: str, directories: Sequence[Path]) -> str:
         if (path := directory / f"{name}.yaml").is_file():
             return header_of(path.read_text(encoding="utf-8"))
     return ""
-
-
-def purpose(header: str) -> str:
-    """Returns the first sentence of a file's header."""
-    text = " ".join(header.split("\n  ")[0].split())
-    return re.split(r"(?<=[^.]\.) ", text, maxsplit=1)[0]
 
 
 class _Helper:

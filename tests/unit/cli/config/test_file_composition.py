@@ -100,6 +100,7 @@ def test_references_are_followed_to_their_values():
     assert found.resolve("${neck.embedding_dim}") == ("512", "neck.embedding_dim")
     assert found.resolve("${nope}") == ("${nope}", None)
     assert found.resolve("0.1") == ("0.1", None)
+    assert found.resolve("${unless_set:num_steps,20}") == ("20", None)
 
 
 FILE = """\
