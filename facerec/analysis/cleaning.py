@@ -15,13 +15,15 @@ from facerec.analysis.identity_centres import IdentityCentres, normalised
 from facerec.analysis.proposals import DROP, DROP_IDENTITY, MERGE, MOVE, Proposal
 from facerec.analysis.suspicion import posterior_wrong
 from facerec.core.progress_bar import progress_bar
-from facerec.embedding.nearest import highest_cosines, nearest_others
+from facerec.embedding.nearest import highest_cosines, nearest_images, nearest_others
 
 FEWEST_IMAGES = 3
 """Number of images of an identity, or of a part of one; with fewer, nobody can tell which of them is right."""
 MOST_MADE = 1000
 """Number of wrong cases that are made on purpose, to know what wrong cases look like."""
 MOST_DIRECTIONS, MOST_ROUNDS = 4, 20
+NUM_NEAREST = 5
+"""So many of the nearest images say whether an image looks like one other identity, or like nobody in particular."""
 
 
 class Cleaner:
@@ -64,6 +66,10 @@ class Cleaner:
 
         The wrong cases are the images themselves, each measured as if it had the label of another identity. Images that
         `two_people` has found are excluded.
+
+        Images come first whose nearest images all belong to the identity `to`, and among equal ones the most certain.
+        Childhood photos, profiles, and covered or blurred faces are far from their identity too, but near to nobody in
+        particular.
         """
         score_N = np.zeros(len(self.labels))
         judged = self.judged
@@ -73,7 +79,10 @@ class Cleaner:
             score_N[judged] = posterior_wrong(gaps_N[judged], wrong_N[judged])
         for group in self._second_people:
             score_N[group.images] = 0.0
-        for image in self._by_score(score_N):
+        images_n = np.array(self._by_score(score_N), dtype=np.int64)
+        num_of_to_n, num_nearest_n = self._nearest_of_to(images_n)
+        for place in np.argsort(-num_of_to_n / num_nearest_n, kind="stable").tolist():
+            image = int(images_n[place])
             yield Proposal(
                 kind="mislabelled",
                 action=DROP,
@@ -82,8 +91,20 @@ class Cleaner:
                 to=self.identities[self.places.nearest_N[image]],
                 score=float(score_N[image]),
                 path=self.name(image),
-                why=f"cosine {self.places.own_N[image]:.2f} to its identity, {self.places.other_N[image]:.2f} to `to`",
+                why=f"cosine {self.places.own_N[image]:.2f} to its identity, {self.places.other_N[image]:.2f} to `to`; "
+                f"{num_of_to_n[place]} of the {num_nearest_n[place]} nearest images are of `to`",
             )
+
+    def _nearest_of_to(self, images_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns how many of each image's nearest images are of the nearest other identity, and how many are compared:
+        int64 (n,), (n,). An identity with fewer than `NUM_NEAREST` images is compared with as many as it has.
+        """
+        to_n = self.places.nearest_N[images_n]
+        num_nearest_n = np.minimum(self.counts[to_n], NUM_NEAREST)
+        nearest_nk = nearest_images(self.emb_ND, images_n, self.centres.readable_n, number=NUM_NEAREST)
+        is_of_to_nk = self.labels[nearest_nk] == to_n[:, None]
+        is_compared_nk = np.arange(NUM_NEAREST) < num_nearest_n[:, None]
+        return (is_of_to_nk & is_compared_nk).sum(axis=1), num_nearest_n
 
     def two_people(self) -> Iterator[Proposal]:
         """Returns identities with two groups of images that are as far apart as two people: the smaller group moves.

@@ -71,3 +71,34 @@ def nearest_others(emb_ND: np.ndarray, labels: np.ndarray, *, what: str) -> tupl
     return highest_cosines(
         emb_ND.__getitem__, emb_ND, num_rows=len(labels), row_ids=labels, column_ids=labels, what=what
     )
+
+
+def nearest_images(emb_ND: np.ndarray, images_n: np.ndarray, among_m: np.ndarray, *, number: int) -> np.ndarray:
+    """Finds for some images the most similar other images.
+
+    Args:
+        emb_ND: of norm 1; may be mapped from a file. Read in tiles.
+        images_n: int64, the numbers of the images.
+        among_m: int64, the numbers of the images to search, in which the images themselves may be.
+        number: how many to find.
+
+    Returns:
+        int64 (n, number), the numbers of the images, the nearest first; -1 where there are fewer.
+    """
+    found = np.full((len(images_n), number), -1)
+    for rows in tiles(len(images_n), TILE_ROWS):
+        images_b = images_n[rows]
+        emb_bD = emb_ND[images_b].astype(np.float32)
+        cos_bk = np.full((len(images_b), number), -np.inf, dtype=np.float32)
+        for columns in tiles(len(among_m), TILE_COLUMNS):
+            cos_bm = emb_bD @ emb_ND[among_m[columns]].astype(np.float32).T
+            np.copyto(cos_bm, -np.inf, where=images_b[:, None] == among_m[columns])
+            cos_bm = np.concatenate([cos_bk, cos_bm], axis=1)
+            best_bk = np.argpartition(-cos_bm, number - 1, axis=1)[:, :number]
+            cos_bk = np.take_along_axis(cos_bm, best_bk, axis=1)
+            numbers_bm = np.broadcast_to(among_m[columns], (len(images_b), len(among_m[columns])))
+            found[rows] = np.take_along_axis(np.concatenate([found[rows], numbers_bm], axis=1), best_bk, axis=1)
+        order_bk = np.argsort(-cos_bk, axis=1, kind="stable")
+        is_found_bk = np.isfinite(np.take_along_axis(cos_bk, order_bk, axis=1))
+        found[rows] = np.where(is_found_bk, np.take_along_axis(found[rows], order_bk, axis=1), -1)
+    return found

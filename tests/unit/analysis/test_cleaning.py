@@ -187,3 +187,25 @@ def test_strangers_are_no_second_person_however_many_identities_have_one_image()
     towards = basis[0] * np.sign(basis[0] @ away[0])
     emb[12:15] = normalised(0.35 * towards + basis[1:])  # away from the others, with a cosine of 0.11 to each other
     assert not list(cleaner_of(emb, labels).two_people())
+
+
+def test_photos_that_look_like_one_other_identity_come_before_those_that_look_like_nobody():
+    emb, truth = clusters([12] * 40)
+    rng = np.random.default_rng(2)
+    labels = truth.copy()
+    moved, odd = np.split(rng.permutation(len(truth))[:24], 2)
+    labels[moved] = (truth[moved] + rng.integers(1, 40, 12)) % 40
+    emb[odd] = normalised(rng.normal(size=(12, DIM)))  # far from everybody, as a childhood photo is
+    found = list(cleaner_of(emb, labels).mislabelled())
+    assert [one.image in moved for one in found] == [True] * 12 + [False] * 12
+    assert {one.image for one in found[12:]} == set(odd.tolist())
+    assert all(one.score > 0.99 for one in found)  # which cannot tell them apart
+    assert all(one.why.endswith("; 5 of the 5 nearest images are of `to`") for one in found[:12])
+
+
+def test_identity_with_few_images_is_compared_with_as_many():
+    emb, truth = clusters([12] * 40 + [3])
+    labels = truth.copy()
+    labels[np.flatnonzero(truth == 40)[0]] = 7
+    (one,) = cleaner_of(emb, labels).mislabelled()
+    assert one.to == "id40" and one.why.endswith("; 2 of the 2 nearest images are of `to`")

@@ -56,3 +56,21 @@ def test_the_matrix_is_never_held_as_a_whole(monkeypatch):
     finally:
         tracemalloc.stop()
     assert peak < 2e6  # the whole takes 64e6
+
+
+def test_nearest_images_are_those_of_a_slow_search(monkeypatch):
+    monkeypatch.setattr(nearest, "TILE_ROWS", 7)
+    monkeypatch.setattr(nearest, "TILE_COLUMNS", 11)
+    rng = np.random.default_rng(0)
+    emb = rng.normal(size=(60, 8)).astype(np.float32)
+    emb /= np.linalg.norm(emb, axis=1, keepdims=True)
+    images, among = rng.permutation(60)[:20], np.sort(rng.permutation(60)[:45])
+    found = nearest.nearest_images(emb, images, among, number=4)
+    for image, nearest_of in zip(images, found, strict=True):
+        others = among[among != image]
+        assert nearest_of.tolist() == others[np.argsort(-(emb[others] @ emb[image]))][:4].tolist()
+    few = nearest.nearest_images(emb, images[:2], np.array([images[0], 3]), number=4)
+    assert few.tolist() == [
+        [3, -1, -1, -1],
+        sorted([images[0], 3], key=lambda one: -emb[one] @ emb[images[1]]) + [-1, -1],
+    ]
