@@ -227,9 +227,9 @@ class VerificationBenchmark:
             needed = math.ceil(1 / min(unresolved) - 1e-9)
             raise DataError(
                 f"{num_negatives} pairs of two persons cannot measure FAR {unresolved[0]:g}; the lowest is "
-                f"{lowest:.2g}. Remove it from target_fars, or make a set with more such pairs: "
-                f"facerec pack pairs=auto auto_pairs.num_negative={needed} draws just enough; ten times as many make "
-                "the rate stable"
+                f"{lowest:.2g}. Remove it from target_fars, or make a set with more such pairs: facerec "
+                f"pack draws just enough with pairs=auto auto_pairs.num_negative={needed}; ten times as many make the "
+                "rate stable"
             )
         return list(self.target_fars)
 
