@@ -149,7 +149,10 @@ class _Source:
         return found[1].strip() if found else ""
 
     def _text(self, node: yaml.Node) -> str:
-        (line, column), (end_line, end_column) = (node.start_mark.line, node.start_mark.column), _end(node)
+        line, column = node.start_mark.line, node.start_mark.column
+        end_line, end_column = _end(node)
+        if isinstance(node, yaml.SequenceNode) and not node.flow_style:
+            end_column = sys.maxsize  # with the comment on its last line
         if line == end_line:
             return self._lines[line][column:end_column] if line < len(self._lines) else ""
         first, *rest = [*self._lines[line:end_line], self._lines[end_line][:end_column]]

@@ -120,7 +120,7 @@ c: # beside c
   e:
     - one: {p: 0.5} # inside
     # between
-    - two
+    - two # the last
 # after e
 f: # nothing
 g: |
@@ -141,7 +141,7 @@ def test_comments_belong_to_the_keys_beside_and_below_them(tmp_path):
         "f": ("", "after e nothing"),
         "g": ("|\n  several\n  lines", ""),
         "d": ("[1, 2]", "beside d"),
-        "e": ("- one: {p: 0.5} # inside\n# between\n- two", "above e"),
+        "e": ("- one: {p: 0.5} # inside\n# between\n- two # the last", "above e"),
     }
 
 
