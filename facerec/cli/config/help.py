@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from facerec.cli.commands import command
 from facerec.cli.config.commented import leaves, read_config_file
 from facerec.cli.config.config_files import config_directories, find_config
 from facerec.cli.config.file_composition import Composition, compose_files
@@ -52,7 +53,7 @@ def verb_help(name: str, *, config_dir: str | None = None) -> str:
         parts.append("Groups (choose with GROUP=OPTION; set an option's keys with GROUP.KEY=VALUE):\n" + groups)
     rows = _own_rows(name, verb, composition, directories)
     parts.append(f"{'Other keys' if first else 'Keys'}, with their defaults:\n{key_table(rows)}")
-    parts.append(f"More help:\n{described(_more_help(name, verb, composition))}")
+    parts.append(f"More help:\n{described(_more_help(name, verb, composition, config_dir))}")
     parts.append("Examples:\n" + textwrap.indent("\n".join(verb.examples), "  "))
     return "\n\n".join(parts)
 
@@ -85,19 +86,21 @@ def _own_rows(name: str, verb: Verb, composition: Composition, directories: Sequ
     ]
 
 
-def _more_help(name: str, verb: Verb, composition: Composition) -> Iterator[tuple[str, str]]:
+def _more_help(name: str, verb: Verb, composition: Composition, config_dir: str | None) -> Iterator[tuple[str, str]]:
     """Returns a command for each kind of question, with what it answers."""
-    command = f"facerec {name} --help"
+
+    def asked(*words: str, option: Sequence[str] = ("--help",)) -> str:
+        return command(name, *words, options=option, config_dir=config_dir)
+
     if not verb.first_keys:
-        example = next(key for key, item in composition.keys.items() if item.value is None or item.value)
-        yield f"{command} {example}", "a key, a section, a group or an option alone"
+        yield asked(next(iter(composition.keys))), "a key, a section, a group or an option alone"
         return
     sections = [key for key, item in composition.keys.items() if item.value is None]
-    yield f"{command} head", "a group: its options, and the keys of the default one"
-    yield f"{command} head=adaface", "an option: its keys"
-    yield f"{command} trainer", f"a section: its keys; there are {', '.join(sections)}"
-    yield f"{command} num_steps", "a key, by its full name or its last part"
-    yield f"facerec {name} ... --cfg job", "all keys, with their comments and the values that would run"
+    yield asked("head"), "a group: its options, and the keys of the default one"
+    yield asked("head=adaface"), "an option: its keys"
+    yield asked("trainer"), f"a section: its keys; there are {', '.join(sections)}"
+    yield asked("num_steps"), "a key, by its full name or its last part"
+    yield asked(option=("--cfg", "job")), "all keys, with their comments and the values that would run"
 
 
 def _groups(composition: Composition, directories: Sequence[Path]) -> str:

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from facerec.cli.commands import command
 from facerec.cli.config.commented import ConfigFile, Key, header_of, leaves, purpose, read_config_file, walk
 from facerec.cli.config.config_files import config_directories, group_options
 from facerec.cli.config.file_composition import Composition, compose_files
@@ -21,7 +22,7 @@ def help_about(verb: str, words: Sequence[str], *, config_dir: str | None = None
     Raises:
         ConfigError: the verb has nothing of that name; names the nearest ones.
     """
-    helper = _Helper(verb, config_directories(config_dir))
+    helper = _Helper(verb, config_directories(config_dir), config_dir)
     return "\n\n".join(dict.fromkeys(text for word in words for text in helper.about(word)))
 
 
@@ -41,8 +42,8 @@ def header_of_option(name: str, directories: Sequence[Path]) -> str:
 
 
 class _Helper:
-    def __init__(self, verb: str, directories: Sequence[Path]) -> None:
-        self._verb, self._directories = verb, directories
+    def __init__(self, verb: str, directories: Sequence[Path], config_dir: str | None) -> None:
+        self._verb, self._directories, self._config_dir = verb, directories, config_dir
         self._composition = compose_files(verb, directories)
         self._groups = list(self._composition.choices)
 
@@ -77,7 +78,7 @@ class _Helper:
         else:
             raise ConfigError(
                 f"{word}: facerec {self._verb} has no group, option, section or key of this name{self._nearest(word)} "
-                f"facerec {self._verb} --help lists the names"
+                f"All names: {self._command()}"
             )
 
     def _options_named(self, word: str) -> list[tuple[str, str]]:
@@ -121,7 +122,7 @@ class _Helper:
         if options and options != ["default"]:
             other = next((option for option in options if option not in defaults), options[0])
             which = "another" if defaults[0:1] != [] and chosen is not None else "an"
-            parts.append(f"facerec {self._verb} --help {group}={other} lists the keys of {which} option.")
+            parts.append(f"The keys of {which} option: {self._command(f'{group}={other}')}")
         return "\n\n".join(parts)
 
     def _option(self, group: str, option: str) -> str:
@@ -175,8 +176,11 @@ class _Helper:
             rows += list(rows_of(self._composition, inside, prefix))
         sections = {name.rpartition(".")[0] for name in names}
         section = sections.pop() if len(sections) == 1 else ""
-        more = f"\n\nfacerec {self._verb} --help {section} lists the other keys of {section}." if section else ""
+        more = f"\n\nThe other keys of {section}: {self._command(section)}" if section else ""
         return f"{key_table(rows)}{more}"
+
+    def _command(self, *words: str) -> str:
+        return command(self._verb, *words, options=["--help"], config_dir=self._config_dir)
 
     def _purpose(self, group: str, options: Sequence[str | None]) -> str:
         return next((header_of_option(f"{group}/{option}", self._directories) for option in options if option), "")

@@ -50,7 +50,7 @@ def key_table(rows: Iterable[Row]) -> str:
 def described(rows: Iterable[tuple[str, str]]) -> str:
     """Returns lines with a name and a text each, in two columns."""
     rows, width = list(rows), line_width()
-    names = min(max((len(name) for name, _ in rows), default=0), 40)
+    names = min(max((len(name) for name, _ in rows), default=0), 48)
     indent = " " * (2 + names + 2)
     return "\n".join(
         textwrap.fill(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from facerec.cli.commands import command
 from facerec.cli.config.compose import compose
 from facerec.cli.config.config_files import config_directory, group_options
 from facerec.cli.config.file_composition import compose_files
@@ -74,7 +75,7 @@ def test_help_of_train_begins_with_the_keys_that_people_change_first():
     )
     composition = compose_files("train", CONFIGS)
     assert all(name in composition.choices or composition.find(name) for name in VERBS["train"].first_keys)
-    assert "facerec train --help head=adaface" in text and "there are input, head, augment, " in text
+    assert command("train", "head=adaface", options=["--help"]) in text and "there are input, head, augment, " in text
 
 
 def test_group_lists_its_options_with_the_default_and_their_purpose():
@@ -122,7 +123,7 @@ def test_recipe_shows_its_header_its_choices_and_its_values():
         ("trainer.num_step", "the nearest: trainer.num_steps"),
         ("optimzer.lr", "the nearest: optimizer.lr"),
         ("head=sphreface", "head=sphreface: no such option; did you mean sphereface? head takes: a_softmax, "),
-        ("zzz", "zzz: facerec train has no group, option, section or key of this name. facerec train --help lists"),
+        ("zzz", "zzz: facerec train has no group, option, section or key of this name. All names: "),
     ],
 )
 def test_unknown_word_is_refused_with_the_nearest_names(word, says):
@@ -141,6 +142,9 @@ def test_options_and_experiments_of_ones_own_appear(tmp_path):
     assert re.search(r"^  head\.q +0\.25 +how much$", text, re.MULTILINE) and "In Python: mylab.Mine" in text
     assert_shown_as_composed(text, compose("train", ["head=mine"], tmp_path))
     assert re.search(r"\bmine\b", verb_help("train", **own))
+    for printed in (help_about("train", ["head", "seed", "num_steps"], **own), verb_help("train", **own)):
+        commands = [line for line in printed.splitlines() if " --help " in line and "NAME" not in line]
+        assert commands and all(f" --help --config-dir {tmp_path} " in line for line in commands)
     with pytest.raises(ConfigError, match="no such option"):
         help_about("train", ["head=mine"])
 
