@@ -48,7 +48,7 @@ def main() -> None:
 def train(arguments: argparse.Namespace, number: int, run_dir: Path, *more: str) -> Path:
     """Trains in a new directory, and returns it."""
     settings = [
-        "data=on_disk", "eval.sets=[]", "trainer.num_epochs=null", f"trainer.num_steps={arguments.steps}",
+        "data=on_disk", "eval.sets=[]", f"trainer.num_steps={arguments.steps}",
         f"data.global_batch_size={number * arguments.images}", f"trainer.micro_batch_size={arguments.images}",
         "trainer.num_threads=1", "logging.every_steps=1", "logging.tensorboard=false", "checkpoint.every_epochs=null",
         f"run_dir={run_dir}", f"launch.{'gpus' if arguments.gpus else 'processes'}={number}",

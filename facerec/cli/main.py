@@ -76,8 +76,10 @@ def _run_verb(name: str, options: argparse.Namespace) -> int:
 
         return multirun(name, options.overrides, config_dir=options.config_dir, num_jobs=options.jobs)
     from facerec.cli.config.compose import compose
+    from facerec.cli.run_overrides import run_overrides
 
-    config = compose(name, options.overrides, options.config_dir, allow_missing=options.cfg is not None)
+    overrides = run_overrides(name, options.overrides, config_dir=options.config_dir)
+    config = compose(name, overrides, options.config_dir, allow_missing=options.cfg is not None)
     if options.cfg is not None:
         from facerec.cli.config.commented_yaml import commented_yaml
 
@@ -86,7 +88,7 @@ def _run_verb(name: str, options: argparse.Namespace) -> int:
     from facerec.cli.config.arguments import check_config
 
     check_config(config)
-    return importlib.import_module(VERBS[name].module).run(config, options.overrides)
+    return importlib.import_module(VERBS[name].module).run(config, overrides)
 
 
 def _options(name: str, argv: list[str]) -> argparse.Namespace:

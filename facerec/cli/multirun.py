@@ -12,20 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import check_config
 from facerec.cli.config.compose import compose
-from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.config.sweeps import choices_of
 from facerec.cli.launching.exit_codes import FAILED, INTERRUPTED
-from facerec.cli.run_directory import run_directory
+from facerec.cli.run_directory import place_of, trial_directories, without_place
+from facerec.cli.run_overrides import earlier_place, run_overrides, with_source
 from facerec.cli.summary import evaluate_command
 from facerec.cli.verb_list import VERBS
-from facerec.core.errors import ConfigError
 from facerec.core.typed_text import override_of
-from facerec.runs.comparison import split_override
+from facerec.runs.same_run import StoredRuns
 from facerec.sweeping.grid import Outcome, Trial, run_grid
 from facerec.sweeping.grid_report import GridReport
 from facerec.sweeping.trial_process import TrialProcess
 from facerec.sweeping.trials import (
-    below,
     best_of,
     expand,
     grid_directory,
@@ -107,39 +105,23 @@ def trial_command(verb: str, trial: Trial, *, config_dir: str | None) -> list[st
 def plan(verb: str, overrides: Sequence[str], *, config_dir: str | None = None) -> list[tuple[Trial, DictConfig]]:
     """Returns all trials with their composed and checked configurations, in the order of the command line.
 
-    `run_dir=DIR` is the directory of the grid: each trial gets its own directory inside it.
+    `run_dir=DIR` is the directory of the grid: each trial gets its own directory inside it; see `trial_directories`.
 
     Raises:
         ConfigError: see `multirun`.
     """
-    given = [override for override in overrides if split_override(override)[0] != "run_dir"]
+    place, stored = place_of(overrides), StoredRuns()
     check = getattr(importlib.import_module(VERBS[verb].module), "check", check_config)
     planned: list[tuple[Trial, DictConfig]] = []
-    expanded = expand(choices_of(given, config_dir=config_dir))
-    for chosen in _with_own_directories(expanded, _grid_root(overrides)):
-        config = compose(verb, chosen, config_dir)
+    expanded = expand(choices_of(without_place(overrides), config_dir=config_dir))
+    whole = [with_source(chosen, config_dir=config_dir) for chosen in expanded]
+    named = trial_directories(whole, place, config_dir=config_dir)
+    for chosen, complete, own in zip(expanded, whole, named, strict=True):
+        directory = own if place.is_named else earlier_place(own, complete, stored, config_dir=config_dir)
+        started_with = [*chosen, override_of("run_dir", directory)]
+        config = compose(verb, run_overrides(verb, started_with, config_dir=config_dir), config_dir)
         check_config(config)
         check(config)
-        planned.append((Trial(overrides=tuple(chosen), directory=run_directory(config, chosen)), config))
+        planned.append((Trial(overrides=tuple(started_with), directory=directory, place=own), config))
     refuse_shared_directories([trial for trial, _ in planned])
     return planned
-
-
-def _grid_root(overrides: Sequence[str]) -> Path | None:
-    """Returns the directory that `run_dir=` gives to the grid."""
-    given = parse_overrides([override for override in overrides if split_override(override)[0] == "run_dir"])
-    if not given or given[-1].value() is None:
-        return None
-    if not isinstance(given[-1].value(), str):
-        raise ConfigError(
-            f"{given[-1].input_line}: with -m, run_dir is the directory of the grid; each trial has its own inside it"
-        )
-    return Path(str(given[-1].value())).expanduser()
-
-
-def _with_own_directories(trials: list[list[str]], root: Path | None) -> list[list[str]]:
-    """Gives each trial a `run_dir` in the grid's directory, with its name below runs/<experiment>."""
-    if root is None:
-        return trials
-    directories = below(root, [run_directory(OmegaConf.create(), chosen) for chosen in trials])
-    return [[*chosen, override_of("run_dir", str(own))] for chosen, own in zip(trials, directories, strict=True)]

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facerec.core.errors import CheckpointError
+from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.metric import judging
 from facerec.core.typed_text import override_of
 from facerec.runs.checkpoints import best_first, checkpoint_name, newest_whole, own_metrics, step_directories
@@ -77,6 +77,36 @@ def _of_step(run: RunDirectory, which: str, steps: list[Path]) -> Path:
         return path
     there = ", ".join(f"@{_short(path)}" for path in steps)
     raise CheckpointError(f"{run.path}@{which}: no such checkpoint; expected @last, @best, or one of {there}")
+
+
+def run_path(source: str) -> Path:
+    """Returns the run directory that `resume_from` names: runs/a, runs/a@best, or runs/a/checkpoints/step-00000400."""
+    location, _ = split_choice(source)
+    is_checkpoint = location.parent.name == RunDirectory(location).checkpoints.name
+    return location.parent.parent if is_checkpoint else location
+
+
+def choose_source(source: str) -> tuple[RunDirectory, ChosenCheckpoint]:
+    """Returns the run and the checkpoint that `resume_from` names; see `run_path`.
+
+    Raises:
+        ConfigError: there is no run with stored overrides.
+        CheckpointError: there is no such checkpoint, or no complete one.
+    """
+    location, which = split_choice(source)
+    run = RunDirectory(run_path(source))
+    if not run.is_run:
+        raise ConfigError(
+            f"resume_from={source}: {run.path} is no run directory, so its settings are unknown; expected a run, "
+            f"run@best, run@step-400, or a checkpoint inside a run. {override_of('init_from', source)} takes the "
+            "weights of a model alone"
+        )
+    if run.path != location:
+        which = _short(location)
+    chosen = choose_checkpoint(run, which)
+    if chosen is None:
+        raise CheckpointError(f"resume_from={source}: {run.path} has no complete checkpoint; start it again instead")
+    return run, chosen
 
 
 def best_note(run: RunDirectory, last: Path, *, best_metric: str | None) -> str | None:

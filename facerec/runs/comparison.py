@@ -17,6 +17,8 @@ FREE_KEYS = (
     "checkpoint",
     "resume",
     "run_dir",
+    "name",
+    "group",
     "profile",
     "data.root",
     "data.expect",
@@ -24,6 +26,7 @@ FREE_KEYS = (
     "data.source.height_px",  # a copy of the key of input, which is compared
     "data.source.width_px",
     "trainer.device",
+    "trainer.num_threads",
     "backbone.checkpoint_activations",
 )
 
@@ -52,6 +55,26 @@ def setting_of(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, value in pairs if changes_result(key)}
 
 
+def merged(stored: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Returns the overrides of an earlier command followed by those of a later one, which replace the same keys.
+
+    A length replaces the other one too, and another option of a group replaces the earlier values of its keys: with
+    head=cosface after head=arcface head.m2=0.4, no m2 remains.
+    """
+    later = dict(map(split_override, given))
+    earlier = dict(map(split_override, stored))
+    replaced = set(later)
+    if replaced & set(LENGTH_KEYS):
+        replaced |= set(LENGTH_KEYS)
+    sections = tuple(
+        f"{key.replace('/', '.')}."
+        for key, value in later.items()
+        if value != earlier.get(key) and "." not in key and not value.startswith(("[", "{"))
+    )
+    kept = [(one, split_override(one)[0]) for one in stored]
+    return [*(one for one, key in kept if key not in replaced and not key.startswith(sections)), *given]
+
+
 MOVED_TARGETS = {
     "facerec.data.synthetic.source.SyntheticSource": "facerec.synthetic.source.SyntheticSource",
 }
@@ -61,14 +84,20 @@ MOVED_TARGETS = {
 def differences(stored: Mapping[str, Any], current: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
     """Returns the differences between two resolved configurations, as lines: "head.m2: stored 0.5, now 0.4".
 
-    Ignores keys that do not change the result (`FREE_KEYS`), and those in `but`.
+    Ignores keys that do not change the result (`FREE_KEYS`), those in `but`, and keys that the stored configuration
+    does not have and that are null now: they are newer than the run.
     """
-    before, now = dict(_flatten(stored)), dict(_flatten(current))
+    before, now = result_keys(stored), result_keys(current)
     return [
         f"{key}: stored {_shown(before.get(key, _ABSENT))}, now {_shown(now.get(key, _ABSENT))}"
         for key in sorted(before.keys() | now.keys())
-        if changes_result(key) and key not in but and before.get(key, _ABSENT) != now.get(key, _ABSENT)
+        if key not in but and before.get(key) != now.get(key, _ABSENT)
     ]
+
+
+def result_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of a resolved configuration that change the result, with plain values: "head.m2" -> 0.5."""
+    return {key: value for key, value in _flatten(config) if changes_result(key)}
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from facerec.core.errors import CheckpointError, ConfigError, DataError
+from facerec.core.errors import CheckpointError, DataError
 from facerec.core.metric import Metric
 from facerec.core.typed_text import typed
 from facerec.runs.checkpoints import step_of
@@ -12,33 +12,28 @@ from facerec.runs.comparison import LENGTH_KEYS, differences
 from facerec.runs.run_directory import RunDirectory
 
 
-def check_same_run(
+def compare(
     run: RunDirectory, config: Mapping[str, Any], fingerprint: str, *, data_root: str | None
-) -> dict[str, Any]:
-    """Refuses to resume with another configuration or other data; returns the stored configuration.
+) -> tuple[dict[str, Any], list[str], str | None]:
+    """Compares a stored run with a configuration, except for the length of the run.
 
     Args:
         run: has a checkpoint.
         config: the resolved configuration as plain values.
         fingerprint: fingerprint of the data.
-        data_root: place of the data, for the message.
+        data_root: place of the data, for the text.
+
+    Returns:
+        The stored configuration, the differences that change the result, and one line if the data are others.
 
     Raises:
         CheckpointError: the stored configuration or fingerprint cannot be read.
-        ConfigError: something that changes the result differs, except the length of the run.
     """
     stored_config, stored_print = _stored_run(run)
-    changed = differences(stored_config, config, but=LENGTH_KEYS)
+    data = None
     if stored_print != fingerprint:
-        changed.append(f"the data: fingerprint stored {stored_print[:12]}, now {fingerprint[:12]} ({data_root})")
-    if changed:
-        raise ConfigError(
-            f"{run.path} holds another run:\n  " + "\n  ".join(changed) + "\nEither train into another run_dir=..., or "
-            f"start from its weights only: {typed('init_from', run.path)} with another run_dir=... To resume in this "
-            "run_dir, with class centres and optimizer, set all of these as they were; only trainer.num_steps or "
-            "num_epochs may be larger"
-        )
-    return stored_config
+        data = f"the data: fingerprint stored {stored_print[:12]}, now {fingerprint[:12]} ({data_root})"
+    return stored_config, differences(stored_config, config, but=LENGTH_KEYS), data
 
 
 def outcome_of(run: RunDirectory, newest: Path, *, num_steps: int) -> list[Metric] | None:

@@ -84,6 +84,11 @@ class RunDirectory:
         _write(self.overrides, json.dumps(list(overrides)))
         _write(self.about, json.dumps({"format": FORMAT, **about}, indent=1))
 
+    def forget_the_start(self) -> None:
+        """Removes the files that describe the run, because it could not begin: its settings do not count later."""
+        for path in (self.config, self.overrides, self.about):
+            path.unlink(missing_ok=True)
+
     def forget_the_end(self) -> None:
         """Removes the files about the end of an earlier training here, before another begins or resumes."""
         self.result.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.metric import SHARE, Metric, leading
-from facerec.runs.comparison import setting_of
+from facerec.runs.comparison import LENGTH_KEYS, result_keys, setting_of
 from facerec.runs.run_directory import RunDirectory, runs_below
 
 
@@ -84,17 +85,21 @@ def read_runs(directories: Iterable[Path]) -> list[Run]:
 
 
 def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = None) -> Table:
-    """Groups the finished runs by setting.
+    """Groups the finished runs by what they have trained; runs that differ in the seed alone share a row.
+
+    The resolved configurations decide, not the overrides: a default that one run was given and another was not makes
+    no second row. The columns are the overrides in which the rows differ; if two rows have equal overrides, the keys
+    in which their configurations differ are columns too.
 
     Args:
         runs: finished or not.
         failures: run directory -> why it has no result, for runs with a known reason.
     """
     failures = dict(failures or {})
-    groups: dict[tuple[tuple[str, str], ...], dict[str, Run]] = {}
+    groups: dict[str, dict[str, Run]] = {}
     left_out = []
     for run in runs:
-        seeds = groups.setdefault(tuple(sorted(run.setting.items())), {})
+        seeds = groups.setdefault(json.dumps(_trained(run), sort_keys=True, default=str), {})
         if not run.finished:
             left_out.append(f"{run.directory}: {failures.pop(run.directory, 'unfinished')}")
         elif run.seed in seeds:
@@ -103,15 +108,42 @@ def make_table(runs: Sequence[Run], *, failures: Mapping[Path, str] | None = Non
             seeds[run.seed] = run
             failures.pop(run.directory, None)
     left_out += [f"{directory}: {reason}" for directory, reason in failures.items()]
-    settings = {setting: list(seeds.values()) for setting, seeds in groups.items() if seeds}
-    keys = sorted({key for setting in settings for key, _ in setting})
-    common = dict(_shared(settings))
-    keys = [key for key in keys if key not in common]
-    rows = [_row(keys, same_setting) for same_setting in settings.values()]
+    settings = [list(seeds.values()) for seeds in groups.values() if seeds]
+    typed = [{key: value for run in same for key, value in run.setting.items()} for same in settings]
+    shown = {
+        key: [given.get(key, _configured(same[0].config, key)) for given, same in zip(typed, settings, strict=True)]
+        for key in sorted({key for given in typed for key in given})
+    }
+    common = {key: values[0] for key, values in shown.items() if len(set(values)) == 1}
+    shown = {key: values for key, values in shown.items() if key not in common}
+    shown |= _unsaid(settings, shown)
+    rows = [_row([values[number] for values in shown.values()], same) for number, same in enumerate(settings)]
     rows.sort(key=lambda row: [_sort_key(value) for value in row.values])
     found = {name: metrics[0] for row in rows for name, metrics in row.metrics.items()}
     benchmarks = dict(sorted(found.items()))
-    return Table(keys=keys, common=common, benchmarks=benchmarks, rows=rows, left_out=sorted(left_out))
+    return Table(keys=list(shown), common=common, benchmarks=benchmarks, rows=rows, left_out=sorted(left_out))
+
+
+def _trained(run: Run) -> dict[str, Any]:
+    """Returns the configuration that decides about the result, without the seed and what is not set."""
+    keys = result_keys(run.config)
+    seed = keys.pop("seed", None)
+    return {key: value for key, value in keys.items() if value is not None and (key, value) != ("head.seed", seed)}
+
+
+def _unsaid(settings: Sequence[Sequence[Run]], shown: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Returns the keys of the configurations in which rows with equal overrides differ, with their values."""
+    by_values: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for number, same in enumerate(settings):
+        by_values.setdefault(tuple(values[number] for values in shown.values()), []).append(_trained(same[0]))
+    keys = {
+        key
+        for alike in by_values.values()
+        for config in alike[1:]
+        for key in config.keys() | alike[0].keys()
+        if config.get(key) != alike[0].get(key)
+    }
+    return {key: [str(_trained(same[0]).get(key, "null")) for same in settings] for key in sorted(keys)}
 
 
 def markdown(table: Table, *, title: str) -> str:
@@ -169,6 +201,9 @@ def write_table(table: Table, directory: Path, *, title: str) -> tuple[Path, Pat
 
 def _read_run(run: RunDirectory) -> Run:
     config, setting = run.read_config(), setting_of(run.read_overrides())
+    for key, other in (LENGTH_KEYS, LENGTH_KEYS[::-1]):
+        if key in setting and setting.get(other) == "null":
+            del setting[other]
     seed = setting.pop("seed", str(config.get("seed")))
     return Run(
         directory=run.path,
@@ -180,18 +215,11 @@ def _read_run(run: RunDirectory) -> Run:
     )
 
 
-def _shared(settings: Iterable[tuple[tuple[str, str], ...]]) -> list[tuple[str, str]]:
-    """Returns the pairs that are in every setting."""
-    sets = [set(setting) for setting in settings]
-    return sorted(set.intersection(*sets)) if sets else []
-
-
-def _row(keys: Sequence[str], runs: Sequence[Run]) -> Row:
+def _row(values: list[str], runs: Sequence[Run]) -> Row:
     metrics: dict[str, list[Metric]] = {}
     for run in runs:
         for name, metric in run.metrics.items():
             metrics.setdefault(name, []).append(metric)
-    values = [runs[0].setting.get(key, _configured(runs[0].config, key)) for key in keys]
     return Row(values=values, num_seeds=len(runs), metrics=metrics)
 
 

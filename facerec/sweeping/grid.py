@@ -18,10 +18,17 @@ class Trial:
     Attributes:
         overrides: the overrides that it is started with.
         directory: its run directory.
+        place: the directory that its name gives, if the run already lies in another one; None: `directory`.
     """
 
     overrides: tuple[str, ...]
     directory: Path
+    place: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Returns the folder in which the grid's table shows the trial."""
+        return (self.place or self.directory).parent
 
 
 @dataclass(frozen=True, kw_only=True)

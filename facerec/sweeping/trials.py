@@ -11,20 +11,14 @@ from facerec.core.errors import ConfigError, DataError
 from facerec.core.metric import Metric, judging, quality
 from facerec.runs.comparison import differences
 from facerec.runs.naming import RUNS
-from facerec.runs.run_directory import RunDirectory
-from facerec.runs.table import make_table, markdown, read_runs, write_table
+from facerec.runs.run_directory import RunDirectory, runs_below
+from facerec.runs.table import Run, make_table, markdown, read_runs, write_table
 from facerec.sweeping.grid import Outcome, Trial
 
 
 def expand(choices: Sequence[Sequence[str]]) -> list[list[str]]:
     """Returns the overrides of each trial: all combinations of one choice per override; the last varies fastest."""
     return [list(chosen) for chosen in itertools.product(*choices)]
-
-
-def below(root: Path, directories: Sequence[Path]) -> list[Path]:
-    """Returns the positions of run directories in the grid's folder: their paths without the common part."""
-    common = os.path.commonpath([directory.parent for directory in directories])
-    return [root / directory.relative_to(common) for directory in directories]
 
 
 def refuse_shared_directories(trials: Sequence[Trial]) -> None:
@@ -61,12 +55,12 @@ def is_finished(directory: Path, config: Mapping[str, Any]) -> bool:
 
 
 def grid_directory(trials: Sequence[Trial]) -> Path:
-    """Returns the folder of the table: `runs/<experiment>`, or the common part of the grid's experiments."""
-    return Path(os.path.commonpath([trial.directory.parent for trial in trials]))
+    """Returns the folder of the table: that of the trials, or the common part of their folders."""
+    return Path(os.path.commonpath([trial.folder for trial in trials]))
 
 
 def write_grid_table(outcomes: Sequence[Outcome]) -> tuple[str, tuple[Path, Path]]:
-    """Writes the table of all runs in the folder of the trials, including those of earlier grids.
+    """Writes the table of the trials, and of the runs of earlier grids in their folders.
 
     Args:
         outcomes: outcomes of the grid; trials without a result are listed below the table.
@@ -81,7 +75,7 @@ def write_grid_table(outcomes: Sequence[Outcome]) -> tuple[str, tuple[Path, Path
         for outcome in outcomes
         if outcome.status not in ("finished", "skipped")
     }
-    table = make_table(read_runs({trial.directory.parent for trial in trials}), failures=failures)
+    table = make_table(_runs_of(trials), failures=failures)
     title = str(directory.relative_to(RUNS)) if directory.is_relative_to(RUNS) else directory.name
     return markdown(replace(table, left_out=[]), title=title), write_table(table, directory, title=title)
 
@@ -97,3 +91,10 @@ def best_of(outcomes: Sequence[Outcome]) -> tuple[Path, list[Metric]] | None:
         if best is None or found > best[0]:
             best = found, directory, judging(result[1])
     return None if best is None else best[1:]
+
+
+def _runs_of(trials: Sequence[Trial]) -> list[Run]:
+    """Returns the runs of the trials, and the others that lie in the same folders, not deeper."""
+    folders, own = {trial.folder for trial in trials}, {trial.directory for trial in trials}
+    beside = {run.path for run in runs_below(folders) if run.path.parent in folders}
+    return read_runs(sorted(beside | own))

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from facerec.core.errors import CheckpointError, ConfigError, ModelError
 from facerec.core.log import LOGGER
 from facerec.core.metric import COSINE, Metric, details_of, quality, values_of
+from facerec.core.typed_text import typed
 from facerec.networks.tensor_files import refuse_not_finite
 from facerec.networks.weights import CARD_FILE, MODEL_FILE
 from facerec.processes.agreement import failing_together
@@ -200,9 +201,10 @@ class CheckpointStore:
         try:
             state.restore(model, tensors, values)
         except (RuntimeError, KeyError) as error:
+            reason = error.args[0] if error.args else error  # the text of a KeyError has quotes
             raise CheckpointError(
-                f"{path} does not fit this run ({error}). Use another run_dir, or init_from={path} to start from its "
-                "weights"
+                f"{path} does not fit this run: {reason}. To start from its weights alone: "
+                f"{typed('init_from', path)} with another run_dir"
             ) from None
         return manifest
 

@@ -77,22 +77,35 @@ class TrainState:
     ) -> None:
         """Restores the results of `model.state_dict()`, `tensors` and `values`.
 
+        If the stored training had no moving average and this one has, the average begins with the trained weights. If
+        it had one and this one has none, training goes on with the trained weights.
+
         Raises:
-            RuntimeError, KeyError: they belong to a network or an optimizer of another shape.
+            RuntimeError, KeyError: they belong to a network or an optimizer of another shape or kind.
         """
-        self.model.load_state_dict(model)
+        _check_shapes(self.model.state_dict(), model)
+        self.network.load_state_dict(_below("network.", tensors) or model)
         if self.average is not None:
-            self.network.load_state_dict(_below("network.", tensors))
+            self.average.network.load_state_dict(model)
         live, stored = self.objective.state_dict(), _below("objective.", tensors)
-        fitting = {key: value.view(live[key].shape) if key in live else value for key, value in stored.items()}
-        self.objective.load_state_dict(fitting)
+        _check_shapes(_below("objective.", self.tensors()), stored)
+        self.objective.load_state_dict({key: value.view(live[key].shape) for key, value in stored.items()})
         _restore_optimizer(self.optimizer, tensors, frozen=self.frozen)
-        self.scaler.load_state_dict(values["scaler"])
+        if values["scaler"]:  # empty without a scaler; one that is new starts by itself
+            self.scaler.load_state_dict(values["scaler"])
 
 
 def is_of_classes(name: str) -> bool:
     """True if a tensor with this name has a row per class."""
     return name.startswith(_OF_CLASSES) and not name.endswith("|step")
+
+
+def _check_shapes(live: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor]) -> None:
+    """Raises RuntimeError, which names the first tensor that is absent or has another shape."""
+    for name in [*live, *stored]:
+        here, there = (tuple(one[name].shape) if name in one else "absent" for one in (live, stored))
+        if here != there:
+            raise RuntimeError(f"{name} is {there} in the checkpoint, {here} in this run")
 
 
 def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

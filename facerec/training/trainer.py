@@ -76,7 +76,7 @@ class Trainer:
         about: plain values about the data and the code, stored with every checkpoint.
         freeze: the parts that are frozen at first.
         samples_every_steps: steps between two sheets of crops as the network sees them; None: the first step only.
-        resume_from: a checkpoint of this run, or None to begin.
+        resume_from: a checkpoint of this run, or of another one whose whole state this run takes over; None to begin.
 
     With torch.distributed initialised, its processes train together. They have the same arguments, except for the
     loader, which gives each its own micro-batches, and the shard of the class centres. Only the first process writes.
@@ -210,7 +210,9 @@ class Trainer:
             )
             return
         stored = self.checkpoints.restore(self.checkpoint, self.state)
-        self.step = self.first_step = self.checkpoint_step = stored["step"]
+        self.step = self.first_step = stored["step"]
+        if self.checkpoint.parent.resolve() == self.run_log.files.checkpoints.resolve():
+            self.checkpoint_step = self.step  # else this run has no checkpoint yet
         self.metrics = metrics_from(stored["metrics"], stored.get("metric_details"))
         self.metrics_step = stored["metrics_step"]
         LOGGER.info("resuming from %s, step %d of %d", self.checkpoint, self.step, self.timetable.num_steps)

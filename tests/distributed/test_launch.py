@@ -82,7 +82,7 @@ def test_two_processes_train_as_two_of_torchrun_stop_on_a_signal_and_go_on(faces
     printed = log.read_text()
     assert printed.count("SIGUSR1: stopping at the end of this step, with a checkpoint") == 1
     assert "Traceback" not in printed and "Warning" not in printed and "restart" not in printed
-    stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; the same command resumes", printed)[1])
+    stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; to resume:", printed)[1])
     assert 7 <= stopped_at < NUM_STEPS
     assert step_directories(run_dir / "checkpoints")[-1].name == f"step-{stopped_at:08d}"
     assert json.loads((run_dir / "preempted").read_text()) == {"step": stopped_at, "signal": "SIGUSR1"}

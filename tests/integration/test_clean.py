@@ -41,7 +41,7 @@ def model(crops, tmp_path) -> Path:
     run_dir = tmp_path / "run"
     main([
         "train", "data=on_disk", f"data.root={crops}", f"run_dir={run_dir}", "data.global_batch_size=4",
-        "backbone.width_multiplier=0.25", "neck.embedding_dim=32", "trainer.num_epochs=null", "trainer.num_steps=1",
+        "backbone.width_multiplier=0.25", "neck.embedding_dim=32", "trainer.num_steps=1",
         "trainer.num_threads=1", "trainer.device=cpu", "loader.num_workers=0", "logging.tensorboard=false",
         "optimizer.lr=1e-6", "loader.on_corrupt=skip",
     ])  # fmt: skip

@@ -13,7 +13,7 @@ from facerec.runs.run_log import read_metrics
 
 DOCS = Path(__file__).parents[2] / "docs" / "datasets.md"
 QUICK = [
-    "trainer.num_epochs=null", "trainer.num_steps=2", "data.global_batch_size=8", "trainer.num_threads=1",
+    "trainer.num_steps=2", "data.global_batch_size=8", "trainer.num_threads=1",
     "trainer.device=cpu", "loader.num_workers=0", "logging.tensorboard=false", "neck.embedding_dim=16",
 ]  # fmt: skip
 NUM_PEOPLE = 10

@@ -15,7 +15,7 @@ SIZE = ["input.height_px=48", "input.width_px=40"]
 NUM_IDENTITIES, PER_IDENTITY = 8, 3
 TRAIN = [
     "data=on_disk", "data.global_batch_size=4", "backbone.width_multiplier=0.25", "neck.embedding_dim=16",
-    "trainer.num_epochs=null", "trainer.num_steps=2", "trainer.num_threads=1", "trainer.device=cpu",
+    "trainer.num_steps=2", "trainer.num_threads=1", "trainer.device=cpu",
     "loader.num_workers=0", "logging.tensorboard=false", "eval.num_folds=2",
 ]  # fmt: skip
 

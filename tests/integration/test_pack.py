@@ -56,7 +56,7 @@ def test_crops_become_a_set_that_trains_and_is_evaluated_on_people_never_seen(cr
     run_dir = tmp_path / "run"
     main([
         "train", "data=on_disk", f"data.root={tmp_path / 'out'}", f"run_dir={run_dir}", "data.global_batch_size=4",
-        "backbone.width_multiplier=0.25", "neck.embedding_dim=16", "trainer.num_epochs=null", "trainer.num_steps=1",
+        "backbone.width_multiplier=0.25", "neck.embedding_dim=16", "trainer.num_steps=1",
         "trainer.num_threads=1", "trainer.device=cpu", "loader.num_workers=0", "logging.tensorboard=false",
     ])  # fmt: skip
     assert any("eval/val/accuracy" in line for line in read_metrics(run_dir / "metrics.jsonl"))
@@ -254,7 +254,7 @@ def test_several_sets_are_packed_into_one(crops, pack, tmp_path):
     main([
         "train", "data=on_disk", roots, "data.merge=by_name", f"run_dir={tmp_path / 'run'}", "eval.sets=[]",
         "data.global_batch_size=4", "backbone.width_multiplier=0.25", "neck.embedding_dim=16", "trainer.device=cpu",
-        "trainer.num_epochs=null", "trainer.num_steps=1", "trainer.num_threads=1", "loader.num_workers=1",
+        "trainer.num_steps=1", "trainer.num_threads=1", "loader.num_workers=1",
         "logging.tensorboard=false",
     ])  # fmt: skip
     assert "100 images of 12 identities" in (tmp_path / "run" / "log.txt").read_text()

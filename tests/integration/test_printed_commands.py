@@ -18,7 +18,7 @@ from facerec.cli.commands import own_command
 from facerec.cli.config.config_files import config_directory
 from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.verb_list import VERBS
-from facerec.core.typed_text import override_of, typed
+from facerec.core.typed_text import override_of
 from facerec.data.verification_file import write_pairs
 from facerec.sweeping.grid import Outcome
 from facerec.training.trainer import Trainer, TrainResult
@@ -107,13 +107,16 @@ def test_tensorboard_is_named_where_it_was_written(start, tmp_path):
     assert option == "--logdir" and Path(folder) == tmp_path / NAMES[0] / "tensorboard" and any(Path(folder).iterdir())
 
 
-def test_command_of_a_stopped_training_goes_on(start, tmp_path, monkeypatch):
+def test_command_of_a_stopped_training_goes_on(start, command, tmp_path, monkeypatch):
     with monkeypatch.context() as stopped:
         result = TrainResult(step=1, finished=False, stopped_by="SIGINT", checkpoint=tmp_path)
         stopped.setattr(Trainer, "fit", lambda self: result)
         code, printed = start(NAMES[0])
     assert code == 0 and "stopped at step 1" in printed
     (line,) = printed_commands(printed)
+    assert pasted(line) == ["train", "--config-dir", "my conf", override_of("run_dir", NAMES[0])]
+    code, printed = command("train", *pasted(line)[3:])
+    assert code == 2 and "was started with its own configuration folder; add --config-dir 'my conf'" in printed
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / NAMES[0] / "result.json").exists()
@@ -177,7 +180,11 @@ def test_commands_after_align_inspect_pack_and_clean_run(command, start, tmp_pat
 def test_refusals_name_overrides_that_can_be_typed(command, start, tmp_path):
     _, printed = start(NAMES[0])
     _, printed = start(NAMES[0], "optimizer.lr=0.3")
-    assert f"{typed('init_from', NAMES[0])} with another run_dir" in printed
+    resume, weights = printed_commands(printed)
+    place = override_of("run_dir", f"{NAMES[0]}_2")
+    assert pasted(resume)[3:] == [override_of("resume_from", NAMES[0]), place, "optimizer.lr=0.3"]
+    assert pasted(weights)[-2:] == [override_of("init_from", NAMES[0]), place]
+    assert all(pasted(one)[:3] == ["train", "--config-dir", "my conf"] for one in (resume, weights))
     for refused in ("run_dir=runs/my run, = 2", "run_dir=runs/跑", "data.root=(a)", "eval.sets=[a(1).bin,it's.bin]"):
         code, printed = command("train", refused)
         (mend,) = re.findall(r"for the shell: (.*)", printed)

@@ -105,7 +105,7 @@ def test_sigterm_to_all_processes_stops_with_a_checkpoint_and_the_same_command_g
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait() == 0, log.read_text()
     printed = log.read_text()
-    stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; the same command resumes", printed)[1])
+    stopped_at = int(re.search(r"stopped at step (\d+) with a checkpoint; to resume:", printed)[1])
     assert "SIGTERM: stopping at the end of this step" in printed and "Traceback" not in printed
     assert step_directories(run_dir / "checkpoints")[-1].name == f"step-{stopped_at:08d}"
     assert 7 <= stopped_at < NUM_STEPS and not (run_dir / "result.json").exists()
@@ -166,8 +166,8 @@ def test_finished_run_has_nothing_to_do(faces, reference, tmp_path, in_process):
     shutil.copytree(reference, run_dir)
     code, printed = in_process(tiny_overrides(faces, run_dir))
     assert code == 0 and "is finished (24 steps); nothing to do" in printed
-    assert f"run_dir={run_dir} trainer.num_epochs=null trainer.num_steps=48\n" in printed
-    assert f"; init_from={run_dir} starts it from these weights" in printed
+    assert f"train run_dir={run_dir} trainer.num_steps=48\n" in printed
+    assert f"train resume_from={run_dir} run_dir={run_dir}_lr-0.005 optimizer.lr=0.005\n" in printed
     assert result_bits(run_dir) == result_bits(reference)
 
 
@@ -179,9 +179,7 @@ def test_finished_run_goes_on_with_more_steps_as_if_it_had_never_ended(faces, tm
     assert code == 0, printed
     code, printed = in_process(tiny_overrides(faces, longer, *constant, "trainer.num_steps=12"))
     assert code == 0 and json.loads((longer / "result.json").read_text())["step"] == 12, printed
-    code, printed = in_process(
-        tiny_overrides(faces, longer, *constant, "trainer.num_steps=null", "trainer.num_epochs=4")
-    )
+    code, printed = in_process([f"run_dir={longer}", "trainer.num_epochs=4"])
     assert code == 0, printed
     assert "the length changes: 12 -> 24 steps" in printed and "step-00000012, step 12 of 24" in printed
     assert result_bits(longer) == result_bits(whole)
@@ -232,7 +230,9 @@ def test_other_settings_are_refused_with_the_difference_and_the_ways_out(
     code, printed = in_process(tiny_overrides(faces, reference, change))
     assert code == 2 and difference in printed and "Traceback" not in printed
     if change != "resume=never":
-        assert "train into another run_dir=" in printed and f"init_from={reference}" in printed
+        new = f"{reference}_2"
+        assert f"train resume_from={reference} run_dir={new} {change}\n" in printed
+        assert f" {change} init_from={reference} run_dir={new}\n" in printed
     assert written() == before
 
 

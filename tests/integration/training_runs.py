@@ -23,7 +23,7 @@ TIMEOUT_S = 120
 TINY = [
     "data=on_disk", "data.global_batch_size=8", "input.height_px=32", "input.width_px=32",
     "backbone.width_multiplier=0.25", "neck.embedding_dim=32", "neck.dropout=0.4",
-    "trainer.num_epochs=null", f"trainer.num_steps={NUM_STEPS}", "trainer.micro_batch_size=4",
+    f"trainer.num_steps={NUM_STEPS}", "trainer.micro_batch_size=4",
     "trainer.margin_ramp_epochs=2", "trainer.num_threads=1", "trainer.device=cpu",
     "optimizer.lr=0.05", "schedule.warmup_epochs=1", "eval.sets=[]", "loader.num_workers=0",
     "checkpoint.every_epochs=null", "checkpoint.every_steps=5", "logging.every_steps=1", "logging.tensorboard=false",

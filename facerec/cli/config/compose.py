@@ -3,7 +3,7 @@
 Here Hydra only composes: it runs nothing, changes no directory and writes no logs, and its own keys are refused.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facerec.cli.config.config_files import config_directories, config_directory, find_config
-from facerec.cli.config.override_checks import check_choice, check_value, is_choice
+from facerec.cli.config.override_checks import check_choice, check_value, has_key, is_choice
 from facerec.cli.config.overrides import key_of, parse_overrides
 from facerec.core.errors import ConfigError
+from facerec.runs.comparison import LENGTH_KEYS
 
 __all__ = ["compose", "config_directory"]
 
@@ -30,7 +31,8 @@ def compose(
     """Returns `configs/<verb>.yaml` with the overrides, resolved; text that starts with `~/` becomes a path.
 
     If the overrides choose an option of a group, the option keeps its own values: values that an experiment sets for
-    another option of the group are dropped.
+    another option of the group are dropped. If they give one of the two lengths of a training, the other one that an
+    experiment sets becomes null.
 
     Args:
         verb: name of a primary configuration, for example "train".
@@ -55,6 +57,7 @@ def compose(
                 base: Any = OmegaConf.to_container(_composed(load, verb, choices, choices))
                 for override in values:
                     check_value(override, base, verb, directories)
+                parsed += _other_length(values, base)
             config = _composed(load, verb, parsed, choices)
         except _USER_ERRORS as error:
             raise _explained(error, verb, parsed, directories) from None
@@ -75,12 +78,27 @@ def _hydra(directories: Sequence[Path]) -> Iterator[_Load]:
         search = f"hydra.searchpath=[{others}]"
         return hydra.compose(verb, overrides=[*overrides, search], return_hydra_config=return_hydra_config)
 
+    OmegaConf.register_new_resolver("unless_set", _unless_set, replace=True)
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(directories[0]), version_base="1.3", job_name="facerec"):
             yield load
     finally:
         GlobalHydra.instance().clear()
+
+
+def _unless_set(key: str, value: Any, *, _parent_: DictConfig) -> Any:
+    """`${unless_set:other,20}` in a YAML file: the value, or null if the key beside it is set."""
+    return value if _parent_.get(key) is None else None
+
+
+def _other_length(values: Sequence[Override], base: Mapping[str, Any]) -> list[Override]:
+    """Returns `trainer.num_epochs=null` for a given `trainer.num_steps=30`, and the other way round."""
+    given = {key_of(override): override for override in values if not override.is_delete()}
+    for key, other in (LENGTH_KEYS, LENGTH_KEYS[::-1]):
+        if key in given and other not in given and given[key].value() is not None and has_key(base, other):
+            return parse_overrides([f"{other}=null"])
+    return []
 
 
 def _composed(load: _Load, verb: str, overrides: Sequence[Override], choices: Sequence[Override]) -> DictConfig:

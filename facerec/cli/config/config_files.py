@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 import facerec
 from facerec.core.errors import ConfigError
 
@@ -53,6 +55,13 @@ def group_options(name: str, directories: Sequence[Path], *, nested: bool = Fals
         for file in folder.rglob(pattern) if nested else folder.glob(pattern):
             options.add(file.relative_to(folder).with_suffix("").as_posix())
     return sorted(options)
+
+
+def default_choices(name: str, directories: Sequence[Path]) -> dict[str, str]:
+    """Returns the options in the defaults list of a primary configuration, by their groups; without lists and null."""
+    entries = (yaml.safe_load(find_config(name, directories).read_text()) or {}).get("defaults", [])
+    pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
+    return {group: option for group, option in pairs if isinstance(option, str)}
 
 
 def group_names(directories: Sequence[Path]) -> list[str]:

@@ -78,6 +78,11 @@ def check_value(override: Override, base: Mapping[str, Any], verb: str, director
             )
 
 
+def has_key(base: Mapping[str, Any], path: str) -> bool:
+    """True if a configuration has a key."""
+    return _lookup(base, path)[0]
+
+
 def _refuse_sweep(override: Override) -> None:
     key, _, value = str(override.input_line).partition("=")
     message = f"{override.input_line}: several values for one key are a grid; add -m to run it."

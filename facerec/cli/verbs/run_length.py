@@ -1,17 +1,16 @@
 """The length of a run in optimizer steps, and the resuming of a run with more steps."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from facerec.cli.commands import command
 from facerec.cli.config.arguments import build
 from facerec.core.errors import ConfigError
 from facerec.core.source import Source
-from facerec.core.typed_text import override_of
-from facerec.runs.comparison import LENGTH_KEYS, split_override
+from facerec.runs.comparison import LENGTH_KEYS
+from facerec.runs.run_directory import RunDirectory
+from facerec.runs.run_log import read_metrics
 from facerec.training.optimizer import OptimizerSettings
 from facerec.training.schedule import Schedule
 from facerec.training.settings import TrainerSettings
@@ -68,11 +67,35 @@ def changed_length(
     )
 
 
-def command_for_more_steps(overrides: Sequence[str], run_dir: Path, *, num_steps: int) -> str:
-    """Returns the command that resumes a run directory up to `num_steps` steps."""
-    kept = [override for override in overrides if split_override(override)[0] not in (*LENGTH_KEYS, "run_dir")]
-    length = [override_of("trainer.num_epochs", None), override_of("trainer.num_steps", num_steps)]
-    return command("train", *kept, override_of("run_dir", run_dir), *length)
+def remaining_steps(config: DictConfig, source: Source, run: RunDirectory, *, num_done: int) -> str:
+    """Returns a line about the steps and the learning rate of a run that takes over the state of another one.
+
+    Args:
+        config: the resolved configuration.
+        source: the training data.
+        run: the other run.
+        num_done: number of steps in its checkpoint.
+
+    Raises:
+        ConfigError: no step remains.
+    """
+    now = timetable_of(config, source)
+    if now.num_steps <= num_done:
+        key = LENGTH_KEYS[0 if config.trainer.num_steps is None else 1]
+        raise ConfigError(
+            f"{key}={OmegaConf.select(config, key)} means {_steps(now.num_steps)}, but "
+            f"resume_from={config.resume_from} has already done {num_done}. Give a larger length"
+        )
+    result = run.read_result()
+    is_finished = result is not None and result[0] == num_done
+    text = f"{run.path} was finished after {_steps(num_done)}; " if is_finished else ""
+    text += f"this run goes on from step {num_done} to step {now.num_steps}"
+    rate = f"the learning rate is {_lr(config, now, num_done)}"
+    lines = read_metrics(run.metrics) if run.metrics.exists() else []
+    before = [line for line in lines if line["step"] <= num_done and line.get("train/lr") is not None]
+    if before:
+        rate += f"; it was {before[-1]['train/lr']:.4g} at step {before[-1]['step']} of {run.path}"
+    return f"{text}; {rate}"
 
 
 def _lr(config: DictConfig, times: Timetable, step: int) -> str:

@@ -13,7 +13,6 @@ from facerec.cli.config.arguments import build
 from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import process_group
-from facerec.cli.run_directory import run_directory
 from facerec.cli.summary import against_start, benchmark_table, where_it_lies
 from facerec.cli.verbs.before_training import log_length, warn_of_settings
 from facerec.cli.verbs.parts import (
@@ -26,21 +25,22 @@ from facerec.cli.verbs.parts import (
 )
 from facerec.cli.verbs.profile import profiled
 from facerec.cli.verbs.run_files import checkpoint_to_resume, write_run
-from facerec.cli.verbs.run_length import command_for_more_steps, timetable_of
+from facerec.cli.verbs.run_length import timetable_of
 from facerec.cli.verbs.train_settings import check, sample_order, training_settings
 from facerec.cli.verbs.trial_checks import check_trials as check_trials  # a part of this verb, for grids
-from facerec.core.errors import DataError
+from facerec.cli.verbs.ways_on import way_after_a_stop, ways_after_divergence, ways_after_the_end
+from facerec.core.errors import CheckpointError, DataError, LostProcessError, OtherProcessError, TrainingError
 from facerec.core.log import LOGGER, log_to
 from facerec.core.metric import Metric
 from facerec.core.source import Source
-from facerec.core.typed_text import override_of, typed
+from facerec.core.typed_text import override_of
 from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.evaluation.unbalanced import constant_answer_marks
 from facerec.evaluation.verification import VerificationBenchmark
 from facerec.networks.weights import load_initial, read_initial
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
-from facerec.runs.checkpoints import step_of
+from facerec.runs.checkpoints import newest_whole, step_of
 from facerec.runs.choice import best_note
 from facerec.runs.comparison import split_override
 from facerec.runs.environment import versions
@@ -71,7 +71,7 @@ def work(config: DictConfig, overrides: list[str]) -> int:
 
     These processes train together; the first of them writes and prints.
     """
-    run_dir = run_directory(config, overrides)
+    run_dir = Path(config.run_dir).expanduser()
     timeout_s = 60 * launch_settings(config).timeout_minutes
     with process_group(device=config.trainer.device, timeout_s=timeout_s) as processes, ExitStack() as held:
         return _train(config, overrides, run_dir, held, processes)
@@ -82,15 +82,13 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
     source, found = None, None
     with failing_together(processes):
         if processes.is_first:
-            source, found = _take_directory(config, run_dir, held)
+            source, found = _take_directory(config, overrides, run_dir, held)
     found = processes.gather_objects(found)[0]
     assert found is not None  # it comes from the first process
     if found.outcome is not None and found.resume_from is not None:
         if processes.is_first:
-            step = step_of(found.resume_from)
-            print(f"{run_dir} is finished ({step} steps); nothing to do. To resume with class centres and optimizer:")
-            print(f"  {command_for_more_steps(overrides, run_dir, num_steps=2 * step)}")
-            print(f"Another run_dir= starts a new run; {typed('init_from', run_dir)} starts it from these weights.")
+            print(f"{run_dir} is finished ({step_of(found.resume_from)} steps); nothing to do.")
+            print(ways_after_the_end(config, run_dir))
             _print_end(config, run_dir, found.resume_from, found.outcome)
         return 0
     with failing_together(processes):
@@ -105,16 +103,34 @@ def _train(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitSt
         if processes.is_first:
             write_run(RunDirectory(run_dir), config, overrides, found.fingerprint)
     with profiled(run_dir) if config.profile and processes.is_first else nullcontext():
-        result = trainer.fit()
+        result = _fit(trainer, config, run_dir)
     if not processes.is_first:
         return 0
     if not result.finished:
         RunDirectory(run_dir).write_preempted(step=result.step, signal=result.stopped_by)
-        print(f"stopped at step {result.step} with a checkpoint; the same command resumes:")
-        print(f"  {command('train', *overrides)}")
+        print(f"stopped at step {result.step} with a checkpoint; {way_after_a_stop(config, run_dir)}")
         return 0
     _finish(config, RunDirectory(run_dir), result)
     return 0
+
+
+def _fit(trainer: Trainer, config: DictConfig, run_dir: Path) -> TrainResult:
+    """Trains; the error of a training that diverges names the ways on.
+
+    If the state of `resume_from` does not fit, the settings that do not fit are not kept for the next command.
+    """
+    try:
+        return trainer.fit()
+    except (CheckpointError, OtherProcessError):
+        if trainer.step == 0 and config.resume_from is not None and trainer.processes.is_first:
+            RunDirectory(run_dir).forget_the_start()
+        raise
+    except LostProcessError:
+        raise
+    except TrainingError as error:
+        newest, _ = newest_whole(RunDirectory(run_dir).checkpoints)
+        ways = ways_after_divergence(config, run_dir, has_checkpoint=newest is not None)
+        raise TrainingError(f"{error}.\n{ways}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +142,14 @@ class _Found:
     outcome: list[Metric] | None  # the final metrics of a finished run
 
 
-def _take_directory(config: DictConfig, run_dir: Path, held: ExitStack) -> tuple[Source, _Found]:
+def _take_directory(config: DictConfig, overrides: list[str], run_dir: Path, held: ExitStack) -> tuple[Source, _Found]:
     """Opens the data and the run directory; locks the run directory from now on."""
     run, is_new = RunDirectory(run_dir), not run_dir.is_dir()
     if not is_new:
         held.enter_context(run.held_alone())
         log_to(run.log)
     source, fingerprint = open_data(config)
-    resume_from = checkpoint_to_resume(config, run, source, fingerprint)
+    resume_from = checkpoint_to_resume(config, overrides, run, source, fingerprint)
     num_steps = timetable_of(config, source).num_steps
     outcome = None if resume_from is None else outcome_of(run, resume_from, num_steps=num_steps)
     if outcome is None:

@@ -27,7 +27,10 @@ class TopLevel:
 
     seed: int
     run_dir: str | None
+    name: str | int | float | None
+    group: str | int | float | None
     resume: str
+    resume_from: str | None
     init_from: str | None
     profile: bool
 
@@ -98,7 +101,12 @@ def check(config: DictConfig) -> None:
     check_interval("eval", every_steps=evaluation.every_steps, every_epochs=evaluation.every_epochs)
     if top.resume not in ("auto", "never", "required"):
         raise ConfigError(f"resume={top.resume!r}; expected auto, never or required")
-    if top.init_from is None and config.head is not None and config.head.get("init") == "class_mean":
+    if (
+        top.init_from is None
+        and top.resume_from is None
+        and config.head is not None
+        and config.head.get("init") == "class_mean"
+    ):
         raise ConfigError(
             "head.init=class_mean without init_from: the mean embeddings of an untrained network say nothing about the "
             "identities. Give init_from=..., or head.init=random"

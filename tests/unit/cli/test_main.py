@@ -37,7 +37,7 @@ def test_verb_gets_the_configuration_and_the_overrides(verb):
     seen = []
     verb.run = lambda config, overrides: seen.append((config.seed, overrides)) or 0
     assert exit_code("train", "seed=3", "head.m2=0.1") == 0
-    assert seen == [(3, ["seed=3", "head.m2=0.1"])]
+    assert seen == [(3, ["seed=3", "head.m2=0.1", "run_dir=runs/arcface/head.m2-0.1__seed-3"])]
 
 
 def test_exit_code_of_the_verb_is_passed_on(verb):

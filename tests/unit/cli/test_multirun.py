@@ -106,9 +106,9 @@ def test_every_trial_is_checked_before_the_first_starts(capsys, monkeypatch):
 
 
 def test_trials_that_would_share_a_directory_are_refused():
-    with pytest.raises(ConfigError, match=r"share runs/train/seed-1: loader\.num_workers=0, loader\.num_workers=2"):
+    with pytest.raises(ConfigError, match=r"share runs/arcface/seed-1: loader\.num_workers=0, loader\.num_workers=2"):
         plan("train", ["seed=1", "loader.num_workers=0,2"])
-    with pytest.raises(ConfigError, match=r"share runs/train/seed-3: one is given twice"):
+    with pytest.raises(ConfigError, match=r"share runs/arcface/seed-3: one is given twice"):
         plan("train", ["seed=3,3"])
 
 
@@ -154,16 +154,16 @@ def test_failed_trial_is_listed_and_run_again_while_finished_ones_are_skipped(ca
     Path("failing").write_text("2")
     command = ("train", "-m", "head.m2=0.3", "seed=1,2,3")
     assert exit_code(*command) == 1
-    reason = "runs/train/head.m2-0.3__seed-2: failed exit code 1: error: no luck with this seed"
-    assert f"- {reason}" in Path("runs/train/table.md").read_text()
+    reason = "runs/arcface/m2-0.3/seed-2: failed exit code 1: error: no luck with this seed"
+    assert f"- {reason}" in Path("runs/arcface/m2-0.3/table.md").read_text()
     out, err = capfd.readouterr()
-    assert re.search(r"to see all of its output: .+ train head.m2=0.3 seed=2\n", out)
+    assert re.search(r"to see all of its output: .+ train head.m2=0.3 seed=2 run_dir=runs/arcface/m2-0.3/seed-2\n", out)
     assert out.count("error: no luck with this seed") == 1 and err == ""
-    assert "failed       1 of 3 trials; listed in runs/train/table.md\n" in out
+    assert "failed       1 of 3 trials; listed in runs/arcface/m2-0.3/table.md\n" in out
     Path("failing").unlink()
     assert exit_code(*command) == 0
-    assert starts() == {f"runs/train/head.m2-0.3__seed-{seed}": n for seed, n in ((1, 1), (2, 2), (3, 1))}
-    assert "Not in the table" not in Path("runs/train/table.md").read_text()
+    assert starts() == {f"runs/arcface/m2-0.3/seed-{seed}": n for seed, n in ((1, 1), (2, 2), (3, 1))}
+    assert "Not in the table" not in Path("runs/arcface/m2-0.3/table.md").read_text()
 
 
 def test_finished_trial_of_another_configuration_is_not_taken_for_this_one(configs):
@@ -185,8 +185,36 @@ def test_run_dir_holds_the_directories_of_the_trials(tmp_path):
     ]
     assert exit_code("train", "-m", f"run_dir={grid}", "seed=1,2", "--jobs", "2") == 0
     assert sorted(path.name for path in grid.iterdir()) == ["seed-1", "seed-2", "table.csv", "table.md"]
-    with pytest.raises(ConfigError, match="run_dir is the directory of the grid"):
+    with pytest.raises(
+        ConfigError, match="run_dir=a,b: expected one folder; with -m, it is the folder of the whole grid"
+    ):
         plan("train", ["run_dir=a,b", "seed=1"])
+
+
+def test_grid_with_one_value_more_finds_the_trials_that_are_there(capfd):
+    """Also where their names differ: one value is shared by all trials, two are not, and a seed was not typed."""
+    assert exit_code("train", "-m", "experiment=base", "head.m2=0.3") == 0
+    assert exit_code("train", "-m", "experiment=base", "head.m2=0.3", "seed=0,1") == 0
+    assert exit_code("train", "-m", "experiment=base", "head.m2=0.3,0.4", "seed=1,0") == 0
+    out = capfd.readouterr().out
+    assert (
+        "runs/base/m2-0.3/default holds a run with these settings: it takes the place of runs/base/m2-0.3/seed-0" in out
+    )
+    assert starts() == {
+        "runs/base/m2-0.3/default": 1,
+        "runs/base/m2-0.3/seed-1": 1,
+        "runs/base/head.m2-0.4__seed-1": 1,
+        "runs/base/head.m2-0.4__seed-0": 1,
+    }
+    table = Path("runs/base/table.md").read_text()
+    assert "| 0.3 | 2 | 93.50 ± 0.71 |" in table and "| 0.4 | 2 | 94.50 ± 0.71 |" in table
+
+
+def test_grid_with_a_name_lies_in_its_folder():
+    assert [str(trial.directory) for trial, _ in plan("train", ["experiment=base", "name=x", "seed=1,2"])] == [
+        "runs/base/x/seed-1",
+        "runs/base/x/seed-2",
+    ]
 
 
 def test_report_gathers_the_runs_of_a_directory(capfd):

@@ -13,13 +13,26 @@ from facerec.runs.run_directory import RunDirectory
 from facerec.runs.table import as_csv, make_table, markdown, read_runs, write_table
 
 
+def resolved(overrides):
+    """The configuration that the overrides give: a seed, and a head with m2."""
+    config = {"seed": 0, "head": {"m2": 0.5}, "resume_from": None}
+    for key, _, value in (override.partition("=") for override in overrides):
+        if key == "head":
+            config["head"]["_target_"] = value
+        elif key.startswith("head."):
+            config["head"][key.removeprefix("head.")] = float(value)
+        elif key == "seed":
+            config["seed"] = int(value)
+    return config
+
+
 @pytest.fixture
 def make_run(tmp_path):
     def make(name, overrides, metrics=None, *, config=None, status="finished"):
         directory = tmp_path / "grid" / name
         directory.mkdir(parents=True)
         (directory / "overrides.json").write_text(json.dumps(overrides))
-        (directory / "config.yaml").write_text(yaml.safe_dump(config or {"seed": 0, "head": {"m2": 0.5}}))
+        (directory / "config.yaml").write_text(yaml.safe_dump(config or resolved(overrides)))
         if metrics is not None:
             metrics = {f"eval/{name}/accuracy": value for name, value in metrics.items()}
             result = {"status": status, "step": 9, "metrics": {**metrics, "train/loss": 1.0, "eval/lfw/auc": 0.9}}
@@ -89,6 +102,24 @@ def test_repeated_seed_is_left_out_and_named(make_run, tmp_path):
     table = make_table(read_runs([tmp_path]))
     assert [(row.num_seeds, row.shown("lfw")) for row in table.rows] == [(1, [90.0])]
     assert table.left_out == [f"{tmp_path}/grid/b: the same setting and seed as {tmp_path}/grid/a"]
+
+
+def test_defaults_that_are_typed_make_no_second_row(make_run, tmp_path):
+    make_run("a", ["seed=1"], {"lfw": 0.9})
+    make_run("b", ["seed=2", "head.m2=0.50"], {"lfw": 0.8})
+    make_run("c", ["seed=1", "head.m2=0.3", "trainer.num_epochs=null", "trainer.num_steps=5"], {"lfw": 0.7})
+    make_run("d", ["seed=2", "head.m2=0.3", "trainer.num_steps=5"], {"lfw": 0.7})
+    text = markdown(make_table(read_runs([tmp_path])), title="t")
+    assert "| 0.3 | 5 | 2 | 70.00 ± 0.00 |" in text and "| 0.50 | default | 2 | 85.00 ± 7.07 |" in text
+
+
+def test_rows_that_differ_in_their_configuration_alone_say_where(make_run, tmp_path):
+    make_run("a", ["experiment=x"], {"lfw": 0.9}, config={"seed": 0, "optimizer": {"lr": 0.1}, "head": {"seed": 0}})
+    make_run("b", ["experiment=x"], {"lfw": 0.8}, config={"seed": 0, "optimizer": {"lr": 0.2}, "head": {"seed": 0}})
+    make_run("c", ["seed=1"], {"lfw": 0.7}, config={"seed": 1, "optimizer": {"lr": 0.2}, "head": {"seed": 1}})
+    text = markdown(make_table(read_runs([tmp_path])), title="t")
+    assert "| optimizer.lr | seeds |" in text.replace("| experiment ", "")
+    assert "| 0.1 | 1 | 90.00 |" in text and "| 0.2 | 2 | 75.00 ± 7.07 |" in text
 
 
 def test_failures_are_listed_with_their_reason(make_run, tmp_path):
