@@ -23,7 +23,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             raise ConfigError(f"{key}={config[key]!r}; expected a path")
     run_dir = Path(config.run_dir)
     if not run_dir.is_dir():
-        raise DataError(f"run_dir={run_dir}: no such directory; give runs/<experiment>, where facerec train writes")
+        raise DataError(f"run_dir={run_dir}: no such directory; give runs/<group>, where facerec train writes")
     runs = read_runs([run_dir])
     if not runs:
         raise DataError(f"run_dir={run_dir}: no runs below it; expected runs that facerec train has written")
