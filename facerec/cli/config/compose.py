@@ -87,9 +87,9 @@ def _hydra(directories: Sequence[Path]) -> Iterator[_Load]:
         GlobalHydra.instance().clear()
 
 
-def _unless_set(key: str, value: Any, *, _parent_: DictConfig) -> Any:
-    """`${unless_set:other,20}` in a YAML file: the value, or null if the key beside it is set."""
-    return value if _parent_.get(key) is None else None
+def _unless_set(key: str, value: Any, *, _root_: DictConfig) -> Any:
+    """`${unless_set:section.key,20}` in a YAML file: the value, or null if the other key is set."""
+    return value if OmegaConf.select(_root_, key) is None else None
 
 
 def _other_length(values: Sequence[Override], base: Mapping[str, Any]) -> list[Override]:

@@ -42,11 +42,12 @@ class Composition:
     def resolve(self, value: str) -> tuple[str, str | None]:
         """Returns a value without references, and the key that it follows, if any: "1" and "seed" for ${seed}.
 
-        `${unless_set:num_steps,20}` is 20: where a default depends on another key, that key is null by default.
+        `${unless_set:key,1}` is 1, or null if the other key is set; see `compose`.
         """
         follows = None
-        if unless := re.fullmatch(r"\$\{unless_set:\w+,(.*)\}", value):
-            return unless[1], None
+        if unless := re.fullmatch(r"\$\{unless_set:([\w.]+),(.+)\}", value):
+            other = self.find(unless[1])
+            return (unless[2] if other is None or other.value in (None, "null") else "null"), None
         while value.startswith("${") and value.endswith("}"):
             target = self.find(value[2:-1])
             if target is None or target.value is None:
