@@ -83,7 +83,7 @@ def _run_verb(name: str, options: argparse.Namespace) -> int:
     if options.cfg is not None:
         from facerec.cli.config.commented_yaml import commented_yaml
 
-        print(commented_yaml(config, name, options.overrides, options.config_dir), end="")
+        print(commented_yaml(config, name, overrides, options.config_dir), end="")
         return 0
     from facerec.cli.config.arguments import check_config
 

@@ -61,5 +61,8 @@ def test_lines_above_a_key_and_comments_of_long_text_stand_above_it():
     assert lines[lines.index("  root: /a") - 2].startswith("  # a folder with one folder of crops per identity")
     long = [f"run_dir='{LONG}'"]
     text = commented_yaml(compose("train", long), "train", long)
-    assert "\n# the folder of the run; null: runs/<experiment>/<overrides>\nrun_dir: " in text
+    assert (
+        "\n# the run's folder; null: runs/<group>/<name>; run_dir=runs/a alone goes on with the run in it\nrun_dir: "
+        in text
+    )
     assert yaml.safe_load(text)["run_dir"] == LONG
