@@ -1,13 +1,14 @@
 """The faces that a detector finds in a photo, and the rules that choose one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from facerec.align.landmark_checks import geometry
-from facerec.core.errors import ConfigError
+from facerec.core.errors import ConfigError, FacerecError
+from facerec.core.part_check import check_part, is_of_facerec, part_error
 
 CHOICES = ("largest", "central", "nearest_box")
 MUCH_BORDER = 0.4
@@ -43,6 +44,41 @@ class Detector(Protocol):
     def __call__(self, photos: Sequence[np.ndarray]) -> Sequence[Faces]:
         """Returns the faces of each photo, uint8 (H, W, 3), RGB; the photos may differ in size."""
         ...
+
+
+def check_detector(detector: Any) -> None:
+    """Refuses a detector of the user's own class that cannot be called as a `Detector`, or does not return `Faces`.
+
+    A grey photo is tried.
+
+    Raises:
+        ConfigError: names the class and everything that is wrong.
+    """
+    check_part(detector, Detector, key="detector", kind="detector")
+    if is_of_facerec(detector):
+        return
+    photo = np.full((128, 160, 3), 128, dtype=np.uint8)
+    try:
+        found = list(detector([photo]))
+    except FacerecError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        faults = [f"it fails on a grey photo ({type(error).__name__}: {error})"]
+    else:
+        faults = [*_result_faults(found)]
+    if faults:
+        raise part_error(detector, faults, key="detector", kind="detector")
+
+
+def _result_faults(found: list[Any]) -> Iterator[str]:
+    if len(found) != 1 or not isinstance(found[0], Faces):
+        yield f"it returns {len(found)} results for one photo, {found!r:.60}; expected one {Faces.__module__}.Faces"
+        return
+    faces = found[0]
+    for name, rest in (("boxes", (4,)), ("landmarks", (5, 2)), ("scores", ())):
+        shape, expected = np.shape(getattr(faces, name)), (len(faces), *rest)
+        if shape != expected:
+            yield f"{name} of its Faces has the shape {shape}; expected {expected} for {len(faces)} faces"
 
 
 @runtime_checkable

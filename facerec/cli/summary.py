@@ -8,6 +8,7 @@ from pathlib import Path
 from facerec.cli.commands import command
 from facerec.core.metric import Metric, judging, metrics_from, quality
 from facerec.core.typed_text import override_of, typed_command
+from facerec.runs.checkpoints import packages_of
 from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory
 from facerec.runs.run_log import read_metrics
@@ -25,6 +26,12 @@ def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
     return "\n".join(lines)
 
 
+def trust_overrides(run_dir: Path) -> list[str]:
+    """Returns the override that a command needs besides `model=` to open a run with parts of the user's own package."""
+    packages = packages_of(RunDirectory(run_dir).checkpoints)
+    return [override_of("trust", packages if len(packages) > 1 else packages[0])] if packages else []
+
+
 def evaluate_command(run_dir: Path) -> str:
     """Returns the command that evaluates a run on the benchmarks of its training."""
     chosen = [
@@ -32,7 +39,7 @@ def evaluate_command(run_dir: Path) -> str:
         for one in RunDirectory(run_dir).read_overrides()
         if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
     ]
-    return command("evaluate", override_of("model", run_dir), *chosen, "baselines=true")
+    return command("evaluate", override_of("model", run_dir), *trust_overrides(run_dir), *chosen, "baselines=true")
 
 
 def benchmark_table(metrics: Sequence[Metric]) -> str:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: str | Path) -> str:
     """Returns the 64 hexadecimal digits of a file's SHA-256. Raises OSError if it cannot be read."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

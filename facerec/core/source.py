@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from facerec.core.crop_size import DEFAULT_SIZE_PX
+from facerec.core.part_check import check_part, is_of_facerec, part_error
 
 
 class Source(ABC):
@@ -72,3 +74,33 @@ class Source(ABC):
     def notes(self) -> list[str]:
         """Returns notes about the set for the user."""
         return []
+
+
+def check_source(source: Any) -> None:
+    """Refuses a source of the user's own class that does not derive from `Source`, or whose values have other shapes.
+
+    Reads the labels and the first image.
+
+    Raises:
+        ConfigError: names the class and everything that is wrong.
+        DataError: the set cannot be read.
+    """
+    check_part(source, Source, key="data.source", kind="source", base=Source)
+    if is_of_facerec(source):
+        return
+    faults = []
+    labels, num_samples = np.asarray(source.labels), len(source)
+    if labels.shape != (num_samples,) or not np.issubdtype(labels.dtype, np.integer) or not num_samples:
+        faults.append(
+            f"labels is {labels.dtype} {labels.shape}; expected int64 ({num_samples},), with 1 sample or more"
+        )
+    elif labels.min() < 0 or labels.max() >= source.num_classes:
+        found = f"{labels.min()} .. {labels.max()}"
+        faults.append(f"labels holds {found}; num_classes={source.num_classes} promises 0 .. {source.num_classes - 1}")
+    if num_samples:
+        image = source.image(0)
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        if found != f"uint8 {(*source.size_px, 3)}":
+            faults.append(f"image(0) is {found}; expected uint8 {(*source.size_px, 3)}, of the size that size_px gives")
+    if faults:
+        raise part_error(source, faults, key="data.source", kind="source")

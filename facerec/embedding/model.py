@@ -12,6 +12,7 @@ from facerec.core.device import choose_device
 from facerec.core.input_spec import InputSpec
 from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.networks.embedding_net import EmbeddingNet
+from facerec.networks.own_parts import Trust
 from facerec.networks.weights import read_model
 
 
@@ -67,9 +68,11 @@ class Model(ABC):
         return {"weights": self.digest(), "input_spec": vars(self.input_spec), "flip": self.flip}
 
 
-def open_model(path: str, *, device: str = "auto", batch_size: int = 128, flip: bool = False) -> Model:
+def open_model(
+    path: str, *, device: str = "auto", batch_size: int = 128, flip: bool = False, trust: Trust = None
+) -> Model:
     """Opens a model, as `facerec.load` does."""
-    stored = read_model(path)
+    stored = read_model(path, trust=trust)
     network = stored.network().to(choose_device(device))
     return NetworkModel(
         network=network,

@@ -9,13 +9,14 @@ Letters: B samples, C classes, D embedding dimensions.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.log import LOGGER
+from facerec.core.part_check import check_part, is_of_facerec, part_error
 from facerec.heads.centres import ClassCentres
 from facerec.heads.chunked import chunked
 from facerec.heads.engines import MIN_NORM, Engine, EngineInput, InterClassFilter, dense, target_cosines
@@ -61,6 +62,7 @@ class Head(nn.Module):
     """
 
     normalises = True
+    centres: ClassCentres
 
     def __init__(self, **options: Unpack[HeadOptions]) -> None:
         super().__init__()
@@ -304,6 +306,35 @@ class Head(nn.Module):
         return partial(
             chunked, classes_per_chunk=self.classes_per_chunk, device_type=self.device_type, row_update=row_update
         )
+
+
+def check_head(head: Any) -> None:
+    """Refuses a head of the user's own class that does not derive from `Head`, or whose formulas have other shapes.
+
+    Raises:
+        ConfigError: names the class and everything that is wrong.
+    """
+    check_part(head, Head, key="head", kind="head", base=Head)
+    if is_of_facerec(head):
+        return
+    cos_B, norm_B, cos_BC = torch.tensor([0.2, 0.7]), torch.ones(2), torch.tensor([[0.1, 0.3, -0.2]] * 2)
+    formulas = {
+        "target(cos_B, norm_B)": (lambda: head.target(cos_B, norm_B), cos_B.shape),
+        "negatives(cos_BC, cos_target_B)": (lambda: head.negatives(cos_BC, cos_B), cos_BC.shape),
+    }
+    faults = []
+    for name, (formula, shape) in formulas.items():
+        try:
+            with torch.no_grad():
+                found = formula()
+        except Exception as error:  # whatever the user's code raises
+            faults.append(f"{name} fails on {len(cos_B)} cosines ({type(error).__name__}: {error})")
+        else:
+            returned = tuple(found.shape) if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+            if returned != tuple(shape):
+                faults.append(f"{name} returns {returned} for {tuple(shape)}; expected the same shape")
+    if faults:
+        raise part_error(head, faults, key="head", kind="head")
 
 
 def _check_inputs(emb_BD: torch.Tensor, labels_B: torch.Tensor, centres: ClassCentres) -> None:

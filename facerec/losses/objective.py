@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError
+from facerec.core.part_check import check_part
+from facerec.heads.head import check_head
 from facerec.heads.initial_loss import initial_loss
 from facerec.losses.term import Term, TermInputs
 
@@ -40,11 +42,16 @@ class Objective(nn.Module):
         terms: the terms, by the names for logging and saving.
 
     Raises:
-        ConfigError: there is neither a head nor a term, or a term needs a head and there is none.
+        ConfigError: there is neither a head nor a term, or a term needs a head and there is none; or one of them, of
+            the user's own class, lacks something of `Head` or `Term`.
     """
 
     def __init__(self, *, head: nn.Module | None, terms: Mapping[str, Term] | None = None) -> None:
         super().__init__()
+        if head is not None:
+            check_head(head)
+        for name, one in (terms or {}).items():
+            check_part(one, Term, key=f"loss.{name}", kind="loss term", base=Term)
         self.head: Any = head
         self.terms: Any = nn.ModuleDict(terms)
         if head is None and not terms:

@@ -4,6 +4,7 @@ Letters: B samples of a micro-batch, D embedding dimensions, H x W pixels.
 """
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,6 +52,7 @@ class Term(nn.Module):
         ConfigError: the weight is negative.
     """
 
+    weight: float
     needs_head: ClassVar[bool] = False
     moves_all_centres: ClassVar[bool] = False
 
@@ -60,6 +62,7 @@ class Term(nn.Module):
             raise ConfigError(f"weight={weight} for {type(self).__name__}; expected a number that is not negative")
         self.weight = weight
 
+    @abstractmethod
     def forward(self, inputs: TermInputs) -> torch.Tensor:
         """Computes the term of a micro-batch: a scalar with gradient."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """The embedding network: a backbone and a neck as one module, also built from its stored card."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,11 @@ from facerec.networks.iresnet import IResNet
 from facerec.networks.library import TimmBackbone, TorchvisionBackbone
 from facerec.networks.mobilefacenet import MobileFaceNet
 from facerec.networks.neck import FCBNFCBN, GDC, BNDropoutFCBN
+from facerec.networks.own_parts import Trust, check_backbone, check_neck, check_trust, own_entry, trusted_class
+from facerec.networks.trial_run import trial_run
 from facerec.networks.vit import VisionTransformer
 
-# The only names that model.json may contain. Nothing else is ever built from a file.
+# The only names that model.json may contain. Besides these, a file may name classes of packages that the user trusts.
 BACKBONES = {part.name: part for part in (IResNet, MobileFaceNet, VisionTransformer, TorchvisionBackbone, TimmBackbone)}
 NECKS = {part.name: part for part in (BNDropoutFCBN, GDC, FCBNFCBN)}
 PARTS = ("backbone.", "neck.")
@@ -53,10 +55,17 @@ class EmbeddingNet(nn.Module):
     def card(self) -> dict[str, Any]:
         """Returns the names and plain arguments with which `build_network` builds the same network again."""
         return {
-            "backbone": {"name": self.backbone.name, "arguments": self.backbone.arguments},
-            "neck": {"name": self.neck.name, "arguments": self.neck.arguments},
+            "backbone": _entry(self.backbone, BACKBONES),
+            "neck": _entry(self.neck, NECKS),
             "input_spec": self.input_spec.to_json(),
         }
+
+
+def _entry(part: Any, registered: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a part's entry in the card: a registered name, or the import path of a class of the user's package."""
+    if registered.get(getattr(part, "name", "")) is type(part):
+        return {"name": part.name, "arguments": part.arguments}
+    return own_entry(part)
 
 
 def _drop_part_names(net: nn.Module, state: dict[str, Any], prefix: str, _metadata: dict[str, Any]) -> None:
@@ -74,23 +83,39 @@ def _add_part_names(net: nn.Module, state: dict[str, Any], prefix: str, *_: Any)
 
 
 def join(*, backbone: Any, neck: Callable[..., nn.Module], input_spec: InputSpec) -> EmbeddingNet:
-    """Joins a backbone and the neck that `neck(in_channels=, in_height=, in_width=)` builds for its feature map."""
+    """Joins a backbone and the neck that `neck(in_channels=, in_height=, in_width=)` builds for its feature map.
+
+    Raises:
+        ConfigError: a part of the user's own class lacks something of `Backbone` or `NeckPart`.
+    """
+    if type(backbone) not in BACKBONES.values():
+        check_backbone(backbone, height_px=input_spec.height_px, width_px=input_spec.width_px)
     rows, columns = backbone.output_size(input_spec.height_px, input_spec.width_px)
-    fitting = neck(in_channels=backbone.out_channels, in_height=rows, in_width=columns)
+    shape = {"in_channels": backbone.out_channels, "in_height": rows, "in_width": columns}
+    fitting = neck(**shape)
+    if type(fitting) not in NECKS.values():
+        check_neck(fitting, **shape)
     return EmbeddingNet(backbone=backbone, neck=fitting, input_spec=input_spec)
 
 
-def build_network(card: dict[str, Any]) -> EmbeddingNet:
+def build_network(card: dict[str, Any], *, trust: Trust = None, where: str = "the model") -> EmbeddingNet:
     """Builds the network that a card (see `EmbeddingNet.card`) describes, with fresh weights, on the default device.
 
+    Args:
+        card: the content of model.json.
+        trust: packages of the user's own whose classes the card may name, see `trusted_class`.
+        where: the path of the model, for messages.
+
     Raises:
-        ModelError: the card names a backbone or a neck that is not registered, or arguments it does not take.
+        ModelError: the card names a backbone or a neck that is neither registered nor of a trusted package, or
+            arguments it does not take.
     """
     try:
-        backbone = BACKBONES[card["backbone"]["name"]](**card["backbone"]["arguments"])
+        check_trust(card, trust=trust, where=where)
+        backbone = _class_of(card["backbone"], BACKBONES)(**card["backbone"]["arguments"])
         return join(
             backbone=backbone,
-            neck=partial(NECKS[card["neck"]["name"]], **card["neck"]["arguments"]),
+            neck=partial(_class_of(card["neck"], NECKS), **card["neck"]["arguments"]),
             input_spec=InputSpec.from_json(card["input_spec"]),
         )
     except (KeyError, TypeError) as error:
@@ -100,10 +125,15 @@ def build_network(card: dict[str, Any]) -> EmbeddingNet:
         ) from None
 
 
+def _class_of(entry: dict[str, Any], registered: Mapping[str, Any]) -> Callable[..., Any]:
+    return trusted_class(str(entry["class"])) if "class" in entry else registered[entry["name"]]
+
+
 def described(backbone: dict[str, Any]) -> str:
     """Describes a card's backbone in one line: its name and arguments."""
+    name = backbone.get("name") or backbone["class"]
     arguments = ", ".join(f"{key}={value}" for key, value in backbone["arguments"].items())
-    return f"{backbone['name']} ({arguments})" if arguments else backbone["name"]
+    return f"{name} ({arguments})" if arguments else name
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -111,12 +141,13 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def count_macs(card: dict[str, Any]) -> int:
-    """Returns the multiply-accumulates of one image's forward pass, on the meta device (convolutions, matrices)."""
-    with torch.device("meta"):
-        network = build_network(card).eval()
-        spec = network.input_spec
-        image = torch.empty(1, 3, spec.height_px, spec.width_px)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image)
-    return counter.get_total_flops() // 2
+def count_macs(network: EmbeddingNet) -> int:
+    """Returns the multiply-accumulates of one image's forward pass (convolutions, matrices)."""
+    counters = []
+
+    def counting() -> FlopCounterMode:
+        counters.append(FlopCounterMode(display=False))
+        return counters[-1]
+
+    trial_run(network, 1, 3, network.input_spec.height_px, network.input_spec.width_px, within=counting)
+    return counters[-1].get_total_flops() // 2

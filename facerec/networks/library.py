@@ -7,8 +7,7 @@ open a library's own weights are refused, also in a model's card.
 import difflib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Collection, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from facerec.core.crop_size import size_keys
 from facerec.core.errors import ConfigError
 from facerec.networks.recompute import can_recompute, run_pieces
+from facerec.networks.trial_run import run_on_meta
 
 # Arguments of the libraries that load weights, and arguments that concern only the classification layers.
 REFUSED = (
@@ -120,7 +120,7 @@ class LibraryBackbone(nn.Module, ABC):
         """Returns channels, rows and columns for an image of this size."""
         try:
             with torch.no_grad():
-                found = self._on_meta(dict(self.named_parameters()), height_px, width_px)
+                found = run_on_meta(self, 1, 3, height_px, width_px)
         except UNSUITABLE as error:
             made_for = (self.arguments["height_px"], self.arguments["width_px"])
             mend = f"choose another size ({size_keys((height_px, width_px))}) or network"
@@ -132,19 +132,6 @@ class LibraryBackbone(nn.Module, ABC):
             ) from None
         channels, rows, columns = found.shape[1:]
         return channels, rows, columns
-
-    def _on_meta(self, parameters: Mapping[str, torch.Tensor], height_px: int, width_px: int) -> torch.Tensor:
-        """Computes the shape of one image's feature map, without values, in evaluation mode."""
-        state = {name: tensor.to("meta") for name, tensor in chain(parameters.items(), self.named_buffers())}
-        dtype = next(iter(parameters.values())).dtype
-        was_training = self.training
-        self.eval()
-        try:
-            return torch.func.functional_call(
-                self, state, torch.empty(1, 3, height_px, width_px, device="meta", dtype=dtype)
-            )
-        finally:
-            self.train(was_training)
 
 
 class TorchvisionBackbone(LibraryBackbone):
@@ -256,7 +243,8 @@ class TimmBackbone(LibraryBackbone):
         """Removes parts and freezes parameters that do not influence the feature map: the rest of the head."""
         parameters = {name: p.detach().to("meta").requires_grad_() for name, p in self.named_parameters()}
         with torch.enable_grad():
-            features = self._on_meta(parameters, self.arguments["height_px"], self.arguments["width_px"])
+            size = self.arguments["height_px"], self.arguments["width_px"]
+            features = run_on_meta(self, 1, 3, *size, parameters=parameters)
             gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
         used = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
         for name, part in list(self.model.named_children()):

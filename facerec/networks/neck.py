@@ -41,10 +41,10 @@ class Neck(nn.Module, ABC):
             raise ConfigError(f"neck.dropout={dropout}; expected a probability below 1")
         self.embedding_dim = embedding_dim
         self.dropout = nn.Dropout(dropout)
-        self._add_layers(in_channels, in_height, in_width)
+        self.add_layers(in_channels, in_height, in_width)
 
     @abstractmethod
-    def _add_layers(self, channels: int, height: int, width: int) -> None:
+    def add_layers(self, channels: int, height: int, width: int) -> None:
         """Makes the layers for a feature map of this shape."""
 
     @property
@@ -62,7 +62,7 @@ class BNDropoutFCBN(Neck):
 
     name = "bn_dropout_fc_bn"
 
-    def _add_layers(self, channels: int, height: int, width: int) -> None:
+    def add_layers(self, channels: int, height: int, width: int) -> None:
         self.bn2 = nn.BatchNorm2d(channels)
         self.fc = nn.Linear(channels * height * width, self.embedding_dim)
         self.features = nn.BatchNorm1d(self.embedding_dim)
@@ -70,8 +70,8 @@ class BNDropoutFCBN(Neck):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout(self.bn2(x)).flatten(1)
-        with _without_autocast(x):
-            return self.features(self.fc(_at_least_fp32(x)))
+        with without_autocast(x):
+            return self.features(self.fc(at_least_fp32(x)))
 
 
 class GDC(Neck):
@@ -82,7 +82,7 @@ class GDC(Neck):
 
     name = "gdc"
 
-    def _add_layers(self, channels: int, height: int, width: int) -> None:
+    def add_layers(self, channels: int, height: int, width: int) -> None:
         conv = nn.Conv2d(channels, channels, (height, width), groups=channels, bias=False)
         linear = nn.Linear(channels, self.embedding_dim, bias=False)
         for layer in (conv, linear):
@@ -91,8 +91,8 @@ class GDC(Neck):
         self.features = _Layers(depthwise, nn.Flatten(), linear, nn.BatchNorm1d(self.embedding_dim))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with _without_autocast(x):
-            return self.features(self.dropout(_at_least_fp32(x)))
+        with without_autocast(x):
+            return self.features(self.dropout(at_least_fp32(x)))
 
 
 class FCBNFCBN(Neck):
@@ -103,7 +103,7 @@ class FCBNFCBN(Neck):
 
     name = "fc_bn_fc_bn"
 
-    def _add_layers(self, channels: int, height: int, width: int) -> None:
+    def add_layers(self, channels: int, height: int, width: int) -> None:
         over_places = nn.Linear(height * width * channels, channels, bias=False)
         to_embedding = nn.Linear(channels, self.embedding_dim, bias=False)
         for layer in (over_places, to_embedding):
@@ -117,8 +117,8 @@ class FCBNFCBN(Neck):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.dropout(x).permute(0, 2, 3, 1).flatten(1)
-        with _without_autocast(x):
-            return self.feature(_at_least_fp32(x))
+        with without_autocast(x):
+            return self.feature(at_least_fp32(x))
 
 
 class _Layers(nn.Module):
@@ -132,10 +132,12 @@ class _Layers(nn.Module):
         return self.layers(x)
 
 
-def _without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:
+def without_autocast(x: torch.Tensor) -> AbstractContextManager[Any]:
+    """Returns a context without autocast on the device of x; the linear layers of a neck run in it."""
     has_autocast = torch.amp.is_autocast_available(x.device.type)  # the meta device has none
     return torch.autocast(x.device.type, enabled=False) if has_autocast else nullcontext()
 
 
-def _at_least_fp32(x: torch.Tensor) -> torch.Tensor:
+def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
+    """Returns x in float32; float64 stays float64."""
     return x if x.dtype == torch.float64 else x.float()

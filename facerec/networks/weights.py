@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from facerec.networks.embedding_net import EmbeddingNet, build_network, describe
 from facerec.networks.iresnet import BLOCKS_PER_STAGE
 from facerec.networks.library import LibraryBackbone
 from facerec.networks.library_weights import fit_to_library, library_network_of
+from facerec.networks.own_parts import Trust
 from facerec.networks.tensor_files import (
     TensorFile,
     look_at_model,
@@ -23,13 +24,12 @@ from facerec.networks.tensor_files import (
     read_tensor_file,
     refuse_not_finite,
 )
-from facerec.runs.checkpoints import newest_whole
+from facerec.runs.checkpoints import CARD_FILE, newest_whole
 from facerec.runs.choice import choose_checkpoint, split_choice
 from facerec.runs.manifest import read_manifest
 from facerec.runs.run_directory import RunDirectory
 
 MODEL_FILE = "model.safetensors"
-CARD_FILE = "model.json"
 VIT_OPTIONS = {(256, 12): "vit_t", (512, 12): "vit_s", (512, 24): "vit_b"}  # (token_dim, depth) in configs/backbone
 CROP_PX = 112  # size of all networks of InsightFace
 
@@ -44,6 +44,7 @@ class StoredModel:
         path: the path that it was read from.
         note: which checkpoint of a run it is, and which one is the best; empty for anything but a run.
         warnings: notes for the user: damaged checkpoints that were skipped, tensors that were left out.
+        trust: the packages, besides facerec, whose classes the card may name.
     """
 
     card: dict[str, Any]
@@ -51,10 +52,15 @@ class StoredModel:
     path: Path
     warnings: list[str] = field(default_factory=list)
     note: str = ""
+    trust: Trust = None
 
     def network(self) -> EmbeddingNet:
-        """Returns the network with these weights, on the CPU, in evaluation mode. Raises ModelError on a misfit."""
-        network = build_network(self.card)
+        """Returns the network with these weights, on the CPU, in evaluation mode.
+
+        Raises:
+            ModelError: the weights do not fit, or the card names a class of a package that is not trusted.
+        """
+        network = build_network(self.card, trust=self.trust, where=str(self.path))
         wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
         found = {key: tuple(value.shape) for key, value in self.state.items()}
         if unfit := [key for key in wanted | found if wanted.get(key) != found.get(key)]:
@@ -68,12 +74,13 @@ class StoredModel:
         return network.eval()
 
 
-def read_model(path: str) -> StoredModel:
+def read_model(path: str, *, trust: Trust = None) -> StoredModel:
     """Reads a run directory (its newest complete checkpoint; `runs/a@best` and `runs/a@step-400` choose another), a
     checkpoint, or a state dict of InsightFace in a file of torch or safetensors; the file's content decides, not its
     name.
 
-    No loaded file runs code: tensors are read by safetensors or torch's `weights_only`, everything else is JSON.
+    No loaded file runs code: tensors are read by safetensors or torch's `weights_only`, everything else is JSON. Only
+    classes of the packages in `trust` are imported, by `StoredModel.network`.
 
     Raises:
         ModelError: the path does not exist or holds no model; the message says what it holds.
@@ -88,10 +95,10 @@ def read_model(path: str) -> StoredModel:
                 ".pth, .safetensors). Give the model that it was exported from"
             )
         return _stored(read_tensor_file(look), location)
-    return _read_folder(location, which)
+    return replace(_read_folder(location, which), trust=trust)
 
 
-def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
+def read_initial(path: str, network: EmbeddingNet, *, trust: Trust = None) -> StoredModel:
     """Like `read_model`, for weights to start training from (`init_from`); if the network has a backbone of torchvision
     or timm, the file may also be a state dict of that library.
 
@@ -100,7 +107,7 @@ def read_initial(path: str, network: EmbeddingNet) -> StoredModel:
     """
     location, which = _existing(path, key="init_from")
     if not location.is_file() or _is_of_checkpoint(location):
-        return _read_folder(location, which)
+        return replace(_read_folder(location, which), trust=trust)
     look = look_at_model(location)
     if look.kind is FileKind.ONNX or (location.suffix.lower() == ".onnx" and look.not_itself() is None):
         raise ModelError(
@@ -272,7 +279,7 @@ def load_initial(network: EmbeddingNet, stored: StoredModel) -> str:
 def _check_backbone(network: EmbeddingNet, stored: StoredModel, fitting: dict[str, torch.Tensor]) -> None:
     """Refuses weights of another backbone, even if all tensors fit: IResNet-100 contains an IResNet-50's."""
     with torch.device("meta"):
-        theirs = build_network(stored.card).backbone.state_dict()
+        theirs = build_network(stored.card, trust=stored.trust, where=str(stored.path)).backbone.state_dict()
     ours = network.backbone.state_dict()
     if {key: value.shape for key, value in theirs.items()} != {key: value.shape for key, value in ours.items()}:
         there, here = stored.card["backbone"], network.card()["backbone"]
@@ -286,6 +293,8 @@ def _check_backbone(network: EmbeddingNet, stored: StoredModel, fitting: dict[st
 
 def _choice(there: dict[str, Any], here: dict[str, Any]) -> str:
     """Returns the overrides of `facerec train` that select the backbone of a card."""
+    if "class" in there:
+        return f"the backbone= of your --config-dir that builds {there['class']}, with the arguments of the file"
     name, arguments = there["name"], there["arguments"]
     if name == "iresnet":
         width, width_here = arguments["width_multiplier"], here["arguments"].get("width_multiplier", 1.0)

@@ -10,6 +10,9 @@ from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.metric import Metric, metrics_from, quality
 from facerec.runs.manifest import MANIFEST, read_manifest
 
+CARD_FILE = "model.json"
+"""The description of a checkpoint's model."""
+
 
 def checkpoint_name(step: int) -> str:
     """Returns the name of the checkpoint after `step` optimizer steps."""
@@ -69,3 +72,13 @@ def step_directories(checkpoints: Path) -> list[Path]:
     """Returns the directories `step-<number>` in a folder, by number, without partial ones."""
     found = checkpoints.glob("step-*") if checkpoints.is_dir() else []
     return sorted((path for path in found if re.fullmatch(r"step-\d+", path.name)), key=step_of)
+
+
+def packages_of(checkpoints: Path) -> list[str]:
+    """Returns the packages, other than facerec, whose classes the model of a run names; empty without a checkpoint."""
+    try:
+        card = json.loads((step_directories(checkpoints)[-1] / CARD_FILE).read_text())
+        paths = [card[part]["class"] for part in ("backbone", "neck") if "class" in card[part]]
+        return list(dict.fromkeys(path.partition(".")[0] for path in paths))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []

@@ -16,6 +16,7 @@ FREE_KEYS = (
     "eval",
     "checkpoint",
     "resume",
+    "trust",
     "run_dir",
     "name",
     "group",

@@ -19,7 +19,7 @@ from facerec.training.finite_guard import FiniteGuard
 from facerec.training.freezing import Freezing
 from facerec.training.moving_average import MovingAverage
 from facerec.training.observers import Observer
-from facerec.training.optimizer import OptimizerSettings
+from facerec.training.optimizer import OptimizerSettings, built_optimizer
 from facerec.training.precision import dtype_of, gradient_scaler, make_deterministic
 from facerec.training.settings import TrainerSettings
 from facerec.training.step import OptimizerStep
@@ -68,7 +68,7 @@ def assemble(
     state = TrainState(
         network=network.train(),
         objective=objective.train(),
-        optimizer=optimizer.build(named),
+        optimizer=built_optimizer(optimizer, named),
         scaler=gradient_scaler(settings.precision, device, processes),
         average=MovingAverage(network, decay=settings.ema_decay) if settings.ema_decay else None,
         frozen=freezer.parameters,

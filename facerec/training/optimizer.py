@@ -1,14 +1,16 @@
 """Optimizers as plain settings that build optimizers over named parameters."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, Required, TypedDict, Unpack
 
 import torch
 from torch import nn
 
 from facerec.core.errors import ConfigError
+from facerec.core.part_check import check_part, part_error
 from facerec.heads.row_optimizer import RowAdamW, RowOptimizer, RowSGD
 from facerec.training.part_names import check_entries, entry_for
 
@@ -17,6 +19,23 @@ NO_FACTORS: Mapping[str, float] = MappingProxyType({})
 
 CENTRES = "objective.head.centres.weight"
 """The name of the class centres among the parameters."""
+
+
+class OptimizerOptions(TypedDict, total=False):
+    """The options of every optimizer that derives from `Optimizer`.
+
+    Attributes:
+        lr: learning rate; only the schedule multiplies it.
+        weight_decay: L2 coefficient.
+        decay_norms_and_biases: apply weight decay to vectors (BN, biases, PReLU) too.
+        lr_factors, fused_centres: see `SGD`.
+    """
+
+    lr: Required[float]
+    weight_decay: float
+    decay_norms_and_biases: bool
+    lr_factors: Mapping[str, float]
+    fused_centres: bool
 
 
 class OptimizerSettings(Protocol):
@@ -47,7 +66,61 @@ class OptimizerSettings(Protocol):
         ...
 
 
-class SGD:
+class Optimizer:
+    """Base of optimizers: the learning rates and the groups of the parameters. A subclass defines `build`.
+
+    Args:
+        options: see `OptimizerOptions`.
+
+    Raises:
+        ConfigError: a number is out of range. `groups`: lr_factors names nothing.
+    """
+
+    def __init__(self, **options: Unpack[OptimizerOptions]) -> None:
+        self.lr = options["lr"]
+        self.weight_decay = options.get("weight_decay", 0.0)
+        self.decay_norms_and_biases = options.get("decay_norms_and_biases", True)
+        self.lr_factors = dict(options.get("lr_factors", {}))
+        self.fused_centres = options.get("fused_centres", False)
+        _check_range("lr", self.lr)
+        _check_range("weight_decay", self.weight_decay)
+        for name, factor in self.lr_factors.items():
+            _check_range(f"lr_factors.{name}", factor)
+
+    @abstractmethod
+    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        """See `OptimizerSettings.build`."""
+        raise NotImplementedError
+
+    def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
+        """Raises ConfigError, because this method has none: the head cannot draw classes or fuse its updates."""
+        raise ConfigError(
+            f"optimizer: {type(self).__name__} has no row_optimizer, which head.sample_rate below 1 and "
+            "optimizer.fused_centres=true need: train all class centres, or take optimizer=sgd or adamw"
+        )
+
+    def groups(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
+        """Returns one group for each combination of weight decay and learning-rate factor, in the order of the
+        parameters, as `OptimizerSettings.build` needs them; the class centres are a separate group.
+        """
+        parameters = list(parameters)
+        check_entries(self.lr_factors, [name for name, _ in parameters], section="optimizer.lr_factors", default=1)
+        groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
+        for name, parameter in parameters:
+            if not parameter.requires_grad:
+                continue
+            decay, factor = self._decay_of(parameter), lr_factor_of(name, self.lr_factors)
+            new = {"params": [], "names": [], "weight_decay": decay, "lr_factor": factor}
+            group = groups.setdefault((decay, factor, name == CENTRES), new)
+            group["params"].append(parameter)
+            group["names"].append(name)
+        return list(groups.values())
+
+    def _decay_of(self, parameter: torch.Tensor) -> float:
+        return self.weight_decay if self.decay_norms_and_biases or parameter.ndim > 1 else 0.0
+
+
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum (torch.optim.SGD).
 
     Args:
@@ -78,31 +151,31 @@ class SGD:
         lr_factors: Mapping[str, float] = NO_FACTORS,
         fused_centres: bool = False,
     ) -> None:
-        _check_range("lr", lr)
+        super().__init__(
+            lr=lr,
+            weight_decay=weight_decay,
+            decay_norms_and_biases=decay_norms_and_biases,
+            lr_factors=lr_factors,
+            fused_centres=fused_centres,
+        )
         _check_range("momentum", momentum, below=1)
-        _check_range("weight_decay", weight_decay)
         if nesterov and momentum == 0:
             raise ConfigError("optimizer.nesterov=true with optimizer.momentum=0; it needs a momentum, for example 0.9")
-        self.lr = lr
         self.momentum = momentum
-        self.weight_decay = weight_decay
         self.nesterov = nesterov
-        self.decay_norms_and_biases = decay_norms_and_biases
-        self.lr_factors = _checked_factors(lr_factors)
-        self.fused_centres = fused_centres
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
         """See `OptimizerSettings.build`."""
-        groups = _groups(parameters, self.weight_decay, self.decay_norms_and_biases, self.lr_factors)
+        groups = _with_fused_kernel(self.groups(parameters))
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
         """See `OptimizerSettings.row_optimizer`."""
-        decay = _decay_of(parameter, self.weight_decay, self.decay_norms_and_biases)
+        decay = self._decay_of(parameter)
         return RowSGD(parameter, momentum=self.momentum, weight_decay=decay, nesterov=self.nesterov)
 
 
-class AdamW:
+class AdamW(Optimizer):
     """AdamW (torch.optim.AdamW).
 
     Args:
@@ -127,27 +200,27 @@ class AdamW:
         lr_factors: Mapping[str, float] = NO_FACTORS,
         fused_centres: bool = False,
     ) -> None:
-        _check_range("lr", lr)
+        super().__init__(
+            lr=lr,
+            weight_decay=weight_decay,
+            decay_norms_and_biases=decay_norms_and_biases,
+            lr_factors=lr_factors,
+            fused_centres=fused_centres,
+        )
         _check_range("betas", betas[0], below=1)
         _check_range("betas", betas[1], below=1)
         _check_range("eps", eps)
-        _check_range("weight_decay", weight_decay)
-        self.lr = lr
         self.betas = betas
         self.eps = eps
-        self.weight_decay = weight_decay
-        self.decay_norms_and_biases = decay_norms_and_biases
-        self.lr_factors = _checked_factors(lr_factors)
-        self.fused_centres = fused_centres
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
         """See `OptimizerSettings.build`."""
-        groups = _groups(parameters, self.weight_decay, self.decay_norms_and_biases, self.lr_factors)
+        groups = _with_fused_kernel(self.groups(parameters))
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps)
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
         """See `OptimizerSettings.row_optimizer`."""
-        decay = _decay_of(parameter, self.weight_decay, self.decay_norms_and_biases)
+        decay = self._decay_of(parameter)
         return RowAdamW(parameter, betas=self.betas, eps=self.eps, weight_decay=decay)
 
 
@@ -163,38 +236,39 @@ def _check_range(name: str, value: float, *, below: float = math.inf) -> None:
         raise ConfigError(f"optimizer.{name} holds {value}; expected a number, 0 or more{limit}")
 
 
-def _checked_factors(lr_factors: Mapping[str, float]) -> dict[str, float]:
-    for name, factor in lr_factors.items():
-        _check_range(f"lr_factors.{name}", factor)
-    return dict(lr_factors)
+def _with_fused_kernel(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gives the class centres torch's fused kernel: the others copy all centres once more to add their weight decay.
 
-
-def _decay_of(parameter: torch.Tensor, weight_decay: float, decay_norms_and_biases: bool) -> float:
-    return weight_decay if decay_norms_and_biases or parameter.ndim > 1 else 0.0
-
-
-def _groups(
-    parameters: Iterable[tuple[str, nn.Parameter]],
-    weight_decay: float,
-    decay_norms_and_biases: bool,
-    lr_factors: Mapping[str, float],
-) -> list[dict[str, Any]]:
-    """Returns one group for each combination of weight decay and learning-rate factor, in the order of the parameters.
-
-    The class centres are a separate group, with torch's fused kernel: the other kernels copy all centres once more to
-    add their weight decay. (For several tensors the fused kernel fails if only some have momentum yet.)
+    (For several tensors the fused kernel fails if only some have momentum yet.)
     """
-    parameters = list(parameters)
-    check_entries(lr_factors, [name for name, _ in parameters], section="optimizer.lr_factors", default=1)
-    groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
-    for name, parameter in parameters:
-        if not parameter.requires_grad:
-            continue
-        decay = _decay_of(parameter, weight_decay, decay_norms_and_biases)
-        factor = lr_factor_of(name, lr_factors)
-        are_centres = name == CENTRES
-        new = {"params": [], "names": [], "weight_decay": decay, "lr_factor": factor, "fused": are_centres or None}
-        group = groups.setdefault((decay, factor, are_centres), new)
-        group["params"].append(parameter)
-        group["names"].append(name)
-    return list(groups.values())
+    return [{**group, "fused": group["names"] == [CENTRES] or None} for group in groups]
+
+
+def check_optimizer(optimizer: OptimizerSettings) -> None:
+    """Refuses an optimizer of the user's own class that lacks something of `OptimizerSettings`.
+
+    Raises:
+        ConfigError: names the class and everything that is wrong.
+    """
+    check_part(optimizer, OptimizerSettings, key="optimizer", kind="optimizer")
+
+
+def built_optimizer(
+    settings: OptimizerSettings, parameters: Iterable[tuple[str, nn.Parameter]]
+) -> torch.optim.Optimizer:
+    """Returns what `settings.build` returns, after checking that the trainer can use it.
+
+    Raises:
+        ConfigError: it is not an optimizer of torch, or its groups lack the names or the factors.
+    """
+    built: Any = settings.build(parameters)
+    faults = []
+    if not isinstance(built, torch.optim.Optimizer):
+        faults = [f"build returns a {type(built).__name__}; expected a torch.optim.Optimizer"]
+    elif any(
+        len(group.get("names", ())) != len(group["params"]) or "lr_factor" not in group for group in built.param_groups
+    ):
+        faults = ["the groups of what build returns lack names or lr_factor; give it self.groups(parameters)"]
+    if faults:
+        raise part_error(settings, faults, key="optimizer", kind="optimizer")
+    return built

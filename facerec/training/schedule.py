@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from facerec.core.errors import ConfigError
+from facerec.core.part_check import check_part, is_of_facerec, part_error
 
 
 class Schedule(Protocol):
@@ -15,10 +16,39 @@ class Schedule(Protocol):
         ...
 
 
-class _WarmUp:
-    """A linear warm-up from 0 before the decay; its first step already has a rate above 0."""
+def check_schedule(schedule: Schedule, *, num_steps: int = 100, steps_per_epoch: float = 10.0) -> None:
+    """Refuses a schedule of the user's own class without `factor`, or whose factors are no numbers from 0 up.
 
-    def __init__(self, *, warmup_steps: int | None, warmup_epochs: float | None) -> None:
+    The first and the last step of a training of this length are tried.
+
+    Raises:
+        ConfigError: names the class and everything that is wrong.
+    """
+    check_part(schedule, Schedule, key="schedule", kind="schedule")
+    if is_of_facerec(schedule):
+        return
+    for step in (0, num_steps - 1):
+        called = f"factor({step}, num_steps={num_steps}, steps_per_epoch={steps_per_epoch:g})"
+        try:
+            factor = schedule.factor(step, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+        except Exception as error:  # whatever the user's code raises
+            fault = f"{called} fails ({type(error).__name__}: {error})"
+            raise part_error(schedule, [fault], key="schedule", kind="schedule") from None
+        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            fault = f"{called} returns {factor!r}; expected a number, 0 or more"
+            raise part_error(schedule, [fault], key="schedule", kind="schedule")
+
+
+class WarmUp:
+    """A linear warm-up from 0 before the decay; its first step already has a rate above 0.
+
+    A subclass defines `decay`.
+
+    Args:
+        warmup_steps, warmup_epochs: length of the linear warm-up, at most one of the two.
+    """
+
+    def __init__(self, *, warmup_steps: int | None = None, warmup_epochs: float | None = None) -> None:
         if warmup_steps is not None and warmup_epochs is not None:
             raise ConfigError("schedule.warmup_steps and schedule.warmup_epochs are both set; set one of them")
         _check_not_negative("warmup_steps", warmup_steps or 0)
@@ -32,13 +62,14 @@ class _WarmUp:
         if step < num_warmup:
             return (step + 1) / (num_warmup + 1)
         progress = (step - num_warmup) / max(num_steps - num_warmup, 1)
-        return self._decay(progress, step=step, steps_per_epoch=steps_per_epoch)
+        return self.decay(progress, step=step, steps_per_epoch=steps_per_epoch)
 
-    def _decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
+    def decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
+        """Returns the factor after the warm-up; `progress` rises from 0 to almost 1 with the steps that are left."""
         raise NotImplementedError
 
 
-class Polynomial(_WarmUp):
+class Polynomial(WarmUp):
     """(1 - progress)^power down to `final_factor`; with power 1, the schedule of InsightFace's recipes.
 
     Args:
@@ -61,11 +92,11 @@ class Polynomial(_WarmUp):
         self.power = power
         self.final_factor = final_factor
 
-    def _decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
+    def decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
         return self.final_factor + (1 - self.final_factor) * (1 - progress) ** self.power
 
 
-class Cosine(_WarmUp):
+class Cosine(WarmUp):
     """Half a cosine from 1 down to `final_factor`.
 
     Args:
@@ -80,11 +111,11 @@ class Cosine(_WarmUp):
         _check_not_negative("final_factor", final_factor)
         self.final_factor = final_factor
 
-    def _decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
+    def decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
 
 
-class StepDecay(_WarmUp):
+class StepDecay(WarmUp):
     """Multiplies the rate by `gamma` at each milestone, as in the ArcFace paper (20k and 28k of 32k steps).
 
     Args:
@@ -110,7 +141,7 @@ class StepDecay(_WarmUp):
         self.milestones_epochs = milestones_epochs
         self.gamma = gamma
 
-    def _decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
+    def decay(self, progress: float, *, step: int, steps_per_epoch: float) -> float:
         if self.milestones_steps is not None:
             passed = sum(step >= milestone for milestone in self.milestones_steps)
         else:

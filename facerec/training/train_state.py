@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from facerec.core.errors import ConfigError
 from facerec.losses.objective import Objective
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.processes.group import ALONE, Processes
@@ -14,6 +15,8 @@ from facerec.training.moving_average import MovingAverage
 
 _OF_CLASSES = ("objective.head.centres.", "objective.head.rows.", "optimizer.objective.head.centres.")
 """Prefix of the names of the class centres, and of all tensors that belong to them."""
+_OF_WHOLE = "|whole:"
+"""Marks a state of an optimizer that has another shape than its parameter, such as NAdam's mu_product."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,17 @@ class TrainState:
 
         The class centres and all tensors that belong to them have a row per class, with all of its sub-centres, so that
         any number of processes cuts them between two classes.
+
+        Raises:
+            ConfigError: the optimizer has a state for sharded centres that is neither a number nor of their shape.
         """
         tensors = _optimizer_tensors(self.optimizer)
+        for name, value in tensors.items() if self.holders.world_size > 1 else ():
+            if name.startswith(_OF_CLASSES) and _OF_WHOLE in name and value.numel() > 1:
+                raise ConfigError(
+                    f"the optimizer's {name.rpartition(_OF_WHOLE)[2]} of the class centres has shape "
+                    f"{tuple(value.shape)}, which processes cannot share: use head.sharding=replicated"
+                )
         tensors |= {f"objective.{key}": value for key, value in self.objective.state_dict().items()}
         if self.average is not None:
             tensors |= {f"network.{key}": value for key, value in self.network.state_dict().items()}
@@ -97,7 +109,7 @@ class TrainState:
 
 def is_of_classes(name: str) -> bool:
     """True if a tensor with this name has a row per class."""
-    return name.startswith(_OF_CLASSES) and not name.endswith("|step")
+    return name.startswith(_OF_CLASSES) and not name.endswith("|step") and _OF_WHOLE not in name
 
 
 def _check_shapes(live: Mapping[str, torch.Tensor], stored: Mapping[str, torch.Tensor]) -> None:
@@ -122,7 +134,8 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tens
     for name, parameter in _named(optimizer):
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer.{name}|{key}"] = value
+                mark = "|" if key == "step" or value.shape == parameter.shape else _OF_WHOLE
+                tensors[f"optimizer.{name}{mark}{key}"] = value
     return tensors
 
 
@@ -138,10 +151,14 @@ def _restore_optimizer(
         raise KeyError(f"its optimizer holds {unknown[0]}, which this run does not train")
     if by_parameter and (absent := sorted(set(parameters) - set(by_parameter) - set(frozen))):
         raise KeyError(f"its optimizer holds nothing for {absent[0]}, which this run trains")
-    fused = {name for group in optimizer.param_groups if group["fused"] for name in group["names"]}
+    fused = {name for group in optimizer.param_groups if group.get("fused") for name in group["names"]}
     for name, stored in by_parameter.items():
         parameter = parameters[name]
         for state_name, value in stored.items():
+            if f"|{state_name}".startswith(_OF_WHOLE):
+                whole = state_name.removeprefix(_OF_WHOLE[1:])
+                optimizer.state[parameter][whole] = value.to(parameter.device, copy=True)
+                continue
             # Keeps the parameter's layout (channels-last or not): the sums of the next step are then the same.
             like = torch.empty_like(parameter)
             if state_name == "step":  # a number, which only a fused kernel needs on the device

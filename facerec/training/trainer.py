@@ -29,11 +29,11 @@ from facerec.training.freezing import Freezing
 from facerec.training.loss_checks import FirstLoss, LossAfterWarmUp, end_of_warmup
 from facerec.training.micro_batches import micro_batches
 from facerec.training.observers import Observer
-from facerec.training.optimizer import OptimizerSettings
+from facerec.training.optimizer import OptimizerSettings, check_optimizer
 from facerec.training.precision import environment, warn_of_changes
 from facerec.training.progress import Progress
 from facerec.training.sample_sheet import SampleSheet
-from facerec.training.schedule import Schedule
+from facerec.training.schedule import Schedule, check_schedule
 from facerec.training.settings import EvaluationPlan, TrainerSettings
 from facerec.training.skipped_samples import SkippedSamples
 from facerec.training.step import AGREEMENT, STEP, OptimizerStep
@@ -82,7 +82,8 @@ class Trainer:
     loader, which gives each its own micro-batches, and the shard of the class centres. Only the first process writes.
 
     Raises:
-        ConfigError: log_every_steps is not positive, or batch normalisation would see a micro-batch of one sample.
+        ConfigError: log_every_steps is not positive, or batch normalisation would see a micro-batch of one sample; or
+            the optimizer or the schedule, of the user's own class, lacks something of its protocol.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Trainer:
         samples_every_steps: int | None = None,
         resume_from: Path | None = None,
     ) -> None:
+        check_optimizer(optimizer)
         if log_every_steps < 1:
             raise ConfigError(f"logging.every_steps={log_every_steps}; expected 1 or more")
         self.freeze = freeze or Freezing()
@@ -126,6 +128,7 @@ class Trainer:
             num_epochs=settings.num_epochs,
             num_steps=settings.num_steps,
         )
+        check_schedule(schedule, num_steps=self.timetable.num_steps, steps_per_epoch=self.timetable.steps_per_epoch)
         self.processes = this_process()
         self.agreement = Agreement(self.processes)
         self.progress = Progress(run_log=run_log, timetable=self.timetable, processes=self.processes)

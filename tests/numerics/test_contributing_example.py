@@ -1,4 +1,4 @@
-"""The head that CONTRIBUTING.md builds as an example: exactly its text, through the checks of the heads that ship."""
+"""The head of docs/extending.md against the formula of CONTRIBUTING.md: their text, through the checks of all heads."""
 
 import re
 import sys
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.extending_page import write_lab
 from tests.numerics import formulas
-from tests.numerics.conftest import build, read_head_config
+from tests.numerics.conftest import HEAD_FOLDER, build, read_head_config
 from tests.numerics.test_head_numerics import (
     complex_step_gradients,
     formula,
@@ -19,29 +20,21 @@ from tests.numerics.test_head_numerics import (
     run,
 )
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text().partition("## A benchmark of your own")[0]
-HEAD, FORMULA = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-(YAML,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+(FORMULA,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(), re.DOTALL)
 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """The configuration of the example, whose module lies in a package of its own."""
-    (tmp_path / "mylab").mkdir()
-    (tmp_path / "mylab" / "__init__.py").touch()
-    (tmp_path / "mylab" / "sine_squared.py").write_text(HEAD)
-    (tmp_path / "sine_squared.yaml").write_text(YAML)
+    write_lab(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("mylab", "mylab.sine_squared"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     namespace = {"np": np, "Case": formulas.Case, "Logits": formulas.Logits}
     exec(FORMULA, namespace)
     monkeypatch.setitem(formulas.FORMULAS, "SineSquaredHead", namespace["sine_squared"])
-    return read_head_config(tmp_path / "sine_squared.yaml")
-
-
-def test_example_has_fewer_than_forty_lines():
-    assert len(HEAD.splitlines()) < 40
+    own = read_head_config(tmp_path / "conf" / "head" / "sine_squared.yaml")
+    return read_head_config(HEAD_FOLDER / "_scaled.yaml") | own  # what it inherits
 
 
 @pytest.mark.parametrize("engine", ["dense", "chunked"])

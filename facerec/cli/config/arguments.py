@@ -7,7 +7,6 @@ whoever chooses a `_target_` chooses the code that runs.
 """
 
 import functools
-import importlib
 import inspect
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -17,6 +16,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from facerec.cli.config.annotations import Misfit, fit
 from facerec.core.errors import ConfigError, did_you_mean
+from facerec.core.import_path import import_path
+from facerec.core.part_check import abstract_error, part_error
 from facerec.core.typed_text import typed
 
 TARGET = "_target_"
@@ -97,31 +98,10 @@ def build(section_config: DictConfig | Mapping[str, Any], **provided: Any) -> An
     return _build(_container(section_config), section, provided)
 
 
-def import_target(path: str, *, section: str) -> Callable[..., Any]:
-    """Returns the class or function with the dotted path `path`.
-
-    Raises:
-        ConfigError: it does not exist, or importing it needs a package that is not installed.
-    """
-    module_path, _, name = path.rpartition(".")
-    key = _join(section, TARGET)
-    if not module_path:
-        raise ConfigError(f"{key}={path}; expected a dotted path such as facerec.heads.combined.MarginHead")
-    try:
-        target = getattr(importlib.import_module(module_path), name, None)
-    except ModuleNotFoundError as error:
-        if error.name and not f"{module_path}.".startswith(f"{error.name}."):
-            raise ConfigError(f"{key}={path} needs the package {error.name!r}, which is not installed") from None
-        raise ConfigError(f"{key}={path}: the module {error.name!r} does not exist") from None
-    if not callable(target):
-        raise ConfigError(f"{key}={path}: the module {module_path} has no class or function {name!r}")
-    return target
-
-
 def _walk(value: Any, path: str) -> None:
     if isinstance(value, Mapping):
         if TARGET in value:
-            constructor = import_target(str(value[TARGET]), section=path)
+            constructor = import_path(str(value[TARGET]), key=_join(path, TARGET))
             _check_partial(value, path)
             check_arguments(constructor, {**value, PARTIAL: True}, section=path)
         for key, item in value.items():
@@ -134,9 +114,15 @@ def _walk(value: Any, path: str) -> None:
 def _build(values: Mapping[str, Any], section: str, provided: Mapping[str, Any]) -> Any:
     if TARGET not in values:
         raise ConfigError(f"{section or 'the configuration'} has no {TARGET}, so nothing can be built from it")
-    constructor = import_target(str(values[TARGET]), section=section)
+    constructor = import_path(str(values[TARGET]), key=_join(section, TARGET))
     _check_partial(values, section)
+    if inspect.isclass(constructor) and inspect.isabstract(constructor):
+        raise abstract_error(constructor, key=section, kind=_kind(section))
     fitted = check_arguments(constructor, values, section=section, provided=provided)
+    takes, open_ended = _parameters(constructor)
+    if not open_ended and (refused := [name for name in provided if name not in takes]):
+        faults = [f"its constructor does not take {', '.join(refused)}, which facerec provides"]
+        raise part_error(constructor, faults, key=section, kind=_kind(section))
     for name, value in provided.items():
         if fitted.get(name) is not None and fitted[name] != value:
             raise ConfigError(
@@ -154,6 +140,12 @@ def _build_inside(value: Any, path: str) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_build_inside(item, f"{path}[{index}]") for index, item in enumerate(value))
     return value
+
+
+def _kind(section: str) -> str:
+    """Returns the word for the part that a section builds."""
+    first = section.partition(".")[0]
+    return {"loss": "loss term", "data": "source", "eval": "evaluator", "augment": "transform"}.get(first, first)
 
 
 def _check_partial(values: Mapping[str, Any], section: str) -> None:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facerec.cli.config.config_files import config_directories, config_directory, find_config
+from facerec.cli.config.inherited import inherited_overrides
 from facerec.cli.config.override_checks import check_choice, check_value, has_key, is_choice
 from facerec.cli.config.overrides import key_of, parse_overrides
 from facerec.core.errors import ConfigError
@@ -52,6 +53,8 @@ def compose(
     choices = [override for override in parsed if is_choice(override, directories) and not override.is_delete()]
     values = [override for override in parsed if override not in choices]
     with _hydra(directories) as load:
+        if len(directories) > 1:
+            load = _inheriting(load, choices, directories)
         try:
             if values:
                 base: Any = OmegaConf.to_container(_composed(load, verb, choices, choices))
@@ -99,6 +102,24 @@ def _other_length(values: Sequence[Override], base: Mapping[str, Any]) -> list[O
         if key in given and other not in given and given[key].value() is not None and has_key(base, other):
             return parse_overrides([f"{other}=null"])
     return []
+
+
+def _inheriting(load: _Load, choices: Sequence[Override], directories: Sequence[Path]) -> _Load:
+    """Returns `load`, with the keys that the user's own options inherit from their groups."""
+    typed_choices = {str(choice.input_line) for choice in choices}
+
+    def load_all(verb: str, overrides: Sequence[str], **more: Any) -> DictConfig:
+        chosen = load(verb, [one for one in overrides if one in typed_choices], return_hydra_config=True)
+        options: Any = OmegaConf.to_container(chosen.hydra.runtime.choices)
+        OmegaConf.set_struct(chosen, False)
+        del chosen["hydra"]
+        config: Any = OmegaConf.to_container(chosen)
+        added = {one.lstrip("+").partition("=")[0] for one in overrides if one.startswith("+")}
+        inherited = inherited_overrides(config, options, directories)
+        kept = [one for one in inherited if one.lstrip("+").partition("=")[0] not in added]
+        return load(verb, [*kept, *overrides], **more)
+
+    return load_all
 
 
 def _composed(load: _Load, verb: str, overrides: Sequence[Override], choices: Sequence[Override]) -> DictConfig:

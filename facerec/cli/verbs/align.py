@@ -10,6 +10,7 @@ from facerec.align.alignment import AlignmentCounts, align_photos
 from facerec.align.crop_writer import NEEDS_PACKAGE, CropSettings
 from facerec.align.crops_folder import DOUBTFUL_FILE, LANDMARKS_FILE, REPORT_FILE, SEVERAL_FILE
 from facerec.align.detectors import OnnxDetector, open_detector
+from facerec.align.faces import Detector, check_detector
 from facerec.align.landmark_files import FaceList, read_face_list
 from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
 from facerec.align.wanted_faces import (
@@ -21,7 +22,7 @@ from facerec.align.wanted_faces import (
     faces_in_list,
 )
 from facerec.cli.commands import command
-from facerec.cli.config.arguments import check_arguments, check_keys
+from facerec.cli.config.arguments import TARGET, build, check_arguments, check_keys
 from facerec.cli.launching.exit_codes import started_with_others
 from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
@@ -52,6 +53,7 @@ class AlignSettings:
     out: Path
     choose: str
     model: str | None
+    trust: str | list[str] | None
     device: str
     size: tuple[int, int]
     format: str
@@ -81,17 +83,17 @@ def work(config: DictConfig, overrides: list[str]) -> int:
 def _align(config: DictConfig, overrides: list[str], processes: "Processes | None") -> int:
     _quiet_opencv()
     with failing_together(processes):
-        settings, detector_arguments = _settings(config, overrides)
+        settings, detector_section = _settings(config, overrides)
         crops = CropSettings(
             choose=settings.choose,
             size_px=settings.size,
             image_format=settings.format,
             jpeg_quality=settings.jpeg_quality,
         )
-        detector = None if settings.landmarks is not None else open_detector(**detector_arguments)
+        detector = None if settings.landmarks is not None else _opened_detector(config.detector)
         wanted = _wanted(settings)
         check_photos_are_there(wanted)
-        described = _described(settings, detector)
+        described = _described(settings, detector, detector_section)
         model = None if settings.model is None else _model(settings, wanted)
     judge = None
     if model is not None:
@@ -129,7 +131,8 @@ def _model(settings: AlignSettings, wanted: WantedFaces) -> "Model":
             f"model={settings.model} compares the photos of a person with each other, and these photos are in no "
             "person's folder; remove model, or give the folder of the people's folders"
         )
-    model = open_model(str(settings.model), device=str(own_device(settings.device, key="device")), flip=True)
+    device = str(own_device(settings.device, key="device"))
+    model = open_model(str(settings.model), device=device, flip=True, trust=settings.trust)
     takes_px = model.input_spec.size_px
     if takes_px != settings.size:
         raise ConfigError(
@@ -139,7 +142,16 @@ def _model(settings: AlignSettings, wanted: WantedFaces) -> "Model":
     return model
 
 
-def _described(settings: AlignSettings, detector: OnnxDetector | None) -> dict[str, Any]:
+def _opened_detector(section: DictConfig) -> Detector:
+    if TARGET not in section:
+        values: Any = OmegaConf.to_container(section)
+        return open_detector(**check_arguments(open_detector, values, section="detector"))
+    detector: Detector = build(section)
+    check_detector(detector)
+    return detector
+
+
+def _described(settings: AlignSettings, detector: Detector | None, section: dict[str, Any]) -> dict[str, Any]:
     """Returns what the crops depend on besides the photos and their own settings."""
     described: dict[str, Any] = {
         key: sha256_of(path)
@@ -148,7 +160,7 @@ def _described(settings: AlignSettings, detector: OnnxDetector | None) -> dict[s
     }
     if settings.photos is not None and settings.photos.is_file():
         described["photos"] = str(settings.photos.absolute())
-    if detector is not None:
+    if isinstance(detector, OnnxDetector):
         described["detector"] = {
             "weights": sha256_of(detector.network.path),
             "min_score": detector.min_score,
@@ -156,6 +168,10 @@ def _described(settings: AlignSettings, detector: OnnxDetector | None) -> dict[s
             **vars(detector.search),
             "refine": detector.refine,
         }
+    elif detector is not None:
+        files = {key: Path(value).expanduser() for key, value in section.items() if isinstance(value, str)}
+        contents = {key: sha256_of(path) for key, path in files.items() if path.is_file()}
+        described["detector"] = {**section, **contents}
     return described
 
 
@@ -176,23 +192,25 @@ def _is_refused(settings: AlignSettings, counts: AlignmentCounts) -> bool:
 
 
 def _settings(config: DictConfig, overrides: list[str]) -> tuple[AlignSettings, dict[str, Any]]:
-    """The keys, and the arguments of the detector."""
+    """Returns the keys, and the section of the detector."""
     check_keys(config, {"detector", "launch", *AlignSettings.__dataclass_fields__})
     values: Any = OmegaConf.to_container(config)
     detector = values["detector"]
     settings = read_settings(AlignSettings, values, lowest={"num_threads": 1, "batch_size": 1})
-    has_weights = detector["weights"] is not None
-    if (settings.landmarks is not None) == has_weights:
+    has_detector = TARGET in detector or detector["weights"] is not None
+    if (settings.landmarks is not None) == has_detector:
         raise ConfigError(
             "give either landmarks=<a file> or detector.weights=<an .onnx of YuNet or SCRFD>; "
-            f"found {'both' if has_weights else 'neither'}"
+            f"found {'both' if has_detector else 'neither'}"
         )
     if settings.photos is None and settings.landmarks is None and settings.identities is None:
         raise ConfigError(
             "photos is not set; give photos=<a folder with one folder per identity, a folder of photos, or one photo>"
         )
     _refuse_unread(settings, overrides)
-    return settings, check_arguments(open_detector, detector, section="detector") if has_weights else {}
+    if has_detector and TARGET not in detector:
+        check_arguments(open_detector, detector, section="detector")
+    return settings, detector
 
 
 def _refuse_unread(settings: AlignSettings, overrides: list[str]) -> None:
@@ -203,7 +221,7 @@ def _refuse_unread(settings: AlignSettings, overrides: list[str]) -> None:
     if settings.boxes is not None and settings.choose != "nearest_box":
         refuse_unread(overrides, ["boxes"], why="only choose=nearest_box uses it")
     if settings.model is None:
-        refuse_unread(overrides, ["device"], why="only a model uses it")
+        refuse_unread(overrides, ["device", "trust"], why="only a model uses it")
     if settings.format == "png":
         refuse_unread(overrides, ["jpeg_quality"], why="format=png has no quality")
 

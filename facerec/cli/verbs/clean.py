@@ -62,6 +62,7 @@ class CleanSettings:
     """The keys of clean.yaml."""
 
     model: str | None
+    trust: str | list[str] | None
     out: str
     apply: bool
     against: list[str]
@@ -148,7 +149,9 @@ def _embedded(source: Source, out: Path, settings: CleanSettings, processes: "Pr
         _check_not_edited(out)
         benchmarks = {path: _benchmark(path, source.size_px) for path in settings.against}
         device = str(own_device(settings.device, key="device"))
-        model = open_model(str(settings.model), device=device, batch_size=settings.batch_size, flip=True)
+        model = open_model(
+            str(settings.model), device=device, batch_size=settings.batch_size, flip=True, trust=settings.trust
+        )
         check_model_size(model.input_spec.size_px, source.size_px, key=f"model={settings.model}")
     loop = Loop(
         batch_size=settings.batch_size,

@@ -42,6 +42,7 @@ class EvaluateSettings:
     """The keys of evaluate.yaml."""
 
     model: str
+    trust: str | list[str] | None
     sets: list[str] | None
     num_folds: int
     target_fars: list[float] | None
@@ -75,7 +76,7 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
     with failing_together(processes):
         configured = configured_benchmarks(sections)
         device = str(own_device(settings.device, key="device"))
-        model = open_model(settings.model, device=device, batch_size=settings.batch_size)
+        model = open_model(settings.model, device=device, batch_size=settings.batch_size, trust=settings.trust)
         for warning in model.warnings:
             print(warning)
         print(f"model        {model.note or model.path}\n")
@@ -151,7 +152,7 @@ def _embedders(model: Model, benchmark: Evaluator, settings: EvaluateSettings, *
     embedders: dict[str, Embedder] = {MODEL: model}
     if settings.baselines:
         torch.manual_seed(0)
-        untrained = build_network(model.card).to(device)
+        untrained = build_network(model.card, trust=settings.trust).to(device)
         embedders["untrained network"] = NetworkEmbedder(
             network=untrained, input_spec=untrained.input_spec, batch_size=settings.batch_size
         )

@@ -70,6 +70,7 @@ class AutoPairs:
     num_negative: int | None
     hard_negatives: str | None
     device: str
+    trust: str | list[str] | None
 
 
 def run(config: DictConfig, overrides: list[str]) -> int:
@@ -148,7 +149,9 @@ def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[PackSetting
         unread = ["seed", "auto_pairs", "layout", "on_corrupt"]
         refuse_unread(overrides, unread, why=f"pairs={settings.pairs} writes only these pairs, and no training set")
     elif auto.hard_negatives is None:
-        refuse_unread(overrides, ["auto_pairs.device"], why="only auto_pairs.hard_negatives uses a model")
+        refuse_unread(
+            overrides, ["auto_pairs.device", "auto_pairs.trust"], why="only auto_pairs.hard_negatives uses a model"
+        )
     return settings, split, auto
 
 
@@ -160,7 +163,7 @@ def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: 
         from facerec.embedding.loop import Loop, embed_for_now  # imports torch, for seconds, which other packs save
         from facerec.embedding.model import open_model
 
-        model = open_model(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE)
+        model = open_model(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE, trust=auto.trust)
         check_model_size(model.input_spec.size_px, source.size_px, key="auto_pairs.hard_negatives")
         loop = Loop(batch_size=BATCH_SIZE, unit_length=True, stops_at_unreadable=True)
         embedded = embed_for_now(Subset(source=source, indices=samples), model, loop)

@@ -10,9 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from facerec.cli.config.arguments import build, check_arguments
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.log import LOGGER
+from facerec.core.part_check import check_part
 from facerec.core.protocols import Evaluator
 from facerec.core.seeding import torch_seed_of
-from facerec.core.source import Source
+from facerec.core.source import Source, check_source
 from facerec.data.loader import BatchLoader
 from facerec.data.sampling.sampler import SampleOrder
 from facerec.data.sources import Subset
@@ -59,6 +60,7 @@ def open_data(config: DictConfig) -> tuple[Source, str]:
         DataError: the set cannot be used, or has other numbers than `data.expect`.
     """
     source = build(config.data.source)
+    check_source(source)
     expectation(config).check(source, config.data.root)
     for note in source.notes():
         LOGGER.warning(note)
@@ -196,12 +198,7 @@ def configured_benchmarks(sections: Mapping[str, Any]) -> list[Evaluator]:
     evaluators: list[Evaluator] = []
     for key, section in sections.items():
         evaluator = build(section)
-        absent = [part for part in ("name", "evaluate") if not hasattr(evaluator, part)]
-        if absent:
-            raise ConfigError(
-                f"eval.benchmarks.{key}: {type(evaluator).__name__} has no {' and no '.join(absent)}; expected an "
-                "evaluator with a name and a method evaluate(embed) that yields metrics (facerec.core.protocols)"
-            )
+        check_part(evaluator, Evaluator, key=f"eval.benchmarks.{key}", kind="evaluator")
         evaluators.append(evaluator)
     return evaluators
 
@@ -236,7 +233,7 @@ def log_sizes(network: EmbeddingNet, source: Source, root: object) -> None:
         "network %s: %.2fM parameters, %.2f GMAC; data %s: %d images of %d identities",
         described(network.card()["backbone"]),
         count_parameters(network) / 1e6,
-        count_macs(network.card()) / 1e9,
+        count_macs(network) / 1e9,
         root or "synthetic",
         len(source),
         source.num_classes,

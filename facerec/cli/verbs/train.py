@@ -13,7 +13,7 @@ from facerec.cli.config.arguments import build
 from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import process_group
-from facerec.cli.summary import against_start, benchmark_table, where_it_lies
+from facerec.cli.summary import against_start, benchmark_table, trust_overrides, where_it_lies
 from facerec.cli.verbs.before_training import log_length, warn_of_settings
 from facerec.cli.verbs.parts import (
     build_loader,
@@ -170,7 +170,7 @@ def _build_trainer(
     log_sizes(network, source, config.data.root)
     log_length(config, source)
     if top.init_from is not None and found.resume_from is None:
-        LOGGER.info(load_initial(network, read_initial(top.init_from, network)))
+        LOGGER.info(load_initial(network, read_initial(top.init_from, network, trust=top.trust)))
     size_px = network.input_spec.size_px
     loader = build_loader(
         config, source, order=sample_order(config), size_px=size_px, processes=processes, **vars(loading)
@@ -238,14 +238,14 @@ def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Seq
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
     if best := best_note(RunDirectory(run_dir), checkpoint, best_metric=config.checkpoint.best_metric):
         print(f"best         {best}")
-    model = override_of("model", run_dir.resolve())
+    model = [override_of("model", run_dir.resolve()), *trust_overrides(run_dir)]
     if table:
         chosen = [
             one
             for one in RunDirectory(run_dir).read_overrides()
             if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
         ]
-        print(f"next         {command('evaluate', model, *chosen, 'baselines=true')}")
+        print(f"next         {command('evaluate', *model, *chosen, 'baselines=true')}")
     else:
         print("next         with a verification file in place of PAIRS.bin:")
-        print(f"             {command('evaluate', model, 'sets=[PAIRS.bin]', 'baselines=true')}")
+        print(f"             {command('evaluate', *model, 'sets=[PAIRS.bin]', 'baselines=true')}")

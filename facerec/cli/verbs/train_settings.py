@@ -14,6 +14,8 @@ from facerec.core.errors import ConfigError
 from facerec.core.source import Source
 from facerec.data.sampling.sampler import SampleOrder
 from facerec.training.checkpoint import check_interval
+from facerec.training.optimizer import check_optimizer
+from facerec.training.schedule import check_schedule
 
 SECTIONS = (
     "augment", "backbone", "neck", "head", "loss", "freeze", "optimizer", "schedule", "trainer", "input", "checkpoint",
@@ -32,6 +34,7 @@ class TopLevel:
     resume: str
     resume_from: str | None
     init_from: str | None
+    trust: str | list[str] | None
     profile: bool
 
 
@@ -111,8 +114,10 @@ def check(config: DictConfig) -> None:
             "head.init=class_mean without init_from: the mean embeddings of an untrained network say nothing about the "
             "identities. Give init_from=..., or head.init=random"
         )
-    for section in (config.trainer, config.optimizer, config.schedule, config.checkpoint, config.freeze):
+    for section in (config.trainer, config.checkpoint, config.freeze):
         build(section)
+    check_optimizer(build(config.optimizer))
+    check_schedule(build(config.schedule))
     build(config.augment).check(height_px=config.input.height_px, width_px=config.input.width_px)
 
 

@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 
 from facerec.core.errors import ConfigError, did_you_mean
+from facerec.core.import_path import import_path
+from facerec.core.part_check import check_part
 from facerec.core.seeding import Streams, generator_of, key_of
 from facerec.data.augment.device_augment import DeviceAugment
-from facerec.data.augment.transform_list import Entry, built_alone, check_names, check_probability, entries
+from facerec.data.augment.transform_list import (
+    Entry,
+    Transform,
+    built_alone,
+    check_names,
+    check_probability,
+    entries,
+)
 
 COMPOSITIONS = ("OneOf", "SomeOf", "RandomOrder", "Sequential")
 """Transforms that contain other transforms, and may be entries of a list."""
@@ -26,8 +35,9 @@ class Augment:
     Args:
         transforms: one mapping each, name to arguments: `[{HorizontalFlip: {p: 0.5}}]`. Names and arguments are those
             of albumentations 2.0, including OneOf, SomeOf, RandomOrder and Sequential with their `transforms`, and
-            those of `face_transforms`, with `p` as the share of the samples. They run in the loader's processes. An
-            empty list does not change the crops.
+            those of `face_transforms`, with `p` as the share of the samples; or the dotted path of a class of your own
+            package, a `Transform` or one of albumentations' kind. They run in the loader's processes. An empty list
+            does not change the crops.
         on_device: further transforms, in the same form, which run on the device that trains; see
             `facerec.data.augment.device_augment`.
 
@@ -165,6 +175,8 @@ def _transform(entry: Entry) -> Any:
 
     from facerec.data.augment.face_transforms import FACE_TRANSFORMS
 
+    if "." in entry.name:
+        return _own_transform(entry)
     if entry.name in FACE_TRANSFORMS:
         return _face_transform(FACE_TRANSFORMS[entry.name], entry)
     theirs: dict[str, Any] = {
@@ -178,7 +190,10 @@ def _transform(entry: Entry) -> Any:
             f"{entry.where}: neither albumentations nor facerec has a transform {entry.name!r}"
             f"{did_you_mean(entry.name, [*FACE_TRANSFORMS, *theirs])}"
         )
-    cls = theirs[entry.name]
+    return _albumentation(theirs[entry.name], entry)
+
+
+def _albumentation(cls: type, entry: Entry) -> Any:
     check_names(cls, entry)
     arguments = dict(entry.arguments)
     if entry.name in COMPOSITIONS:
@@ -206,7 +221,20 @@ def _face_transform(cls: type, entry: Entry) -> Any:
             return draw(img, self.random_generator)
 
     p, draw = built_alone(cls, entry)
+    check_part(draw, Transform, key=entry.where, kind="transform")
     return FaceTransform(p=p)
+
+
+def _own_transform(entry: Entry) -> Any:
+    """Builds a transform of the user's own package: a class like those of facerec, or one of albumentations' kind."""
+    import albumentations
+
+    cls = import_path(entry.name, key=entry.where)
+    if not isinstance(cls, type):
+        raise ConfigError(f"{entry.where}: {entry.name} is a {type(cls).__name__}; expected a class")
+    if issubclass(cls, albumentations.BasicTransform):
+        return _albumentation(cls, entry)
+    return _face_transform(cls, entry)
 
 
 def _plain(error: Exception) -> str:

@@ -3,7 +3,9 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from facerec.core.errors import ConfigError, did_you_mean
 
@@ -21,6 +23,17 @@ class Entry:
     where: str
     name: str
     arguments: Mapping[str, Any]
+
+
+class Transform(Protocol):
+    """A transform of crops that runs in the loader's processes."""
+
+    def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Transforms uint8 (H, W, 3) RGB to the same shape. A pure function of the image and the generator's state.
+
+        Returns a new image, and does not modify the input.
+        """
+        ...
 
 
 def entries(transforms: Any, *, key: str) -> Iterator[Entry]:
@@ -80,6 +93,8 @@ def built_alone(cls: type, entry: Entry) -> tuple[float, Any]:
         return p, cls(**arguments)
     except ConfigError as error:
         raise ConfigError(f"{entry.where}: {error}") from None
+    except TypeError as error:
+        raise ConfigError(f"{entry.where}: {entry.name} does not take {arguments}: {error}") from None
 
 
 def check_probability(where: str, p: Any) -> float:

@@ -107,7 +107,7 @@ def test_every_backbone_goes_with_every_neck(backbone, neck):
     again.load_state_dict(state)
     image = torch.randn(4, 3, 32, 48)
     assert torch.equal(network.eval()(image), again.eval()(image))
-    assert count_macs(card) > 1e5
+    assert count_macs(network) > 1e5
     weights = torch.linspace(-1, 1, 32).view(4, 8)
     (network.train()(image) * weights).sum().backward()
     untouched = [
