@@ -36,7 +36,7 @@ def test_own_benchmark_goes_through_training_keep_best_tables_and_evaluate(lab):
     keep = ["checkpoint.every_epochs=null", "checkpoint.keep_last=1", "checkpoint.keep_best=1"]
     done = facerec(lab, "train", "-m", *overrides, *chosen, *steps, *keep, "seed=1,2", "head=sine_squared")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"rank1 +[\d.]+ %", done.stdout) and re.search(r"tpir_at_fpir_1e-2 +[\d.]+ %", done.stdout)
+    assert re.search(r"rank1 +[\d.]+ %", done.stdout)
     (table,) = lab.glob("grid/**/table.csv")
     (row,) = list(csv.DictReader(table.open()))
     assert row["num_seeds"] == row["gallery_num_seeds"] == "2"
@@ -63,6 +63,7 @@ def test_own_benchmark_goes_through_training_keep_best_tables_and_evaluate(lab):
     stored = json.loads((runs[0] / "evaluation.json").read_text())
     assert stored["metrics"] == pytest.approx(results[0]["metrics"], abs=1e-6)
     assert f"{100 * stored['metrics']['eval/gallery/rank1']:.2f} %" in scored.stdout
+    assert re.search(r"tpir_at_fpir_1e-2 +[\d.]+ %", scored.stdout)
 
 
 def test_metric_that_no_benchmark_yields_is_named_at_the_first_evaluation(lab):
