@@ -11,6 +11,7 @@ WRONG = {
     "batch_size=16": "did you mean data.global_batch_size?",
     "epochs=3": "did you mean trainer.num_epochs?",
     "backbone=resnet50": "did you mean iresnet50?",
+    "resume=runs/x": "To go on with a run: run_dir=runs/x; to start a new run from its whole state: resume_from=runs/x",
 }
 
 

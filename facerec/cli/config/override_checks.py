@@ -72,7 +72,8 @@ def check_value(override: Override, base: Mapping[str, Any], verb: str, director
             raise ConfigError(f"{override.input_line}: {verb} needs {path}; give it another value instead")
         if isinstance(found, dict) and found and not isinstance(leaf, dict):
             keys = [*_names(base), *group_names(directories)]
-            meant = "".join(f"; or did you mean {key}?" for key in keys_meant(path, keys)[:1])
+            named = " or ".join(keys_meant(path, keys))
+            meant = f"; or did you mean {named}?" if named else ""
             raise ConfigError(
                 f"{override.input_line}: {path} is a section; set its keys, for example {_example(found, path)}{meant}"
             )

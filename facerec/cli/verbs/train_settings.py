@@ -12,6 +12,7 @@ from facerec.cli.verbs.parts import expectation
 from facerec.cli.verbs.set_verbs import read_settings
 from facerec.core.errors import ConfigError
 from facerec.core.source import Source
+from facerec.core.typed_text import typed
 from facerec.data.sampling.sampler import SampleOrder
 from facerec.training.checkpoint import check_interval
 from facerec.training.optimizer import check_optimizer
@@ -103,7 +104,11 @@ def check(config: DictConfig) -> None:
         raise ConfigError(f"seed={top.seed}; expected 0 .. {MAX_SEED}")
     check_interval("eval", every_steps=evaluation.every_steps, every_epochs=evaluation.every_epochs)
     if top.resume not in ("auto", "never", "required"):
-        raise ConfigError(f"resume={top.resume!r}; expected auto, never or required")
+        raise ConfigError(
+            f"resume={top.resume!r}; expected auto, never or required. To go on with a run: "
+            f"{typed('run_dir', top.resume)}; "
+            f"to start a new run from its whole state: {typed('resume_from', top.resume)}"
+        )
     if (
         top.init_from is None
         and top.resume_from is None

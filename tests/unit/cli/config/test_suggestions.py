@@ -42,6 +42,8 @@ MEANT = {
     "margin=0.3": "head.m2 or head.m3",
     "s=64": "head.scale",
     "output_dir=runs/a": "run_dir",
+    "exp_name=a": "name",
+    "resume_path=runs/a": "resume_from",
     "out=runs/a": "run_dir",
     "dataset=/data/faces": "data.root",
     "dataset=casia": "data=casia or data.root",
@@ -95,7 +97,7 @@ def test_same_word_means_another_key_of_another_verb():
 
 
 def test_section_whose_name_means_something_else_elsewhere_says_so():
-    assert refusal("train", "checkpoint=a.pt").endswith("checkpoint.every_steps=null; or did you mean init_from?")
+    assert refusal("train", "checkpoint=a.pt").endswith("or did you mean init_from or resume_from?")
 
 
 def test_nothing_is_suggested_for_a_word_like_no_other():
