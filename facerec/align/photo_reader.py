@@ -6,6 +6,7 @@ gives the same pixels everywhere.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,39 @@ def _decode_heif(encoded: bytes, *, where: str) -> np.ndarray:
         return np.array(heif.open_heif(encoded, convert_hdr_to_8bit=True).to_pillow().convert("RGB"))
     except (ValueError, RuntimeError, OSError, EOFError) as error:
         raise DataError(f"{where}: {len(encoded)} bytes that do not decode as a HEIC photo ({error})") from None
+
+
+def read_image(image: Any, *, where: str) -> np.ndarray:
+    """Returns the pixels of an image that a user passes in Python: a path, an array, or a PIL image.
+
+    Args:
+        image: a path, read as by `decode_rgb`; uint8 (H, W, 3) RGB, returned as it is; or a PIL image, rotated by its
+            EXIF orientation.
+        where: names the image in errors.
+
+    Returns:
+        uint8 (H, W, 3), RGB.
+
+    Raises:
+        DataError: the file is absent or no image, or the array is none.
+    """
+    if isinstance(image, str | os.PathLike):
+        if Path(image).is_dir():
+            raise DataError(f"{where}: a folder; expected an image file: pass the paths of the files in it")
+        return decode_rgb(read_bytes(image), where=where)
+    if is_pil(image):
+        from PIL import ImageOps
+
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+        raise DataError(f"{where} is {found}; expected a path, a PIL image, or an array uint8 (height, width, 3), RGB")
+    return image
+
+
+def is_pil(image: Any) -> bool:
+    """True for an image of PIL; nothing is imported for the answer."""
+    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(image).__mro__)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

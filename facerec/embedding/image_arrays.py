@@ -1,4 +1,4 @@
-"""Turns images of any form (arrays, views, lists, PIL images, torch tensors) into one batch of RGB pixels."""
+"""Turns images of any form (paths, arrays, views, lists, PIL images, torch tensors) into one batch of RGB pixels."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from facerec.align.photo_reader import is_pil, read_image
 from facerec.core.crop_size import DEFAULT_SIZE_PX
 from facerec.core.errors import DataError, ModelError
 
@@ -22,20 +23,23 @@ def rgb_batch(images: Any, *, size_px: tuple[int, int]) -> np.ndarray:
     - an array or a torch tensor of any device, uint8: (B, H, W, 3), (H, W, 3); with 4 channels, the last of which,
       alpha, is dropped; greyscale as (B, H, W, 1), (H, W, 1), (B, H, W), (H, W), repeated to three channels;
     - a PIL image, in any mode with 8 bits per channel;
+    - the path of an image file, text or Path;
     - a list or another sequence of single images of these kinds.
 
     (3, H, W) is refused, because it may be three greyscale images, or one with the channels first.
 
     Raises:
-        DataError: there is no image, or a list has images of several sizes; names the first one that differs.
+        DataError: there is no image, a file cannot be read, or a list has images of several sizes; names the first one.
         ModelError: the images are not uint8, have the channels first, or have another size. Shapes are reported as
             they were passed.
     """
-    if isinstance(images, str | bytes | Path | dict):
+    if isinstance(images, bytes | dict):
         raise ModelError(_no_pixels("images is", images))
+    if isinstance(images, str | Path):
+        images = [images]
     if isinstance(images, np.ndarray) and images.dtype == object and images.ndim == 1:
         return _stacked(list(images), size_px)  # NumPy stores images of several sizes in this way
-    if _is_array(images) or _is_pil(images):
+    if _is_array(images) or is_pil(images):
         array = _pixels(images, "images is")
         return np.ascontiguousarray(_with_channels(array, size_px, "images is"))
     if not isinstance(images, Iterable):
@@ -46,14 +50,17 @@ def rgb_batch(images: Any, *, size_px: tuple[int, int]) -> np.ndarray:
 def _stacked(images: list[Any], size_px: tuple[int, int]) -> np.ndarray:
     if not images:
         raise DataError("no image to embed: the list is empty")
-    arrays = [_pixels(image, f"images[{index}] is") for index, image in enumerate(images)]
+    names = [
+        f"{image} is" if isinstance(image, str | Path) else f"images[{index}] is" for index, image in enumerate(images)
+    ]
+    arrays = [_pixels(image, name) for image, name in zip(images, names, strict=True)]
     for index, array in enumerate(arrays):
         if array.shape[:2] != arrays[0].shape[:2] and _is_single(array) and _is_single(arrays[0]):
             raise DataError(
-                f"images of several sizes: images[0] is {arrays[0].shape}, images[{index}] is {array.shape}; this "
+                f"images of several sizes: {names[0]} {arrays[0].shape}, {names[index]} {array.shape}; this "
                 f"network takes {size_px[0]} x {size_px[1]} pixels: align the photos first (facerec align)"
             )
-    batches = [_with_channels(array, size_px, f"images[{index}] is") for index, array in enumerate(arrays)]
+    batches = [_with_channels(array, size_px, name) for array, name in zip(arrays, names, strict=True)]
     for index, (array, batch) in enumerate(zip(arrays, batches, strict=True)):
         if len(batch) != 1:
             raise ModelError(
@@ -71,13 +78,11 @@ def _is_array(images: Any) -> bool:
     return isinstance(images, np.ndarray | torch.Tensor)
 
 
-def _is_pil(image: Any) -> bool:
-    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(image).__mro__)
-
-
 def _pixels(image: Any, what: str) -> np.ndarray:
     """Returns the array of one image or several, as passed. Raises ModelError if it is not one, or not of 8 bits."""
-    if _is_pil(image):
+    if isinstance(image, str | Path):
+        return read_image(image, where=str(image))
+    if is_pil(image):
         if image.mode[:1] in ("I", "F"):
             raise ModelError(f"{what} a PIL image of mode {image.mode}, with more than 8 bits; expected {_EXPECTED}")
         return np.asarray(image.convert("RGB"))
@@ -130,7 +135,8 @@ def _with_channels(array: np.ndarray, size_px: tuple[int, int], what: str) -> np
     raise ModelError(
         f"{what} uint8 {shape}; this network takes {_EXPECTED} crops of {size_px[0]} x {size_px[1]} pixels, (batch, "
         f"{size_px[0]}, {size_px[1]}, 3) or one of them, with the face aligned on its landmarks. Align the photos "
-        f"first: facerec align photos=<folder> detector.weights=<YuNet or SCRFD>{size} out=<folder>"
+        f"first: facerec align photos=<folder> detector.weights=<YuNet or SCRFD>{size} out=<folder>, in Python "
+        "facerec.align(photos, detector=<YuNet or SCRFD>)"
     )
 
 
@@ -142,6 +148,6 @@ def _rgb(array: np.ndarray) -> np.ndarray:
 
 def _no_pixels(what: str, image: Any) -> str:
     return (
-        f"{what} a {type(image).__name__}; expected pixels: a uint8 array (height, width, 3) in RGB, a list of such "
-        "arrays, PIL images or a torch tensor. Read a file with np.array(PIL.Image.open(path).convert('RGB'))"
+        f"{what} a {type(image).__name__}; expected the path of an image file, a uint8 array (height, width, 3) in "
+        "RGB, a PIL image or a torch tensor, or a list of these"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.litter import files_with_suffix
@@ -116,6 +117,112 @@ def fold_accuracies(
     return FoldResult(accuracies_K, THRESHOLDS[best_K])
 
 
+def verification_metrics(
+    is_same: ArrayLike,
+    *,
+    embeddings: tuple[ArrayLike, ArrayLike] | None = None,
+    scores: ArrayLike | None = None,
+    num_folds: int = 10,
+    target_fars: Sequence[float] | None = None,
+) -> list[Metric]:
+    """Computes the protocol on arrays: what `VerificationBenchmark.evaluate` yields for a `.bin` file.
+
+    Args:
+        is_same: bool (P,), True for pairs of one person.
+        embeddings: those of the first and of the second images of the pairs, each (P, D), of any length.
+        scores: instead of embeddings, (P,), the cosines of the pairs. For scores of another kind use `Roc`, which only
+            compares them.
+        num_folds: contiguous folds; shuffle the pairs before if they are sorted by kind.
+        target_fars: see `VerificationBenchmark`.
+
+    Raises:
+        ConfigError: embeddings and scores are both given, or neither; a number is out of range.
+        DataError: the arrays have other shapes or values, or the pairs do not fit the folds or resolve a target FAR.
+    """
+    _check_protocol(num_folds, target_fars)
+    kinds_P = np.asarray(is_same)
+    if kinds_P.ndim != 1 or (kinds_P.dtype != bool and not np.isin(kinds_P, (0, 1)).all()):
+        raise DataError(f"is_same is {kinds_P.dtype} {kinds_P.shape}; expected true or false for each pair")
+    kinds_P = kinds_P.astype(bool)
+    if (embeddings is None) == (scores is None):
+        raise ConfigError("give either embeddings=(first, second) or scores=..., the cosines of the pairs")
+    if embeddings is not None:
+        squared_P = _squared_distances(*embeddings)
+    else:
+        cos_P = np.asarray(scores, dtype=np.float64)
+        if not (np.abs(cos_P) <= 1 + 1e-6).all():
+            raise DataError(
+                f"scores are from {cos_P.min():.4g} to {cos_P.max():.4g}; expected cosines, -1 to 1. For scores of "
+                "another kind, Roc(scores, is_same) has AUC, EER and TAR"
+            )
+        squared_P = 2 - 2 * cos_P
+    if squared_P.shape != kinds_P.shape:
+        raise DataError(f"{squared_P.shape} pairs, but is_same is {kinds_P.shape}; expected one answer per pair")
+    fold_starts(kinds_P, num_folds)
+    targets = _targets(target_fars, num_negatives=int((~kinds_P).sum()))
+    return list(_metrics(squared_P, kinds_P, num_folds=num_folds, targets=targets))
+
+
+def _squared_distances(first: ArrayLike, second: ArrayLike) -> np.ndarray:
+    """Returns the squared distances of normalised embeddings: float64 (P,), 0 .. 4."""
+    first_PD, second_PD = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if first_PD.shape != second_PD.shape or first_PD.ndim != 2:
+        raise DataError(f"embeddings of shapes {first_PD.shape} and {second_PD.shape}; expected two of the same (P, D)")
+    lengths = [np.linalg.norm(emb_PD, axis=1, keepdims=True) for emb_PD in (first_PD, second_PD)]
+    for which, lengths_P1 in zip(("first", "second"), lengths, strict=True):
+        if not (np.isfinite(lengths_P1) & (lengths_P1 > 0)).all():
+            pair = int(np.flatnonzero(~(np.isfinite(lengths_P1) & (lengths_P1 > 0)))[0])
+            raise DataError(f"the {which} embedding of pair {pair} is zero or not finite")
+    return np.square(first_PD / lengths[0] - second_PD / lengths[1]).sum(axis=1)
+
+
+def _metrics(
+    squared_distances: np.ndarray, is_same: np.ndarray, *, num_folds: int, targets: Sequence[float]
+) -> Iterator[Metric]:
+    """Yields the metrics of `VerificationBenchmark.evaluate`."""
+    folds = fold_accuracies(squared_distances, is_same, num_folds=num_folds)
+    roc = Roc(1 - squared_distances / 2, is_same)
+    mean, std = folds.accuracy, folds.accuracy_std
+    yield Metric(name="accuracy", value=mean, unit=SHARE, interval=(mean - std, mean + std), is_leading=True)
+    yield Metric(name="accuracy_std", value=std, unit=SHARE, higher_is_better=None)
+    yield Metric(name="threshold_cosine", value=folds.threshold_cosine, unit=COSINE, higher_is_better=None)
+    yield Metric(name="auc", value=roc.auc, unit=NUMBER)
+    yield Metric(name="eer", value=roc.eer, unit=SHARE, higher_is_better=False)
+    if constant := constant_answer(is_same):
+        fair = fold_accuracies(squared_distances, is_same, num_folds=num_folds, balanced=True)
+        mean, std = fair.accuracy, fair.accuracy_std
+        yield Metric(name=BALANCED_ACCURACY, value=mean, unit=SHARE, interval=(mean - std, mean + std))
+        yield constant.metric()
+    for far in targets:
+        point, at = roc.at_far(far), f"at_far_{_short(far)}"
+        yield Metric(name=f"tar_{at}", value=point.tar, unit=SHARE)
+        yield Metric(name=f"threshold_{at}", value=point.threshold, unit=COSINE, higher_is_better=None)
+
+
+def _check_protocol(num_folds: int, target_fars: Sequence[float] | None) -> None:
+    if num_folds < 2:
+        raise ConfigError(f"num_folds is {num_folds}; expected 2 or more")
+    if target_fars is not None and not all(0 < far <= 1 for far in target_fars):
+        raise ConfigError(f"target_fars is {list(target_fars)}; expected numbers above 0 and up to 1")
+
+
+def _targets(target_fars: Sequence[float] | None, *, num_negatives: int) -> list[float]:
+    """Returns the FARs to report. Raises DataError for one that the pairs cannot resolve."""
+    lowest = 1 / num_negatives
+    if target_fars is None:
+        return [far for far in DEFAULT_TARGET_FARS if far >= lowest]
+    unresolved = [far for far in target_fars if far < lowest]
+    if unresolved:
+        needed = math.ceil(1 / min(unresolved) - 1e-9)
+        raise DataError(
+            f"{num_negatives} pairs of two persons cannot measure FAR {unresolved[0]:g}; the lowest is "
+            f"{lowest:.2g}. Remove it from target_fars, or make a set with more such pairs: facerec "
+            f"pack draws just enough with pairs=auto auto_pairs.num_negative={needed}; ten times as many make the "
+            "rate stable"
+        )
+    return list(target_fars)
+
+
 class VerificationBenchmark:
     """A `.bin` file of pairs as an Evaluator. The file is read on first use and kept in memory, encoded.
 
@@ -140,10 +247,7 @@ class VerificationBenchmark:
         target_fars: Sequence[float] | None = None,
         size_px: tuple[int, int] | None = None,
     ) -> None:
-        if num_folds < 2:
-            raise ConfigError(f"num_folds is {num_folds}; expected 2 or more")
-        if target_fars is not None and not all(0 < far <= 1 for far in target_fars):
-            raise ConfigError(f"target_fars is {list(target_fars)}; expected numbers above 0 and up to 1")
+        _check_protocol(num_folds, target_fars)
         self.path = Path(path).expanduser()
         self.num_folds = num_folds
         self.target_fars = target_fars
@@ -171,23 +275,7 @@ class VerificationBenchmark:
         is_same = pairs.is_same
         embeddings = self._normalised_embeddings(pairs, embed)
         squared_distances = np.square(embeddings[0::2] - embeddings[1::2]).sum(axis=1)
-        folds = fold_accuracies(squared_distances, is_same, num_folds=self.num_folds)
-        roc = Roc(1 - squared_distances / 2, is_same)
-        mean, std = folds.accuracy, folds.accuracy_std
-        yield Metric(name="accuracy", value=mean, unit=SHARE, interval=(mean - std, mean + std), is_leading=True)
-        yield Metric(name="accuracy_std", value=std, unit=SHARE, higher_is_better=None)
-        yield Metric(name="threshold_cosine", value=folds.threshold_cosine, unit=COSINE, higher_is_better=None)
-        yield Metric(name="auc", value=roc.auc, unit=NUMBER)
-        yield Metric(name="eer", value=roc.eer, unit=SHARE, higher_is_better=False)
-        if constant := constant_answer(is_same):
-            fair = fold_accuracies(squared_distances, is_same, num_folds=self.num_folds, balanced=True)
-            mean, std = fair.accuracy, fair.accuracy_std
-            yield Metric(name=BALANCED_ACCURACY, value=mean, unit=SHARE, interval=(mean - std, mean + std))
-            yield constant.metric()
-        for far in targets:
-            point, at = roc.at_far(far), f"at_far_{_short(far)}"
-            yield Metric(name=f"tar_{at}", value=point.tar, unit=SHARE)
-            yield Metric(name=f"threshold_{at}", value=point.threshold, unit=COSINE, higher_is_better=None)
+        yield from _metrics(squared_distances, is_same, num_folds=self.num_folds, targets=targets)
 
     @property
     def metric_names(self) -> list[str]:
@@ -214,24 +302,9 @@ class VerificationBenchmark:
         is_same = self._pairs.is_same
         try:
             fold_starts(is_same, self.num_folds, path=self.path)
-            return self._pairs, self._targets(num_negatives=int((~is_same).sum()))
+            return self._pairs, _targets(self.target_fars, num_negatives=int((~is_same).sum()))
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from None
-
-    def _targets(self, *, num_negatives: int) -> list[float]:
-        lowest = 1 / num_negatives
-        if self.target_fars is None:
-            return [far for far in DEFAULT_TARGET_FARS if far >= lowest]
-        unresolved = [far for far in self.target_fars if far < lowest]
-        if unresolved:
-            needed = math.ceil(1 / min(unresolved) - 1e-9)
-            raise DataError(
-                f"{num_negatives} pairs of two persons cannot measure FAR {unresolved[0]:g}; the lowest is "
-                f"{lowest:.2g}. Remove it from target_fars, or make a set with more such pairs: facerec "
-                f"pack draws just enough with pairs=auto auto_pairs.num_negative={needed}; ten times as many make the "
-                "rate stable"
-            )
-        return list(self.target_fars)
 
     def _normalised_embeddings(self, pairs: Pairs, embed: Embedder) -> np.ndarray:
         """Embeds each distinct image once, whatever the number of its pairs: float64 (2 P, D), of unit norm."""

@@ -23,8 +23,8 @@ class RunLog:
         writes: False if another process writes; all calls then do nothing.
     """
 
-    def __init__(self, *, run_dir: Path, tensorboard: bool = True, writes: bool = True) -> None:
-        self.files = RunDirectory(run_dir)
+    def __init__(self, *, run_dir: str | Path, tensorboard: bool = True, writes: bool = True) -> None:
+        self.files = RunDirectory(Path(run_dir).expanduser())
         self.tensorboard = tensorboard
         self.writes = writes
         self._writer: Any = None

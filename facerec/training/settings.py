@@ -10,6 +10,7 @@ from facerec.core.errors import ConfigError
 from facerec.core.log import LOGGER
 from facerec.core.metric import Metric, leading
 from facerec.core.protocols import Embedder, Evaluator
+from facerec.embedding.network_embedder import NetworkEmbedder
 from facerec.networks.embedding_net import EmbeddingNet
 from facerec.training.checkpoint import check_interval
 from facerec.training.data_parallel import Compression
@@ -87,6 +88,11 @@ class TrainerSettings:
         return min(1.0, step / ramp_steps) if ramp_steps > 0 else 1.0
 
 
+def embedder_of(network: EmbeddingNet) -> Embedder:
+    """Returns the network as an embedder, with the preprocessing of its training."""
+    return NetworkEmbedder(network=network, input_spec=network.input_spec)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
     """Which benchmarks to run, and when.
@@ -102,7 +108,7 @@ class EvaluationPlan:
     """
 
     evaluators: Sequence[Evaluator] = ()
-    embedder: Callable[[EmbeddingNet], Embedder]
+    embedder: Callable[[EmbeddingNet], Embedder] = embedder_of
     every_steps: int | None = None
     every_epochs: float | None = None
     at_start: bool = False

@@ -68,9 +68,9 @@ class Trainer:
         loader: gives the micro-batches of any step.
         optimizer, schedule: the learning rate of a step is optimizer.lr times schedule.factor.
         settings: see `TrainerSettings`.
-        evaluation: see `EvaluationPlan`.
-        checkpoints: see `CheckpointStore`.
-        run_log: receives the figures.
+        run_log: receives the figures; its folder, the checkpoints.
+        evaluation: see `EvaluationPlan`; None: no benchmark.
+        checkpoints: see `CheckpointStore`; None: after every epoch and at the end.
         log_every_steps: steps between two lines of figures.
         seed: seed of dropout.
         about: plain values about the data and the code, stored with every checkpoint.
@@ -95,12 +95,12 @@ class Trainer:
         optimizer: OptimizerSettings,
         schedule: Schedule,
         settings: TrainerSettings,
-        evaluation: EvaluationPlan,
-        checkpoints: CheckpointStore,
         run_log: RunLog,
-        log_every_steps: int,
-        seed: int,
-        about: dict[str, Any],
+        evaluation: EvaluationPlan | None = None,
+        checkpoints: CheckpointStore | None = None,
+        log_every_steps: int = 20,
+        seed: int = 1,
+        about: dict[str, Any] | None = None,
         freeze: Freezing | None = None,
         samples_every_steps: int | None = None,
         resume_from: Path | None = None,
@@ -116,12 +116,12 @@ class Trainer:
         self.optimizer_settings = optimizer
         self.schedule = schedule
         self.settings = settings
-        self.evaluation = evaluation
-        self.checkpoints = checkpoints
+        self.evaluation = evaluation or EvaluationPlan()
+        self.checkpoints = checkpoints or CheckpointStore(every_epochs=1)
         self.run_log = run_log
         self.log_every_steps = log_every_steps
         self.seed = seed
-        self.about = about
+        self.about = about or {}
         self.timetable = Timetable(
             num_samples=len(loader.source),
             global_batch_size=loader.sampler.global_batch_size,

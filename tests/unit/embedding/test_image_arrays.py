@@ -1,5 +1,8 @@
 """Images are taken as people have them, and what cannot be meant is refused by the shape that was passed."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -69,9 +72,12 @@ def test_images_of_every_kind_become_one_contiguous_batch(what):
         ([RGB[0], RGB[1:3]], ModelError, r"images\[1\] is \(2, 8, 6, 3\), 2 images"),
         ([], DataError, "no image"),
         (RGB[:0], DataError, r"no image.*\(0, 8, 6, 3\)"),
-        ("a.jpg", ModelError, r"images is a str; expected pixels"),
-        ([RGB[0], "a.jpg"], ModelError, r"images\[1\] is a str; expected pixels"),
-        (None, ModelError, "images is a NoneType"),
+        ("a.jpg", DataError, r"a\.jpg: cannot be read \(No such file"),
+        ([RGB[0], Path("a.jpg")], DataError, r"a\.jpg: cannot be read \(No such file"),
+        (Path(__file__).parent, DataError, r"embedding: a folder; expected an image file: pass the paths of the files"),
+        (__file__, DataError, r"test_image_arrays\.py: \d+ bytes that do not decode as an image"),
+        (None, ModelError, "images is a NoneType; expected the path of an image file, a uint8 array"),
+        (b"a.jpg", ModelError, "images is a bytes"),
         ([[1, 2], [3]], ModelError, r"images\[0\] is a list"),
         (Image.new("I", (6, 8)), ModelError, "mode I, with more than 8 bits"),
     ],
@@ -79,3 +85,15 @@ def test_images_of_every_kind_become_one_contiguous_batch(what):
 def test_what_cannot_be_meant_is_refused_by_the_shape_that_was_passed(images, error, says):
     with pytest.raises(error, match=says):
         rgb_batch(images, size_px=SIZE)
+
+
+def test_paths_are_read_alone_and_among_arrays(tmp_path):
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), RGB[index][..., ::-1])
+    one, two = tmp_path / "0.png", str(tmp_path / "1.png")
+    assert np.array_equal(rgb_batch(one, size_px=SIZE), RGB[:1])
+    assert np.array_equal(rgb_batch([one, two, RGB[2], Image.fromarray(RGB[3])], size_px=SIZE), RGB[:4])
+    with pytest.raises(DataError, match=rf"several sizes: images\[0\] is \(5, 6, 3\), {two} is \(8, 6, 3\)"):
+        rgb_batch([RGB[0, 3:], two], size_px=SIZE)
+    with pytest.raises(ModelError, match=rf"{one} is uint8 \(8, 6, 3\); this network takes uint8 RGB crops of 9 x 9"):
+        rgb_batch(one, size_px=(9, 9))

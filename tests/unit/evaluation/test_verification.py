@@ -13,7 +13,7 @@ from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.core.metric import values_of
 from facerec.data.verification_file import write_pairs
 from facerec.evaluation.roc import Roc
-from facerec.evaluation.verification import VerificationBenchmark, fold_accuracies
+from facerec.evaluation.verification import VerificationBenchmark, fold_accuracies, verification_metrics
 
 
 def _naive(distances: np.ndarray, is_same: np.ndarray, num_folds: int) -> tuple[list[float], list[float]]:
@@ -221,3 +221,54 @@ def test_real_pairs_with_blurred_pixels(real_data: Path) -> None:
 def test_real_file_of_one_kind_is_refused(real_data: Path) -> None:
     with pytest.raises(DataError, match=r"insightface_small_lfw\.bin: 10 pairs \(10 of one person, 0 of two\)"):
         list(VerificationBenchmark(path=str(real_data / "insightface_small_lfw.bin")).evaluate(_colour))
+
+
+def pairs_of_embeddings(num_pairs: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(4)
+    is_same = np.arange(num_pairs) % 2 == 0
+    first_PD = random.normal(size=(num_pairs, 8)) * random.uniform(1, 9, (num_pairs, 1))
+    near_PD = first_PD / np.linalg.norm(first_PD, axis=1, keepdims=True) + random.normal(size=(num_pairs, 8)) * 0.45
+    return first_PD, np.where(is_same[:, None], near_PD, random.normal(size=(num_pairs, 8))), is_same
+
+
+def test_metrics_of_arrays_are_those_of_the_protocol():
+    first_PD, second_PD, is_same = pairs_of_embeddings()
+    cos_P = (first_PD * second_PD).sum(axis=1) / np.linalg.norm(first_PD, axis=1) / np.linalg.norm(second_PD, axis=1)
+    found = {m.name: m for m in verification_metrics(is_same, embeddings=(first_PD, second_PD), target_fars=[1e-2])}
+    accuracies = []
+    for fold in range(10):  # the plain way: the best threshold of the other folds, applied to this one
+        mine = slice(40 * fold, 40 * fold + 40)
+        others = np.delete(np.arange(400), np.arange(400)[mine])
+        right = [((2 - 2 * cos_P[others] < t) == is_same[others]).mean() for t in np.arange(0, 4, 0.01)]
+        accuracies.append(((2 - 2 * cos_P[mine] < 0.01 * np.argmax(right)) == is_same[mine]).mean())
+    assert found["accuracy"].value == pytest.approx(np.mean(accuracies), abs=1e-12) and 0.7 < np.mean(accuracies) < 0.98
+    assert found["accuracy"].is_leading and found["accuracy_std"].value == pytest.approx(np.std(accuracies))
+    roc = Roc(cos_P, is_same)
+    assert found["auc"].value == pytest.approx(roc.auc) and found["eer"].value == pytest.approx(roc.eer)
+    assert found["tar_at_far_1e-2"].value == pytest.approx(roc.at_far(1e-2).tar)
+    of_scores = verification_metrics(is_same.astype(int), scores=cos_P.tolist(), target_fars=[1e-2])
+    assert [(m.name, pytest.approx(m.value)) for m in of_scores] == [(m.name, m.value) for m in found.values()]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({}, ConfigError, "give either embeddings"),
+        ({"scores": np.zeros(400), "embeddings": ([], [])}, ConfigError, "give either embeddings"),
+        ({"scores": np.full(400, 87.0)}, DataError, r"scores are from 87 to 87; expected cosines.*Roc\(scores"),
+        ({"scores": np.zeros(399)}, DataError, r"\(399,\) pairs, but is_same is \(400,\)"),
+        ({"scores": np.full(400, np.nan)}, DataError, "expected cosines"),
+        ({"embeddings": (np.ones((400, 3)), np.ones((400, 4)))}, DataError, r"shapes \(400, 3\) and \(400, 4\)"),
+        ({"embeddings": (np.zeros((400, 3)), np.ones((400, 3)))}, DataError, "the first embedding of pair 0 is zero"),
+        ({"scores": np.zeros(400), "num_folds": 1}, ConfigError, "num_folds is 1"),
+        ({"scores": np.zeros(400), "target_fars": [1e-4]}, DataError, "cannot measure FAR 0.0001"),
+    ],
+)
+def test_arrays_that_cannot_be_pairs_are_refused(change, error, says):
+    with pytest.raises(error, match=says):
+        verification_metrics(np.arange(400) % 2 == 0, **change)
+
+
+def test_answers_that_are_neither_true_nor_false_are_refused():
+    with pytest.raises(DataError, match=r"is_same is int64 \(3,\); expected true or false"):
+        verification_metrics([0, 1, 2], scores=[0.1, 0.2, 0.3])
