@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.config.commented import purpose
 from facerec.cli.config.config_files import config_directories
-from facerec.cli.config.file_composition import Choice, Composition, compose_files
+from facerec.cli.config.file_composition import Choice, Composition, compose_files, inherited_keys
 from facerec.cli.config.override_checks import is_choice
 from facerec.cli.config.overrides import parse_overrides
 
@@ -49,7 +49,22 @@ def _composition(verb: str, overrides: Sequence[str], directories: Sequence[Path
             value = None if override.is_delete() else override.value()
             chosen = [str(one) for one in value] if isinstance(value, list) else None if value is None else str(value)
             (added if override.is_add() else choices)[override.key_or_group] = chosen
-    return compose_files(verb, directories, choices, added)
+    composition = compose_files(verb, directories, choices, added)
+    if len(directories) > 1:
+        _add_inherited(composition, directories)
+    return composition
+
+
+def _add_inherited(composition: Composition, directories: Sequence[Path]) -> None:
+    """Adds the keys that the user's own options can inherit, so that those in the configuration find their comments."""
+    for group, chosen in composition.choices.items():
+        section = composition.find(group.replace("/", "."))
+        for option in chosen if isinstance(chosen, list) else [chosen]:
+            if section is None or option is None or (directories[0] / group / f"{option}.yaml").is_file():
+                continue
+            terms = [key for key in section.keys.values() if key.file == f"{group}/{option}"]
+            for key in terms if isinstance(chosen, list) else [section]:
+                key.keys = {**inherited_keys(group, directories), **key.keys}
 
 
 def _comments(mapping: yaml.MappingNode, prefix: str, composition: Composition) -> Iterator[tuple[int, list[str], str]]:
@@ -60,9 +75,8 @@ def _comments(mapping: yaml.MappingNode, prefix: str, composition: Composition) 
         key = composition.find(path)
         above = [*options.get(path, ()), *(key.above if key else ())]
         beside = key.beside if key else ""
-        if (
-            beside and value.start_mark.line == line and value.end_mark.line > line
-        ):  # text that goes on in the next line
+        goes_on = value.start_mark.line == line and value.end_mark.line > line  # in the next line, as long text does
+        if beside and goes_on:
             above, beside = [*above, beside], ""
         if above or beside:
             yield line, above, beside

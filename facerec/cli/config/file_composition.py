@@ -80,6 +80,19 @@ def compose_files(
     return composer.result
 
 
+def inherited_keys(group: str, directories: Sequence[Path]) -> dict[str, Key]:
+    """Returns the keys that options of the user's own inherit from their group, if their constructors take them.
+
+    They are in the files whose names begin with `_`, except those of one constructor alone; see `inherited_overrides`.
+    """
+    keys: dict[str, Key] = {}
+    for path in sorted((directories[0] / group).glob("_*.yaml")):
+        file = read_config_file(path, f"{group}/{path.stem}")
+        if not file.defaults or "_target_" not in file.keys:
+            _merge(keys, file.keys)
+    return keys
+
+
 _Part = tuple[str, str, ConfigFile]  # the file's name, its package, its content
 
 

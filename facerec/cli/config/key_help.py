@@ -4,13 +4,13 @@ Reads the YAML files without Hydra, so that the answer comes at once.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from facerec.cli.commands import command
 from facerec.cli.config.commented import ConfigFile, Key, header_of, leaves, purpose, read_config_file, walk
 from facerec.cli.config.config_files import config_directories, group_options
-from facerec.cli.config.file_composition import Composition, compose_files
+from facerec.cli.config.file_composition import Composition, compose_files, inherited_keys
 from facerec.cli.config.key_table import TARGET, described, key_table, rows_of, wrapped
 from facerec.cli.config.suggestions import names_elsewhere, option_meant, options_with_key, suggested_options
 from facerec.core.errors import ConfigError
@@ -141,7 +141,18 @@ class _Helper:
         key = composition.find(section)
         if key is not None and key.value is None:
             parts += self._tables(composition, section, key, "Keys")
+        if not (self._directories[0] / f"{name}.yaml").is_file():
+            parts += self._inherited(group, option, {} if key is None else key.keys)
         return "\n\n".join(parts)
+
+    def _inherited(self, group: str, option: str, keys: Mapping[str, Key]) -> Iterator[str]:
+        """Returns what an option of the user's own inherits; its constructor, which help does not import, decides."""
+        inherited = [name for name in inherited_keys(group, self._directories) if name not in {*keys, TARGET}]
+        if inherited:
+            chosen = f"{group}={option}"
+            show = command(self._verb, chosen, options=["--cfg", "job"], config_dir=self._config_dir)
+            yield wrapped(f"It inherits those of these keys that its constructor takes: {', '.join(inherited)}.")
+            yield f"Its whole configuration: {show}"
 
     def _section(self, name: str, key: Key) -> str:
         return "\n\n".join(

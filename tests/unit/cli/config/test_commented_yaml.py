@@ -55,6 +55,21 @@ def test_every_value_of_a_file_has_its_comment():
     assert [line for line in without if not line.strip().startswith(follow)] == []
 
 
+def test_inherited_keys_of_ones_own_options_have_the_comments_of_their_group(tmp_path):
+    for name, text in {
+        "head/mine": "# Mine.\n_target_: facerec.heads.adaface.AdaFaceHead\nm: 0.3 # my margin\n",
+        "loss/near": "near:\n  _target_: facerec.losses.angular_terms.Intra\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / f"{name}.yaml").write_text(text)
+    overrides = ["head=mine", "loss=[near]"]
+    config = compose("train", overrides, tmp_path)
+    text = commented_yaml(config, "train", overrides, tmp_path)
+    assert OmegaConf.create(text) == config
+    for line in ("m: 0.3 # my margin", "learn_scale: false # true: train s", "weight: 1.0 # "):
+        assert f"  {line}" in text
+
+
 def test_lines_above_a_key_and_comments_of_long_text_stand_above_it():
     overrides = ["data.root=/a"]
     lines = commented_yaml(compose("pack", overrides, allow_missing=True), "pack", overrides).splitlines()

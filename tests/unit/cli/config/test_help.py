@@ -149,6 +149,15 @@ def test_options_and_experiments_of_ones_own_appear(tmp_path):
         help_about("train", ["head=mine"])
 
 
+def test_option_of_ones_own_names_the_keys_that_it_can_inherit(tmp_path):
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head" / "mine.yaml").write_text("# Mine.\n_target_: mylab.Mine\nscale: 16.0\n")
+    text = help_about("train", ["head=mine"], config_dir=str(tmp_path))
+    assert "It inherits those of these keys that its constructor takes: beyond_pi, gradient, learn_scale.\n" in text
+    assert text.endswith(command("train", "head=mine", options=["--cfg", "job"], config_dir=str(tmp_path)))
+    assert "It inherits" not in help_about("train", ["head=adaface"], config_dir=str(tmp_path))
+
+
 def test_columns_fit_the_terminal(monkeypatch):
     for columns in (72, 100, 300):
         monkeypatch.setenv("COLUMNS", str(columns))
