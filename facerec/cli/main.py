@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> int:
+    _check_current_directory()
     if not argv or argv[0] in ("-h", "--help", "help"):
         from facerec.cli.config.help import overview
 
@@ -57,6 +58,15 @@ def _run(argv: list[str]) -> int:
             f"{name}: no such verb; expected one of {', '.join(VERBS)}, as in facerec train experiment=..."
         )
     return _run_verb(name, _options(name, argv[1:]))
+
+
+def _check_current_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the current directory has been deleted; change to another one, for example with cd"
+        ) from None
 
 
 def _run_verb(name: str, options: argparse.Namespace) -> int:

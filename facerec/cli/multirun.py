@@ -16,7 +16,7 @@ from facerec.cli.config.sweeps import choices_of
 from facerec.cli.launching.exit_codes import FAILED, INTERRUPTED
 from facerec.cli.run_directory import place_of, trial_directories, without_place
 from facerec.cli.run_overrides import earlier_place, run_overrides, with_source
-from facerec.cli.summary import evaluate_command
+from facerec.cli.summary import best_and_next
 from facerec.cli.verb_list import VERBS
 from facerec.core.typed_text import override_of
 from facerec.runs.same_run import StoredRuns
@@ -24,7 +24,6 @@ from facerec.sweeping.grid import Outcome, Trial, run_grid
 from facerec.sweeping.grid_report import GridReport
 from facerec.sweeping.trial_process import TrialProcess
 from facerec.sweeping.trials import (
-    best_of,
     expand,
     grid_directory,
     is_finished,
@@ -89,10 +88,7 @@ def _print_end(verb: str, outcomes: Sequence[Outcome], *, config_dir: str | None
     if any(outcome.status in ("interrupted", "not started") for outcome in outcomes):
         print(f"stopped; to go on with what is not finished:\n  {again}")
         return INTERRUPTED
-    if best := best_of(outcomes):
-        directory, metrics = best
-        print(f"best         {directory} ({', '.join(f'{metric.name} {metric.text()}' for metric in metrics)})")
-        print(f"next         {evaluate_command(directory)}")
+    print(best_and_next(outcome.trial.directory for outcome in outcomes if outcome.status != "failed"), end="")
     return FAILED if failed else 0
 
 

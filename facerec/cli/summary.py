@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from facerec.cli.commands import command
@@ -13,15 +13,22 @@ from facerec.runs.comparison import split_override
 from facerec.runs.run_directory import RunDirectory
 from facerec.runs.run_log import read_metrics
 
+NUM_FOLDS = 10
+"""The number of folds that `facerec evaluate` uses unless it is told another."""
+
 
 def where_it_lies(run_dir: Path, checkpoint: Path) -> str:
-    """Returns the places of a run's checkpoint, and of its curves and TensorBoard logs if it has them."""
-    run = RunDirectory(run_dir.resolve())
-    lines = [f"checkpoint   {checkpoint.resolve()}"]
+    """Returns the places of a run's checkpoint, and of its curves and TensorBoard logs if it has them.
+
+    Paths are relative if the run directory is.
+    """
+    run = RunDirectory(run_dir)
+    lines = [f"checkpoint   {checkpoint}"]
     if run.curves.exists():
         lines.append(f"curves       {run.curves}")
     if run.tensorboard.is_dir():
-        tensorboard = shutil.which("tensorboard") or Path(sys.executable).parent / "tensorboard"
+        beside_python = Path(sys.executable).parent / "tensorboard"
+        tensorboard = "tensorboard" if shutil.which("tensorboard") == str(beside_python) else beside_python
         lines.append(f"TensorBoard  {typed_command([tensorboard, '--logdir', run.tensorboard])}")
     return "\n".join(lines)
 
@@ -32,14 +39,41 @@ def trust_overrides(run_dir: Path) -> list[str]:
     return [override_of("trust", packages if len(packages) > 1 else packages[0])] if packages else []
 
 
-def evaluate_command(run_dir: Path) -> str:
-    """Returns the command that evaluates a run on the benchmarks of its training."""
+def evaluate_command(run_dir: Path, *, which: str | None = None, sets: Sequence[Path] = ()) -> str:
+    """Returns the command that evaluates a run on the benchmarks of its training.
+
+    Args:
+        run_dir: the run.
+        which: the checkpoint, such as best; None: the last.
+        sets: verification files to evaluate on instead.
+    """
+    run = RunDirectory(run_dir)
     chosen = [
-        one
-        for one in RunDirectory(run_dir).read_overrides()
-        if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
+        one for one in run.read_overrides() if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
     ]
-    return command("evaluate", override_of("model", run_dir), *trust_overrides(run_dir), *chosen, "baselines=true")
+    num_folds = (run.read_config().get("eval") or {}).get("num_folds", NUM_FOLDS)
+    if num_folds != NUM_FOLDS:
+        chosen.append(override_of("num_folds", num_folds))
+    model = str(run_dir) if which is None else f"{run_dir}@{which}"
+    on = [override_of("sets", sets)] if sets else []
+    return command("evaluate", override_of("model", model), *trust_overrides(run_dir), *on, *chosen, "baselines=true")
+
+
+def best_and_next(run_dirs: Iterable[Path]) -> str:
+    """Returns two lines: the best of finished runs by their final metrics, and the command that evaluates it.
+
+    Returns "" if no run has a metric that judges it.
+    """
+    found = {}
+    for run_dir in run_dirs:
+        result = RunDirectory(run_dir).read_result()
+        if result is not None and (score := quality(result[1])) is not None:
+            found[run_dir] = score, judging(result[1])
+    if not found:
+        return ""
+    best = max(found, key=lambda run_dir: found[run_dir][0])
+    figures = ", ".join(f"{metric.name} {metric.text()}" for metric in found[best][1])
+    return f"best         {best} ({figures})\nnext         {evaluate_command(best)}\n"
 
 
 def benchmark_table(metrics: Sequence[Metric]) -> str:

@@ -61,7 +61,7 @@ def choose_pairs(
         int64 (P, 2) sample numbers, and bool (P,), True for one identity.
 
     Raises:
-        ConfigError: the samples do not have enough pairs.
+        ConfigError: the samples do not have enough pairs; the message begins with the argument.
     """
     generator = np.random.Generator(np.random.Philox(seed))
     counts = np.bincount(labels)
@@ -75,9 +75,10 @@ def choose_pairs(
     for kind, number in numbers.items():
         if not 1 <= number <= available[kind]:
             raise ConfigError(
-                f"auto_pairs.num_{kind}={number}, but {len(labels)} images of {np.count_nonzero(counts)} identities "
-                f"make {available[kind]} {'hard ' if kind == 'negative' and hard is not None else ''}{kind} pairs; ask "
-                "for fewer, or set more identities aside with split.val_identities"
+                f"num_{kind}={'null' if wanted[kind] is None else number}, but {len(labels)} images of "
+                f"{np.count_nonzero(counts)} identities make {available[kind]} "
+                f"{'hard ' if kind == 'negative' and hard is not None else ''}{kind} pairs; ask for fewer, or give "
+                "images of more identities"
             )
     positive = _positive_pairs(labels, own_pairs, numbers["positive"], generator)
     negative = (

@@ -117,8 +117,14 @@ def best_note(run: RunDirectory, last: Path, *, best_metric: str | None) -> str 
         last: its last checkpoint.
         best_metric: see `quality`.
     """
+    best = best_checkpoint(run, best_metric=best_metric)
+    return None if best is None else _described(run, best, last, best_metric=best_metric)
+
+
+def best_checkpoint(run: RunDirectory, *, best_metric: str | None) -> Path | None:
+    """Returns the best checkpoint of a run; None if none was evaluated. See `quality` for the metric."""
     ranked = best_first(step_directories(run.checkpoints), best_metric=best_metric)
-    return _described(run, ranked[0], last, best_metric=best_metric) if ranked else None
+    return ranked[0] if ranked else None
 
 
 def _described(run: RunDirectory, best: Path, last: Path, *, best_metric: str | None) -> str:

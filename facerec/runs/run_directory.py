@@ -17,6 +17,8 @@ FORMAT = 2
 """Version of the layout, in run.json. In version 1, which run.json does not state, metrics have no details."""
 SECONDS_TO_WAIT = 10  # for a process that is still writing its last checkpoint
 FINISHED = "finished"
+SETTINGS = "settings"
+"""Key of evaluation.json: the arguments of each own benchmark, by its name."""
 
 
 class RunDirectory:
@@ -133,14 +135,32 @@ class RunDirectory:
             raise DataError(f"{self.result} is damaged; expected what facerec train wrote") from None
 
     def latest_metrics(self) -> list[Metric]:
-        """Returns the final metrics, and those that `facerec evaluate` has added for that model since."""
+        """Returns the final metrics, and those that `facerec evaluate` has added for that model since.
+
+        A benchmark of the training that was evaluated with other settings than in the training (folds, or the arguments
+        of an own benchmark) keeps its metrics of the training, so that all runs of a table follow one protocol.
+        """
         step, found = self.read_result() or (None, [])
         later = read_json(self.evaluation, dict) or {}
         if step is not None and later.get("step") == step:
-            since = _metrics(later)
+            trained_on = {metric.benchmark for metric in found}
+            since = [
+                metric
+                for metric in _metrics(later)
+                if metric.benchmark not in trained_on or self._is_as_trained(metric.benchmark, later)
+            ]
             again = {metric.benchmark for metric in since}
             found = [metric for metric in found if metric.benchmark not in again] + since
         return found
+
+    def _is_as_trained(self, benchmark: str, later: Mapping[str, Any]) -> bool:
+        """True unless the stored evaluation says that it used other settings than the training."""
+        settings = self.read_config().get("eval") or {}
+        own = (later.get(SETTINGS) or {}).get(benchmark)
+        if own is not None:
+            return own in (settings.get("benchmarks") or {}).values()
+        num_folds = later.get("num_folds")
+        return num_folds is None or num_folds == settings.get("num_folds", num_folds)
 
 
 def write_evaluation(path: Path, *, step: int | None, metrics: Sequence[Metric], more: Mapping[str, Any]) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from facerec.core.errors import ConfigError, DataError
-from facerec.core.metric import Metric, judging, quality
 from facerec.runs.comparison import differences
 from facerec.runs.naming import RUNS
 from facerec.runs.run_directory import RunDirectory, runs_below
@@ -78,19 +77,6 @@ def write_grid_table(outcomes: Sequence[Outcome]) -> tuple[str, tuple[Path, Path
     table = make_table(_runs_of(trials), failures=failures)
     title = str(directory.relative_to(RUNS)) if directory.is_relative_to(RUNS) else directory.name
     return markdown(replace(table, left_out=[]), title=title), write_table(table, directory, title=title)
-
-
-def best_of(outcomes: Sequence[Outcome]) -> tuple[Path, list[Metric]] | None:
-    """Returns the run directory of the best trial by its final metrics, and those that judge it; None without any."""
-    best: tuple[float, Path, list[Metric]] | None = None
-    for outcome in outcomes:
-        directory = outcome.trial.directory
-        result = RunDirectory(directory).read_result() if outcome.status in ("finished", "skipped") else None
-        if result is None or (found := quality(result[1])) is None:
-            continue
-        if best is None or found > best[0]:
-            best = found, directory, judging(result[1])
-    return None if best is None else best[1:]
 
 
 def _runs_of(trials: Sequence[Trial]) -> list[Run]:

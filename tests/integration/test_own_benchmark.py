@@ -36,7 +36,7 @@ def test_own_benchmark_goes_through_training_keep_best_tables_and_evaluate(lab):
     keep = ["checkpoint.every_epochs=null", "checkpoint.keep_last=1", "checkpoint.keep_best=1"]
     done = facerec(lab, "train", "-m", *overrides, *chosen, *steps, *keep, "seed=1,2", "head=sine_squared")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"rank1 +[\d.]+ %", done.stdout)
+    assert len(re.findall(r"finished in .*, gallery rank1 [\d.]+ %", done.stdout)) == 2
     (table,) = lab.glob("grid/**/table.csv")
     (row,) = list(csv.DictReader(table.open()))
     assert row["num_seeds"] == row["gallery_num_seeds"] == "2"
@@ -44,18 +44,20 @@ def test_own_benchmark_goes_through_training_keep_best_tables_and_evaluate(lab):
     results = [json.loads((run / "result.json").read_text()) for run in runs]
     mean = sum(100 * result["metrics"]["eval/gallery/rank1"] for result in results) / 2
     assert float(row["gallery_rank1_mean_percent"]) == pytest.approx(mean, abs=1e-4)
+    models: dict[Path, str] = {}
     for run in runs:
         lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
         ranks = {line["step"]: line["eval/gallery/rank1"] for line in lines if "eval/gallery/rank1" in line}
         best = max(ranks, key=lambda step: (ranks[step], step))  # of equals the newest
         kept = {int(path.name.removeprefix("step-")) for path in (run / "checkpoints").glob("step-*")}
         assert list(ranks) == [1, 2, 3] and kept == {best, 3}
+        models = {run: f"model={run}" if best == 3 else f"model={run}@best", **models}
         assert (run / "curves.png").stat().st_size > 10_000
 
     finished = facerec(lab, "train", *overrides, *chosen, *steps, *keep, "head=sine_squared", f"run_dir={runs[0]}")
     (printed,) = re.findall(r"facerec (evaluate .*)", finished.stdout)
     assert shlex.split(printed) == [
-        "evaluate", "--config-dir", "conf", f"model={runs[0]}", *chosen, "baselines=true",
+        "evaluate", "--config-dir", "conf", models[runs[0]], *chosen, "baselines=true",
     ]  # fmt: skip
 
     scored = facerec(lab, "evaluate", f"model={runs[0]}", *chosen, "device=cpu")

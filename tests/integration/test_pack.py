@@ -149,7 +149,10 @@ def test_what_is_no_crop_is_left_out_where_asked_and_listed(crops, pack, tmp_pat
         (["pairs=auto"], "pairs=auto and split.val_identities=... go together"),
         (["split.val_identities=0.1"], "pairs=auto and split.val_identities=... go together"),
         (["split.val_identities=12", "pairs=auto"], "split.val_identities=12 of 12 identities"),
-        (["split.val_identities=2", "pairs=auto", "auto_pairs.num_positive=21"], "make 20 positive pairs"),
+        (
+            ["split.val_identities=2", "pairs=auto", "auto_pairs.num_positive=21"],
+            "error: auto_pairs.num_positive=21, but",
+        ),
         (["pairs=nowhere.txt", "out=x.bin"], "nowhere.txt: cannot be read"),
         (["pairs=nowhere.txt"], "pairs=nowhere.txt makes a verification set; give it a name such as lfw.bin"),
         (["on_corrupt=ignore"], "on_corrupt=ignore; expected error or skip"),

@@ -19,10 +19,11 @@ from facerec.cli.config.config_files import config_directory
 from facerec.cli.config.overrides import parse_overrides
 from facerec.cli.verb_list import VERBS
 from facerec.core.typed_text import override_of
+from facerec.data.records.recordio import write_record_set
 from facerec.data.verification_file import write_pairs
 from facerec.sweeping.grid import Outcome
 from facerec.training.trainer import Trainer, TrainResult
-from tests.integration.training_runs import encoded_images, environment, tiny_overrides, write_faces
+from tests.integration.training_runs import SIZE_PX, TINY, encoded_images, environment, write_faces
 
 NAMES = ["runs/my run, = 2", "runs/跑"]
 CALLED = own_command()
@@ -68,11 +69,9 @@ def start(command, tmp_path, monkeypatch, own_configs) -> Callable[..., tuple[in
     write_pairs(faces / "val, 1.bin", images, [True, False] * 10)
 
     def run(run_dir: str, *more: str) -> tuple[int, str]:
-        overrides = [*tiny_overrides(Path("unused"), Path("unused"), "trainer.num_steps=2", "head=mine"), *more]
-        given = [one for one in overrides if not one.startswith(("run_dir=", "data.root=", "eval.sets="))]
-        return command(
-            "train", *given, override_of("data.root", faces), override_of("run_dir", run_dir), "--config-dir", "my conf"
-        )
+        tiny = [one for one in TINY if one != "eval.sets=[]"]
+        places = [override_of("data.root", faces), override_of("run_dir", run_dir)]
+        return command("train", *tiny, *places, "trainer.num_steps=2", "head=mine", *more, "--config-dir", "my conf")
 
     return run
 
@@ -83,20 +82,33 @@ def test_closing_commands_of_a_training_run_and_name_what_is_there(name, start, 
     assert code == 0, printed
     (evaluate,) = printed_commands(printed)
     assert pasted(evaluate)[:3] == ["evaluate", "--config-dir", "my conf"]
-    assert "TensorBoard" not in printed and f"{tmp_path}/{name}/curves.png" in printed
+    assert "TensorBoard" not in printed and f"\ncurves       {name}/curves.png\n" in printed
+    closing = re.search(r"^checkpoint .*?^next .*?$", printed, flags=re.MULTILINE | re.DOTALL)
+    assert closing is not None and closing[0].count("\n") < 8
     done = subprocess.run(
         ["bash", "-c", evaluate], capture_output=True, text=True, env=environment(), cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "val, 1: model" in done.stdout and "TensorBoard" not in done.stdout
-    (again,) = printed_commands(done.stdout)
-    words = pasted(again)
-    assert words[:4] == ["train", "-m", "--config-dir", "my conf"] and words[-1] == "seed=1,2,3"
-    assert override_of("data.root", tmp_path / "faces, of mine") in words
-    assert not any(one.startswith("run_dir=") for one in words)
-    # where the run was started knows of the configuration; where it is evaluated needs none
-    code, printed = command("evaluate", override_of("model", name))
-    assert code == 0 and pasted(printed_commands(printed)[0])[:4] == ["train", "-m", "--config-dir", "my conf"]
+    assert f"\nmetrics      {name}/evaluation.json\n" in done.stdout
+    (report,) = printed_commands(done.stdout)
+    assert pasted(report) == ["report", "--config-dir", "my conf", "run_dir=runs"]
+    code, printed = command(*pasted(report))
+    assert code == 0 and "| val, 1 accuracy (%) |" in printed, printed
+
+
+def test_closing_command_of_a_run_that_nothing_has_measured_leads_to_a_benchmark(start, command, tmp_path):
+    code, printed = start(NAMES[0], "eval.sets=[]")
+    (evaluate,) = printed_commands(printed)
+    assert override_of("sets", [tmp_path / "faces, of mine" / "val, 1.bin"]) in pasted(evaluate)
+    assert command(*pasted(evaluate))[0] == 0
+    images = encoded_images(seed=3, num_identities=12, per_identity=4)
+    write_record_set(tmp_path / "others, 12", images, height_px=SIZE_PX, width_px=SIZE_PX)
+    code, printed = start(NAMES[1], override_of("data.root", "others, 12"))
+    (pack,) = printed_commands(printed)
+    assert pasted(pack)[-1] == override_of("out", "others, 12_split")
+    code, printed = command(*pasted(pack))
+    assert code == 0 and "of 2 identities" in printed, printed
 
 
 def test_tensorboard_is_named_where_it_was_written(start, tmp_path):
@@ -104,7 +116,7 @@ def test_tensorboard_is_named_where_it_was_written(start, tmp_path):
     assert code == 0, printed
     (line,) = re.findall(r"TensorBoard  (.*)", printed)
     *_, option, folder = shlex.split(line)
-    assert option == "--logdir" and Path(folder) == tmp_path / NAMES[0] / "tensorboard" and any(Path(folder).iterdir())
+    assert option == "--logdir" and Path(folder) == Path(NAMES[0]) / "tensorboard" and any(Path(folder).iterdir())
 
 
 def test_command_of_a_stopped_training_goes_on(start, command, tmp_path, monkeypatch):
@@ -151,8 +163,9 @@ def test_commands_after_align_inspect_pack_and_clean_run(command, start, tmp_pat
         override_of("out", tmp_path / "crops = 1"),
     )  # fmt: skip
     assert code == 0, printed
-    inspect, pack = printed_commands(printed)
-    for line in (inspect, pack):
+    for verb in ("inspect", "pack"):
+        (line,) = printed_commands(printed)
+        assert pasted(line)[0] == verb
         code, printed = command(*pasted(line))
         assert code == 0, printed
     (train,) = printed_commands(printed)

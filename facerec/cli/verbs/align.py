@@ -184,7 +184,7 @@ def _refuse_rejected(settings: AlignSettings, counts: AlignmentCounts) -> None:
         num_rejected = counts.num_wanted - counts.num_aligned
         what = f"most of the list was rejected: {num_rejected} of {counts.num_wanted}"
     why = f". {counts.likely_cause[0].upper()}{counts.likely_cause[1:]}" if counts.likely_cause else ""
-    raise DataError(f"{what}; see {(settings.out / REPORT_FILE).resolve()}{why}")
+    raise DataError(f"{what}; see {settings.out / REPORT_FILE}{why}")
 
 
 def _is_refused(settings: AlignSettings, counts: AlignmentCounts) -> bool:
@@ -262,7 +262,7 @@ def _with(key: str, path: Path) -> FaceList:
 
 
 def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts, model: "Model | None") -> None:
-    out = settings.out.resolve()
+    out = settings.out
     before = f", {counts.num_done_before} of them before" if counts.num_done_before else ""
     print(f"aligned      {counts.num_aligned} of {counts.num_wanted} faces{before}, in {out}")
     lost = f", and {counts.num_lost_identities} without any crop" if counts.num_lost_identities else ""
@@ -294,22 +294,21 @@ def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts,
             print(f"note         one identity: each folder in {settings.photos} is one; are the identities deeper?")
         root = [override_of("data.root", out), *size_overrides(settings.size).split()]
         print(f"next         {command('inspect', *root, override_of('out', f'{out}_report'))}")
-        print("             and then")
-        packing = ("split.val_identities=0.2", "pairs=auto", override_of("out", f"{out}_packed"))
-        print(f"             {command('pack', *root, *packing)}")
 
 
 def _tell_choices(settings: AlignSettings, counts: AlignmentCounts, model: "Model | None") -> None:
-    out, rule = settings.out.resolve(), f"choose={settings.choose}"
+    out, rule = settings.out, f"choose={settings.choose}"
     if model is not None:
         print(f"model        {model.note or model.path}")
     if counts.num_with_several:
         large = f"in {counts.num_about_as_large} another face has half the area or more"
-        print(f"several      photos with several faces ({counts.num_with_several}; {large}): {rule} took one of each")
+        print(
+            f"several      photos with several faces ({counts.num_with_several}; {large}): {rule} took one of each; "
+            f"listed in {out / SEVERAL_FILE}"
+        )
         if model is not None:
             print(f"compared     {counts.num_compared} of them with the person's photos with one face: the model took")
             print(f"             another face than {rule} in {counts.num_other_face}")
-        print(f"             listed in {out / SEVERAL_FILE}")
     if counts.num_doubtful:
         number = f"{counts.num_doubtful} {'crop looks' if counts.num_doubtful == 1 else 'crops look'}"
         print(f"doubtful     {number} unlike the other crops of the person; listed in {out / DOUBTFUL_FILE}")

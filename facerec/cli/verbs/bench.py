@@ -26,7 +26,7 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         path = Path(config.out).expanduser()
         with atomic_file(path) as file:
             file.write(json.dumps(figures, indent=1).encode())
-        print(f"\nresults      {path.resolve()}")
+        print(f"\nresults      {path}")
     return 0
 
 

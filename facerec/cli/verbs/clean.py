@@ -193,12 +193,13 @@ def _look(source: Source, out: Path, settings: CleanSettings, overrides: Sequenc
         (out / f"{kind}.png").unlink(missing_ok=True)
     print(f"searched     {len(labels):,} images of {len(np.unique(labels)):,} identities")
     _tell(proposals)
-    print(f"proposals    {(out / PROPOSALS_FILE).resolve()}")
-    pictures = write_pictures(
-        source, proposals, out, cleaner=cleaner, num_examples=settings.pictures, benchmarks=found.benchmarks
+    pictures = list(
+        write_pictures(
+            source, proposals, out, cleaner=cleaner, num_examples=settings.pictures, benchmarks=found.benchmarks
+        )
     )
-    for picture in pictures:
-        print(f"picture      {picture.resolve()}")
+    beside = f"; pictures beside it: {', '.join(picture.name for picture in pictures)}" if pictures else ""
+    print(f"proposals    {out / PROPOSALS_FILE}{beside}")
     same = [given for given in overrides if given.startswith(("data.", "input.", "out="))]
     num_images = len({one.image for one in proposals if one.image is not None})
     if num_images > MUCH * len(labels):
@@ -232,11 +233,11 @@ def _apply(source: AnySource, out: Path, settings: CleanSettings) -> None:
     num_threads = settings.num_threads or num_cores()
     pack_training_set(cleaned, out / CLEANED_FOLDER, samples=samples, num_threads=num_threads)
     before, after = len(np.unique(source.labels)), len(np.unique(labels[samples]))
-    print(f"cleaned set  {(out / CLEANED_FOLDER).resolve()}: {len(samples):,} of {len(source):,} images, ", end="")
+    print(f"cleaned set  {out / CLEANED_FOLDER}: {len(samples):,} of {len(source):,} images, ", end="")
     print(f"{after:,} identities ({before:,} before)")
-    benchmarks = [path.resolve() for path in source.benchmarks()]  # they are not copied
+    benchmarks = source.benchmarks()  # they are not copied
     sets = [override_of("eval.sets", benchmarks)] if benchmarks else []
-    root = [override_of("data.root", (out / CLEANED_FOLDER).resolve()), *size_overrides(source.size_px).split()]
+    root = [override_of("data.root", out / CLEANED_FOLDER), *size_overrides(source.size_px).split()]
     print(f"next         {command('train', 'data=on_disk', *root, *sets)}")
 
 

@@ -13,12 +13,13 @@ from facerec.cli.config.arguments import check_keys
 from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import sharing
-from facerec.cli.summary import metric_table, where_it_lies
+from facerec.cli.summary import metric_table
 from facerec.cli.verbs.parts import checked_benchmarks, configured_benchmarks
 from facerec.cli.verbs.set_verbs import read_settings
 from facerec.core.errors import ConfigError
 from facerec.core.metric import Metric, values_of
 from facerec.core.protocols import Embedder, Evaluator
+from facerec.core.typed_text import override_of
 from facerec.data.verification_file import read_pairs
 from facerec.embedding.model import Model, open_model
 from facerec.embedding.network_embedder import NetworkEmbedder
@@ -30,8 +31,7 @@ from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
 from facerec.processes.own_device import own_device
 from facerec.runs.choice import split_choice
-from facerec.runs.comparison import split_override
-from facerec.runs.run_directory import RunDirectory, write_evaluation
+from facerec.runs.run_directory import SETTINGS, RunDirectory, write_evaluation
 
 MAX_IMAGES_FOR_PCA = 4000
 MODEL = "model"  # the model's column, and its key in the file; baselines have others
@@ -109,14 +109,14 @@ def _evaluate(config: DictConfig, settings: EvaluateSettings, processes: Process
     print(metric_table(columns))
     for mark in constant_answer_marks(of_model):
         print(f"\n{mark}")
-    _write(out, model, results, of_model, num_folds=settings.num_folds)
-    print(f"\nmetrics      {out.resolve()}")
+    own = {one.name: section for one, section in zip(configured, sections.values(), strict=True)}
+    _write(out, model, results, of_model, num_folds=settings.num_folds, own=own)
+    print(f"\nmetrics      {out}")
     run = RunDirectory(split_choice(settings.model)[0])
     if run.is_run:
-        print(where_it_lies(run.path, model.path))
-        same = [one for one in run.read_overrides() if split_override(one)[0] not in ("run_dir", "seed")]
-        again = command("train", *same, "seed=1,2,3", options=["-m"], config_dir=run.read_about().get("config_dir"))
-        print(f"next         {again}")
+        is_here = run.path.parent == Path()  # its other folders need not be runs
+        beside = run.path if is_here else run.path.parent
+        print(f"next         {command('report', override_of('run_dir', beside))}")
     return 0
 
 
@@ -142,9 +142,10 @@ def _write(
     metrics: Sequence[Metric],
     *,
     num_folds: int,
+    own: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Writes the results, and keeps the file's results of other benchmarks for the same weights."""
-    more = {"model": str(model.path), "weights": model.digest(), "num_folds": num_folds, "sets": results}
+    more = {"model": str(model.path), "weights": model.digest(), "num_folds": num_folds, "sets": results, SETTINGS: own}
     write_evaluation(out, step=model.card.get("step"), metrics=metrics, more=more)
 
 
@@ -169,5 +170,5 @@ def _out_path(settings: EvaluateSettings, model: Model) -> Path:
     if settings.out is not None:
         return Path(settings.out).expanduser()
     given, which = split_choice(settings.model)
-    run = RunDirectory(given if given.is_dir() else Path.cwd())
+    run = RunDirectory(given if given.is_dir() else Path())
     return run.evaluation if which is None else run.evaluation_of(model.path)

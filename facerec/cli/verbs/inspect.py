@@ -74,12 +74,14 @@ def run(config: DictConfig, overrides: list[str]) -> int:
             **vars(input_settings(config)),
         )
     about = describe(root, inspection, faults, notes)
-    _tell(about, faults, notes)
+    _tell(about, faults, notes, root=root)
     if out is not None:
         rows = sheet_rows(inspection, **vars(sheet))
         description, *pictures = write_report(out, about, rows)
         files = [description, FAULTS_FILE, NOTES_FILE, *pictures]
-        print(f"written      {out.resolve()}: {', '.join(files)}")
+        print(f"written      {out}: {', '.join(files)}")
+    if not len(faults) and "num_identities" in about:
+        print(f"next         {_next_command(root, size_px=tuple(about['size_px']))}")
     return FAULTS_FOUND if len(faults) else 0
 
 
@@ -105,9 +107,18 @@ def _check_place(out: Path, root: Path) -> None:
         raise ConfigError(f"out={out} has files that facerec inspect did not write; give a new or an empty folder")
 
 
-def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
+def _next_command(root: str, *, size_px: tuple[int, int]) -> str:
+    """Returns the command that packs a set without faults, or trains on it if it is packed."""
+    path, given = Path(root).expanduser(), [override_of("data.root", root), *size_overrides(size_px).split()]
+    if (path / "train.rec").exists():
+        return command("train", "data=on_disk", *given)
+    out = override_of("out", str(path.with_name(f"{path.stem if path.is_file() else path.name}_packed")))
+    return command("pack", *given, "split.val_identities=0.2", "pairs=auto", out)
+
+
+def _tell(about: dict[str, Any], faults: Findings, notes: Findings, *, root: str) -> None:
     height_px, width_px = about["size_px"]
-    print(f"set          {about['root']}: {about['kind']}")
+    print(f"set          {root}: {about['kind']}")
     whole = f"{about['num_images']} of {height_px} x {width_px} pixels"
     if "num_identities" in about:
         whole += f", of {about['num_identities']} identities"
@@ -139,32 +150,32 @@ def _tell(about: dict[str, Any], faults: Findings, notes: Findings) -> None:
         print(f"  ... and {len(faults) - len(faults.first)} more, in {FAULTS_FILE} with out=<a folder>")
     if faults.counts["missing label"]:
         print("next         pack the same images with renumbered identities:")
-        root, out = override_of("data.root", about["root"]), override_of("out", f"{about['root']}_packed")
-        print(f"             {command('pack', root, out)}")
+        out = override_of("out", f"{root.rstrip('/')}_packed")
+        print(f"             {command('pack', override_of('data.root', root), out)}")
     if faults.counts["fold of one kind"] and about["num_positive"] and about["num_negative"]:
         print("next         distribute the same pairs so that each fold has both kinds:")
-        path = Path(about["root"])
+        path = Path(root)
         out = override_of("out", str(path.with_name(f"{path.stem}_dealt.bin")))
-        print(f"             {command('pack', override_of('data.root', about['root']), out)}")
-    _tell_size(about)
+        print(f"             {command('pack', override_of('data.root', root), out)}")
+    _tell_size(about, root=root)
 
 
-def _tell_size(about: dict[str, Any]) -> None:
+def _tell_size(about: dict[str, Any], *, root: str) -> None:
     """Returns the next command if most images have another size, or all have the right size but not 112 x 112."""
     most = MOST * about["num_images"]
     if about["faults"].get("size", 0) <= most:
         if keys := size_overrides(tuple(about["size_px"])):
-            print(f"next         facerec train takes crops of this size with{keys}")
+            print(f"note         facerec train takes crops of this size with{keys}")
         return
     height_px, width_px, number = about["other_sizes_px"][0]
     if number > most:
         print(f"next         if these are aligned crops, of {height_px} x {width_px} pixels:")
         size = size_keys((height_px, width_px)).split()
-        print(f"             {command('inspect', override_of('data.root', about['root']), *size)}")
+        print(f"             {command('inspect', override_of('data.root', root), *size)}")
     if "num_identities" in about:
         print("next         if these are photos that are not aligned yet, with a YuNet or SCRFD in place of")
         print("             DETECTOR.onnx:")
-        photos, out = override_of("photos", about["root"]), override_of("out", f"{about['root']}_crops")
+        photos, out = override_of("photos", root), override_of("out", f"{root.rstrip('/')}_crops")
         print(f"             {command('align', photos, 'detector.weights=DETECTOR.onnx', out)}")
 
 

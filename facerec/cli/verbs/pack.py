@@ -40,7 +40,7 @@ from facerec.embedding.nearest import nearest_others
 
 REJECTED_FILE = "rejected.csv"
 BATCH_SIZE = 128
-MOST_NAMED = 10
+MOST_NAMED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,8 @@ def run(config: DictConfig, overrides: list[str]) -> int:
         with made_folder(out.parent):
             pack_pairs(source, out, pairs=pairs, is_same=is_same, num_threads=num_threads)
         _tell_pairs(out, is_same, of=_num_identities(source.labels[pairs]))
+        size = size_overrides(source.size_px).split()
+        print(f"next         {command('inspect', override_of('data.root', out), *size)}")
         return 0
     check_not_inside(out, config.data.root)
     for path in (out / "train.rec", out / VAL_FILE):  # before long work
@@ -94,10 +96,10 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     with made_folder(out):
         samples, rejected = _pack_set(source, out, settings, split, auto)
     num_identities = len(np.unique(source.labels[samples]))
-    print(f"training set {out.resolve()}: {len(samples)} images of {num_identities} identities")
+    print(f"training set {out}: {len(samples)} images of {num_identities} identities")
     if rejected:
         _tell_rejected(rejected, out / REJECTED_FILE)
-    root = [override_of("data.root", out.resolve()), *size_overrides(source.size_px).split()]
+    root = [override_of("data.root", out), *size_overrides(source.size_px).split()]
     print(f"next         {command('train', 'data=on_disk', *root)}")
     return 0
 
@@ -169,13 +171,17 @@ def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: 
         embedded = embed_for_now(Subset(source=source, indices=samples), model, loop)
         return nearest_others(embedded.emb_ND, labels, what="comparing faces")[1]
 
-    pairs, is_same = choose_pairs(
-        labels,
-        num_positive=auto.num_positive,
-        num_negative=auto.num_negative,
-        seed=seed,
-        nearest_others=None if auto.hard_negatives is None else nearest,
-    )
+    others = None if auto.hard_negatives is None else nearest()
+    try:
+        pairs, is_same = choose_pairs(
+            labels,
+            num_positive=auto.num_positive,
+            num_negative=auto.num_negative,
+            seed=seed,
+            nearest_others=None if others is None else lambda: others,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"auto_pairs.{error}; split.val_identities says how many are set aside") from None
     return samples[pairs], is_same
 
 
@@ -221,7 +227,7 @@ def _check_pair_file(out: Path, why: str) -> None:
 
 def _tell_pairs(path: Path, is_same: np.ndarray, *, of: str) -> None:
     kinds = f"{is_same.sum()} positive, {(~is_same).sum()} negative"
-    print(f"pairs        {path.resolve()}: {kinds}, {of}")
+    print(f"pairs        {path}: {kinds}, {of}")
     if num_negative := int((~is_same).sum()):
         print(
             f"             they resolve a FAR no lower than 1/{num_negative} = {1 / num_negative:.1e}; "
@@ -238,4 +244,4 @@ def _num_identities(labels: np.ndarray) -> str:
 def _tell_rejected(rejected: Sequence[tuple[str, str]], path: Path) -> None:
     for _, reason in rejected[:MOST_NAMED]:
         print(f"left out     {reason}")
-    print(f"left out     {len(rejected)} in total, listed in {path.resolve()}")
+    print(f"left out     {len(rejected)} in total, listed in {path}")

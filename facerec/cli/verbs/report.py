@@ -5,6 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from facerec.cli.config.arguments import check_keys
+from facerec.cli.summary import best_and_next
 from facerec.core.errors import ConfigError, DataError
 from facerec.runs.table import make_table, markdown, read_runs, write_table
 
@@ -30,5 +31,6 @@ def run(config: DictConfig, overrides: list[str]) -> int:
     table, title = make_table(runs), run_dir.resolve().name
     paths = write_table(table, Path(config.out or run_dir), title=title)
     print(markdown(table, title=title))
-    print(f"table: {paths[0]}, {paths[1]}")
+    print(f"table        {paths[0]}, {paths[1]}")
+    print(best_and_next(run.directory for run in runs if run.finished), end="")
     return 0

@@ -5,15 +5,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from facerec.cli.commands import command
 from facerec.cli.config.arguments import build
 from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
 from facerec.cli.launching.process_group import process_group
-from facerec.cli.summary import against_start, benchmark_table, trust_overrides, where_it_lies
+from facerec.cli.summary import against_start, benchmark_table, evaluate_command, where_it_lies
 from facerec.cli.verbs.before_training import log_length, warn_of_settings
 from facerec.cli.verbs.parts import (
     build_loader,
@@ -26,6 +27,7 @@ from facerec.cli.verbs.parts import (
 from facerec.cli.verbs.profile import profiled
 from facerec.cli.verbs.run_files import checkpoint_to_resume, write_run
 from facerec.cli.verbs.run_length import timetable_of
+from facerec.cli.verbs.set_verbs import size_overrides
 from facerec.cli.verbs.train_settings import check, sample_order, training_settings
 from facerec.cli.verbs.trial_checks import check_trials as check_trials  # a part of this verb, for grids
 from facerec.cli.verbs.ways_on import way_after_a_stop, ways_after_divergence, ways_after_the_end
@@ -41,8 +43,7 @@ from facerec.networks.weights import load_initial, read_initial
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
 from facerec.runs.checkpoints import newest_whole, step_of
-from facerec.runs.choice import best_note
-from facerec.runs.comparison import split_override
+from facerec.runs.choice import BEST, best_checkpoint, best_note
 from facerec.runs.environment import versions
 from facerec.runs.resumption import outcome_of
 from facerec.runs.run_directory import RunDirectory
@@ -236,16 +237,27 @@ def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Seq
     if note := against_start(run_dir, metrics, best_metric=config.checkpoint.best_metric):
         print(f"\n{note}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
-    if best := best_note(RunDirectory(run_dir), checkpoint, best_metric=config.checkpoint.best_metric):
+    run, best_metric = RunDirectory(run_dir), config.checkpoint.best_metric
+    if best := best_note(run, checkpoint, best_metric=best_metric):
         print(f"best         {best}")
-    model = [override_of("model", run_dir.resolve()), *trust_overrides(run_dir)]
     if table:
-        chosen = [
-            one
-            for one in RunDirectory(run_dir).read_overrides()
-            if split_override(one)[0].startswith(("eval/benchmarks", "eval.benchmarks"))
-        ]
-        print(f"next         {command('evaluate', *model, *chosen, 'baselines=true')}")
-    else:
-        print("next         with a verification file in place of PAIRS.bin:")
-        print(f"             {command('evaluate', *model, 'sets=[PAIRS.bin]', 'baselines=true')}")
+        is_last = best_checkpoint(run, best_metric=best_metric) in (None, checkpoint)
+        print(f"next         {evaluate_command(run_dir, which=None if is_last else BEST)}")
+        return
+    source: Source = build(config.data.source)
+    if sets := source.benchmarks():
+        print(f"next         {evaluate_command(run_dir, sets=sets)}")
+    elif config.data.root is not None:
+        print("next         nothing has measured this model; to set a fifth of the identities aside for that:")
+        print(f"             {_split_command(config)}")
+
+
+def _split_command(config: DictConfig) -> str:
+    """Returns the command that packs a part of the identities of the training set as pairs."""
+    data: Any = OmegaConf.to_container(config.data)
+    root = data["root"]
+    first = root[0] if isinstance(root, list) else root
+    merge = [override_of("data.merge", data["merge"])] if data.get("merge", "none") != "none" else []
+    size = size_overrides((config.input.height_px, config.input.width_px)).split()
+    out = override_of("out", f"{Path(first).name}_split")
+    return command("pack", override_of("data.root", root), *merge, *size, "split.val_identities=0.2", "pairs=auto", out)

@@ -163,3 +163,13 @@ def test_error_of_the_disk_is_one_line_and_others_keep_their_traceback(error, ve
     else:
         with pytest.raises(FileNotFoundError):
             main(["train"])
+
+
+def test_deleted_current_directory_is_one_error(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit) as stopped:
+        main(["train"])
+    monkeypatch.undo()
+    assert stopped.value.code == 2 and capsys.readouterr().err.startswith("error: the current directory has been del")

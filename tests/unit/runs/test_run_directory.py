@@ -52,6 +52,21 @@ def test_later_evaluations_count_where_they_are_of_the_model_of_the_end(tmp_path
     assert json.loads(run.evaluation.read_text())["sets"] == {}
 
 
+def test_evaluation_with_other_settings_than_the_training_does_not_enter_the_tables(tmp_path):
+    def value(**later_settings):
+        more = {"weights": "w", **later_settings}
+        write_evaluation(run.evaluation, step=7, metrics=[later("lfw", 0.8), later("new", 0.6)], more=more)
+        return {one.benchmark: one.value for one in run.latest_metrics()}
+
+    run = RunDirectory(tmp_path)
+    run.config.write_text("eval: {num_folds: 10, benchmarks: {mine: {_target_: a.B, root: x}}}")
+    run.write_result(step=7, metrics=[ACCURACY])
+    assert value() == value(num_folds=10) == {"lfw": 0.8, "new": 0.6}
+    assert value(num_folds=2) == {"lfw": ACCURACY.value, "new": 0.6}
+    assert value(settings={"lfw": {"_target_": "a.B", "root": "x"}}) == {"lfw": 0.8, "new": 0.6}
+    assert value(settings={"lfw": {"_target_": "a.B", "root": "y"}}) == {"lfw": ACCURACY.value, "new": 0.6}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [("{", "is not JSON"), ("[]", "holds a list; expected a dict"), ('{"status": "finished"}', "is damaged")],
