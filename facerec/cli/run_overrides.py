@@ -121,8 +121,10 @@ def _stored(run: RunDirectory, given: Sequence[str], config_dir: str | None) -> 
         raise ConfigError(
             f"{run.path} was started with its own configuration folder; add {typed_command(['--config-dir', needed])}"
         )
+    of_its_command = ["resume"]  # resume=never was meant for the first start
     if started_with_others():  # torchrun has started the processes, whatever started those of the run before
-        stored = [one for one in stored if split_override(one)[0] not in ("launch.processes", "launch.gpus")]
+        of_its_command += ["launch.processes", "launch.gpus"]
+    stored = [one for one in stored if split_override(one)[0] not in of_its_command]
     again = {key_of(one) for one in parse_overrides(given)}
     for override in parse_overrides(stored):
         value = None if override.is_delete() else override.value()

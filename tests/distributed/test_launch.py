@@ -88,7 +88,7 @@ def test_two_processes_train_as_two_of_torchrun_stop_on_a_signal_and_go_on(faces
     assert json.loads((run_dir / "preempted").read_text()) == {"step": stopped_at, "signal": "SIGUSR1"}
     assert all(map(has_ended, workers.values()))
     log.unlink()
-    printed = run(starter.start, overrides, log)
+    printed = run(starter.start, [f"run_dir={run_dir}"], log)  # launch.processes is stored too
     assert f"resuming from {run_dir}/checkpoints/step-{stopped_at:08d}" in printed and "not bit-exact" not in printed
     assert printed.count("network iresnet") == 1 and printed.count("next         ") == 1  # the first alone tells
     assert "Traceback" not in printed and "Warning" not in printed and "W1" not in printed
@@ -209,18 +209,18 @@ def test_slurm_script_saves_when_asked_queues_itself_again_and_goes_on(faces, to
     script = Path(__file__).parents[2] / "scripts" / "slurm" / "train.sbatch"
     overrides = [o for o in launch_overrides(faces, run_dir, "launch.processes=null") if not o.startswith("run_dir=")]
 
-    def submit() -> Process:
+    def submit(*overrides: str) -> Process:
         with open(log, "ab") as output:
             job = subprocess.Popen(["bash", script, run_dir, *overrides], stdout=output, stderr=output, env=variables)
         return Process(pid=job.pid, wait=lambda: job.wait(120), log=log)
 
-    job = submit()
+    job = submit(*overrides)
     job.wait_until(lambda: last_step(run_dir) >= 3)
     os.kill(job.pid, signal.SIGUSR1)
     assert job.wait() != 0
     assert (run_dir / "preempted").exists(), log.read_text()
     assert (tmp_path / "queue").read_text() == f"requeue {os.getpid()}\n"
-    assert submit().wait() == 0, log.read_text()
+    assert submit().wait() == 0, log.read_text()  # each of torchrun's processes reads the stored overrides
     assert not (run_dir / "preempted").exists() and "resuming from" in log.read_text()
     assert len((tmp_path / "queue").read_text().splitlines()) == 1
     assert result_bits(run_dir) == torchrun_bits

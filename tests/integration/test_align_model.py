@@ -44,7 +44,7 @@ def team(tmp_path_factory) -> Path:
     main(["align", f"photos={root}/photos", f"detector.weights={root}/yunet.onnx", f"out={root}/first", *OVERRIDES])
     main([
         "train", "data=on_disk", f"data.root={root}/first", f"run_dir={root}/run", "data.global_batch_size=4",
-        "backbone.width_multiplier=0.25", "neck.embedding_dim=32", "trainer.num_epochs=null", "trainer.num_steps=1",
+        "backbone.width_multiplier=0.25", "neck.embedding_dim=32", "trainer.num_steps=1",
         "trainer.num_threads=1", "trainer.device=cpu", "loader.num_workers=0", "logging.tensorboard=false",
         "optimizer.lr=1e-6",
     ])  # fmt: skip

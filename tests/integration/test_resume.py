@@ -167,7 +167,7 @@ def test_finished_run_has_nothing_to_do(faces, reference, tmp_path, in_process):
     code, printed = in_process(tiny_overrides(faces, run_dir))
     assert code == 0 and "is finished (24 steps); nothing to do" in printed
     assert f"train run_dir={run_dir} trainer.num_steps=48\n" in printed
-    assert f"train resume_from={run_dir} run_dir={run_dir}_lr-0.005 optimizer.lr=0.005\n" in printed
+    assert f"train resume_from={run_dir} run_dir={run_dir}_2 optimizer.lr=0.005\n" in printed
     assert result_bits(run_dir) == result_bits(reference)
 
 

@@ -42,7 +42,9 @@ def log_length(config: DictConfig, source: Source) -> None:
             starts_at_means=(config.head or {}).get("init") == "class_mean",
         ),
         mostly_single_images(
-            num_single=num_single, num_identities=num_identities, starts_trained=config.init_from is not None
+            num_single=num_single,
+            num_identities=num_identities,
+            starts_trained=(config.init_from or config.resume_from) is not None,
         ),
     )
 

@@ -57,8 +57,8 @@ def ways_after_divergence(config: DictConfig, run_dir: Path, *, has_checkpoint: 
     """Returns how to go on with a tenth of the learning rate after a loss that is not finite."""
     if has_checkpoint:
         return f"To go on from the last checkpoint with a smaller learning rate:\n  {_with_other_rate(config, run_dir)}"
-    rate = override_of("optimizer.lr", _smaller(config))
-    return f"To start again with a smaller learning rate:\n  {command('train', override_of('run_dir', run_dir), rate)}"
+    again = command("train", override_of("run_dir", run_dir), *_smaller_rate(config))
+    return f"To start again with a smaller learning rate:\n  {again}"
 
 
 def way_after_a_stop(config: DictConfig, run_dir: Path) -> str:
@@ -69,13 +69,14 @@ def way_after_a_stop(config: DictConfig, run_dir: Path) -> str:
 
 
 def _with_other_rate(config: DictConfig, run_dir: Path) -> str:
-    rate = _smaller(config)
-    place = override_of("run_dir", _free(run_dir.with_name(f"{run_dir.name}_lr-{rate:g}")))
-    return command("train", override_of("resume_from", run_dir), place, override_of("optimizer.lr", rate))
+    place = override_of("run_dir", _free(run_dir))
+    return command("train", override_of("resume_from", run_dir), place, *_smaller_rate(config))
 
 
-def _smaller(config: DictConfig) -> float:
-    return float(f"{config.optimizer.lr / 10:.3g}")
+def _smaller_rate(config: DictConfig) -> list[str]:
+    """Returns the override of a tenth of the learning rate; none if the optimizer has no such key."""
+    rate = config.optimizer.get("lr")
+    return [] if rate is None else [override_of("optimizer.lr", float(f"{rate / 10:.3g}"))]
 
 
 def _free(run_dir: Path) -> Path:
