@@ -121,7 +121,7 @@ def _stored(run: RunDirectory, given: Sequence[str], config_dir: str | None) -> 
         raise ConfigError(
             f"{run.path} was started with its own configuration folder; add {typed_command(['--config-dir', needed])}"
         )
-    of_its_command = ["resume"]  # resume=never was meant for the first start
+    of_its_command = ["resume", "trust"]  # resume=never was meant for the first start; trust is given by the user only
     if started_with_others():  # torchrun has started the processes, whatever started those of the run before
         of_its_command += ["launch.processes", "launch.gpus"]
     stored = [one for one in stored if split_override(one)[0] not in of_its_command]

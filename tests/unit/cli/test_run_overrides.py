@@ -32,7 +32,7 @@ def test_run_dir_alone_gives_the_stored_overrides_and_a_second_time_the_same():
     assert run_overrides("train", ["run_dir=runs/a"]) == whole
     Path("runs/a/overrides.json").write_text(json.dumps(whole))
     assert run_overrides("train", ["run_dir=runs/a"]) == whole
-    store("runs/b", "resume=never", "seed=2")  # meant for its first start
+    store("runs/b", "resume=never", "seed=2", "trust=mylab")  # meant for its first start
     assert run_overrides("train", ["run_dir=runs/b"]) == ["seed=2", "run_dir=runs/b"]
     assert run_overrides("train", ["run_dir=runs/a", "seed=3", "launch.processes=2"]) == [
         *("head.m2=0.3", "seed=3", "launch.processes=2", "run_dir=runs/a")
