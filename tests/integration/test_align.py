@@ -83,8 +83,7 @@ def test_summary_says_how_many_photos_show_several_faces_and_which_folders_are_e
     )
     (row,) = (tmp_path / "crops" / "several_faces.csv").read_text().splitlines()[1:]
     assert row.startswith(f'{photos}/Ann/2.png,Ann,2,1.00,,,"24 x 32 pixels, the next 24 x 32",')
-    assert "empty        folders without a photo (2): 'Zoe', '安德烈'\n" in printed
-    assert "rejected     1 no_face, 1 not_image; listed" in printed
+    assert "rejected     1 no_face, 1 not_image, 2 folders without a photo ('Zoe', '安德烈'); listed" in printed
     assert f"{photos}/安德烈,,empty_folder,the folder has no photo" in (tmp_path / "crops" / "report.csv").read_text()
 
 

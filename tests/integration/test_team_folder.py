@@ -53,8 +53,8 @@ def test_folder_of_a_team_is_aligned_and_all_that_is_odd_is_named(team, real_dat
     out = tmp_path / "crops"
     code, printed = command("align", f"photos={team}", detector, f"out={out}")
     assert code == 0 and f"aligned      {NUM_PHOTOS - 1} of {NUM_PHOTOS} faces" in printed, printed
-    assert "empty        folders without a photo (1): 'Nobody'\n" in printed and "MACOSX" not in printed
-    assert "turned       1 in photos that are rotated" in printed
+    assert "1 folder without a photo ('Nobody'); listed in" in printed and "MACOSX" not in printed
+    assert "landmarks.csv; 1 in rotated photos (turned_deg)\n" in printed
     of_photo = {Path(row["path"]).name: row for row in rows(out / "landmarks.csv")}
     assert {name: of_photo[name]["turned_deg"] for name in ("by_exif.jpg", "turned.jpg", "photo.webp")} == {
         "by_exif.jpg": "0", "turned.jpg": "90", "photo.webp": "0",

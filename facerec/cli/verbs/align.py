@@ -7,39 +7,33 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from facerec.align.alignment import AlignmentCounts, align_photos
-from facerec.align.crop_writer import NEEDS_PACKAGE, CropSettings
-from facerec.align.crops_folder import DOUBTFUL_FILE, LANDMARKS_FILE, REPORT_FILE, SEVERAL_FILE
+from facerec.align.crop_writer import CropSettings
+from facerec.align.crops_folder import REPORT_FILE
 from facerec.align.detectors import OnnxDetector, open_detector
 from facerec.align.faces import Detector, check_detector
 from facerec.align.landmark_files import FaceList, read_face_list
-from facerec.align.photo_reader import HEIF_SUFFIXES, HOW_TO_READ_HEIF
 from facerec.align.wanted_faces import (
-    EMPTY_FOLDER,
     WantedFaces,
     check_photos_are_there,
     face_in_photo,
     faces_in_folder,
     faces_in_list,
 )
-from facerec.cli.commands import command
 from facerec.cli.config.arguments import TARGET, build, check_arguments, check_keys
 from facerec.cli.launching.exit_codes import started_with_others
 from facerec.cli.launching.launch import in_processes
 from facerec.cli.launching.launch_settings import launch_settings
+from facerec.cli.verbs.align_summary import print_summary
 from facerec.cli.verbs.set_verbs import check_not_inside, read_settings, refuse_unread, size_overrides
 from facerec.core.errors import ConfigError, DataError
 from facerec.core.file_hash import sha256_of
 from facerec.core.progress_bar import progress_bar
 from facerec.core.threads import num_own_cores
-from facerec.core.typed_text import override_of
 from facerec.processes.agreement import failing_together
 
 if TYPE_CHECKING:
     from facerec.embedding.model import Model
     from facerec.processes.group import Processes
-
-NUM_NAMED = 3
-"""How many empty folders the summary names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +110,16 @@ def _align(config: DictConfig, overrides: list[str], processes: "Processes | Non
         )
     if processes is not None and not processes.is_first:
         return 0
-    _tell(settings, wanted, counts, model)
+    print_summary(
+        out=settings.out,
+        photos=settings.photos,
+        wanted=wanted,
+        counts=counts,
+        rule=f"choose={settings.choose}",
+        has_model=model is not None,
+        inspect_overrides=size_overrides(settings.size).split(),
+        is_refused=_is_refused(settings, counts),
+    )
     _refuse_rejected(settings, counts)
     return 0
 
@@ -259,59 +262,6 @@ def _with(key: str, path: Path) -> FaceList:
         }
         raise DataError(f"{key}={path}: it has no {key}; expected {hints[key]}")
     return faces
-
-
-def _tell(settings: AlignSettings, wanted: WantedFaces, counts: AlignmentCounts, model: "Model | None") -> None:
-    out = settings.out
-    before = f", {counts.num_done_before} of them before" if counts.num_done_before else ""
-    print(f"aligned      {counts.num_aligned} of {counts.num_wanted} faces{before}, in {out}")
-    lost = f", and {counts.num_lost_identities} without any crop" if counts.num_lost_identities else ""
-    print(f"identities   {f'{counts.num_identities}{lost}' if wanted.has_identities else 'none'}")
-    print(f"landmarks    {out / LANDMARKS_FILE}")
-    if counts.num_turned:
-        print(f"turned       {counts.num_turned} in photos that are rotated; see turned_deg there")
-    _tell_choices(settings, counts, model)
-    if empty := [path for path, reason, _ in wanted.left_out if reason == EMPTY_FOLDER]:
-        names = ", ".join(map(repr, empty[:NUM_NAMED])) + (", ..." if len(empty) > NUM_NAMED else "")
-        print(f"empty        folders without a photo ({len(empty)}): {names}")
-    rejected = [f"{number} {reason}" for reason, number in counts.num_rejected.items() if reason != EMPTY_FOLDER]
-    if rejected:
-        reasons = ", ".join(rejected)
-        print(f"rejected     {reasons}; listed in {out / REPORT_FILE}")
-    if number := counts.num_rejected.get(NEEDS_PACKAGE):
-        print(f"note         {number} HEIC photos ({', '.join(HEIF_SUFFIXES)}): {HOW_TO_READ_HEIF}; repeat the command")
-    if _is_refused(settings, counts):
-        return
-    for note in filter(None, (counts.likely_cause, counts.landmarks_note)):
-        print(f"note         {note}")
-    if counts.num_aligned and not wanted.has_identities:
-        print(
-            "note         crops without identities are for embeddings (facerec.load in Python); training needs photos"
-        )
-        print("             in a folder for each person, or identities=<a table with path,identity>")
-    elif counts.num_aligned:
-        if counts.num_identities == 1 and settings.photos is not None:
-            print(f"note         one identity: each folder in {settings.photos} is one; are the identities deeper?")
-        root = [override_of("data.root", out), *size_overrides(settings.size).split()]
-        print(f"next         {command('inspect', *root, override_of('out', f'{out}_report'))}")
-
-
-def _tell_choices(settings: AlignSettings, counts: AlignmentCounts, model: "Model | None") -> None:
-    out, rule = settings.out, f"choose={settings.choose}"
-    if model is not None:
-        print(f"model        {model.note or model.path}")
-    if counts.num_with_several:
-        large = f"in {counts.num_about_as_large} another face has half the area or more"
-        print(
-            f"several      photos with several faces ({counts.num_with_several}; {large}): {rule} took one of each; "
-            f"listed in {out / SEVERAL_FILE}"
-        )
-        if model is not None:
-            print(f"compared     {counts.num_compared} of them with the person's photos with one face: the model took")
-            print(f"             another face than {rule} in {counts.num_other_face}")
-    if counts.num_doubtful:
-        number = f"{counts.num_doubtful} {'crop looks' if counts.num_doubtful == 1 else 'crops look'}"
-        print(f"doubtful     {number} unlike the other crops of the person; listed in {out / DOUBTFUL_FILE}")
 
 
 def _quiet_opencv() -> None:
