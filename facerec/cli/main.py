@@ -127,4 +127,6 @@ class _Parser(argparse.ArgumentParser):
     """Raises ConfigError instead of exiting, so that all mistakes are reported in the same way."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments"):
+            message += "; settings are written without dashes, as key=value"
         raise ConfigError(f"{message}; see {self.prog} --help")

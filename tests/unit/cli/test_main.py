@@ -53,7 +53,10 @@ def test_exit_code_of_the_verb_is_passed_on(verb):
         (["train", "experiment=typo"], "error: experiment=typo: no such option"),
         (["train", "-m", "seed=1,2", "head.m2=O.45"], "error: head.m2='O.45' is text"),
         (["trian"], "error: trian: no such verb; expected one of train, evaluate, align, pack, "),
-        (["train", "--nope"], "error: unrecognized arguments: --nope; see facerec train --help"),
+        (
+            ["train", "--lr", "0.1"],
+            "error: unrecognized arguments: --lr; settings are written without dashes, as key=value; see",
+        ),
         (["train", "--cfg", "hydra"], "error: argument --cfg: invalid choice"),
         (["train", "--jobs", "2"], "error: --jobs 2; expected a positive number, together with -m"),
         (["train", "-m", "--cfg", "job"], "error: --cfg job shows one configuration"),
