@@ -41,7 +41,7 @@ def test_crops_of_another_size_go_from_photos_to_a_cleaned_set(photos, command, 
     code, printed = command("inspect", "data.root=crops", *SIZE, "out=report")
     assert code == 0 and "24 of 48 x 40 pixels, of 8 identities" in printed, printed
     code, printed = command("pack", "data.root=crops", *SIZE, "out=faces", "split.val_identities=4", "pairs=auto")
-    assert code == 0 and f"data.root={tmp_path / 'faces'} {' '.join(SIZE)}\n" in printed, printed
+    assert code == 0 and f"data.root=faces {' '.join(SIZE)}\n" in printed, printed
     assert (tmp_path / "faces" / "property").read_text() == "4,48,40\n"
     assert read_pairs(tmp_path / "faces" / "val.bin").decode(0).shape == (48, 40, 3)
     code, printed = command("train", "data.root=faces", "run_dir=run", *TRAIN, *SIZE)

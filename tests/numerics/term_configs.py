@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from facerec.losses.term import Term
 
 FOLDER = Path(__file__).parents[2] / "configs" / "loss"
-TERMS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+TERMS = sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
 
 
 def build_term(name: str, *, num_classes: int, embedding_dim: int, **changes: Any) -> Term:

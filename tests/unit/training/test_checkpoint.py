@@ -13,6 +13,7 @@ from torch import nn
 
 from facerec.core.errors import CheckpointError, ConfigError
 from facerec.core.metric import metrics_from
+from facerec.heads.combined import MarginHead
 from facerec.losses.objective import Objective
 from facerec.networks.weights import read_model
 from facerec.runs import manifest as manifest_module
@@ -39,7 +40,7 @@ def state(*, seed: int = 0, settings=None, steps: int = 0, width: int = 4, fp16:
     """Live objects after some steps of noise."""
     torch.manual_seed(seed)
     network = TinyNet(width=width).to(memory_format=torch.channels_last)
-    objective = Objective(head=nn.Linear(3, 2))
+    objective = Objective(head=MarginHead(num_classes=2, embedding_dim=3))
     named = [*network.named_parameters(), *objective.named_parameters(prefix="objective")]
     optimizer = (settings or SGD(lr=0.1)).build(named)
     made = TrainState(
@@ -52,7 +53,8 @@ def state(*, seed: int = 0, settings=None, steps: int = 0, width: int = 4, fp16:
 def advance(live: TrainState, steps: int) -> None:
     for _ in range(steps):
         x = torch.randn(2, 3, 5, 5)
-        loss = live.network.bn(live.network.conv(x)).square().mean() + live.objective.head(x[0, :, 0, :3]).sum()
+        loss = live.network.bn(live.network.conv(x)).square().mean()
+        loss = loss + live.objective.head(x[0, :, 0, :3], torch.tensor([0, 1, 1])).loss
         live.scaler.scale(loss).backward()
         live.scaler.step(live.optimizer)
         live.scaler.update()

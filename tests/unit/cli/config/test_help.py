@@ -20,6 +20,12 @@ CONFIGS = [config_directory()]
 OWN_KEYS_OF_ADAFACE = ["beyond_pi", "m", "h", "momentum", "gradient", "scale", "learn_scale"]
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch) -> None:
+    """Lines break at the same places in every environment."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 def shown(text: str) -> dict[str, str]:
     """Returns the names and the values in the tables of a help text: two columns, at least two blanks apart."""
     rows = re.findall(r"^  ([a-z_][\w.]*)(?:  +(\S.*?)(?:  +.*)?)?$", text, re.MULTILINE)
