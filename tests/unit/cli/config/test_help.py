@@ -81,7 +81,8 @@ def test_help_of_train_begins_with_the_keys_that_people_change_first():
     )
     composition = compose_files("train", CONFIGS)
     assert all(name in composition.choices or composition.find(name) for name in VERBS["train"].first_keys)
-    assert command("train", "head=adaface", options=["--help"]) in text and "there are input, head, augment, " in text
+    assert command("train", "head=adaface", options=["--help"]) in text  # long where `facerec` is not in the PATH
+    assert "there are input, head, augment, " in " ".join(text.split())
 
 
 def test_group_lists_its_options_with_the_default_and_their_purpose():
