@@ -159,7 +159,7 @@ class DoubtfulCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a model says about the faces.
+    """Holds the judgement of a model about the faces.
 
     Attributes:
         choices: number of the wanted face -> the choice, for photos with several faces that could be compared.

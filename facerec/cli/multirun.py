@@ -3,7 +3,7 @@
 import importlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,12 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     planned = plan(verb, overrides, config_dir=config_dir)
     trials = [trial for trial, _ in planned]
     configs: dict[Path, Any] = {trial.directory: OmegaConf.to_container(config) for trial, config in planned}
-    to_do = [is_finished(trial.directory, configs[trial.directory]) is False for trial in trials]
-    num_steps = _checked(verb, [config for (_, config), is_due in zip(planned, to_do, strict=True) if is_due])
+    due = {
+        trial.directory: config
+        for trial, config in planned
+        if not is_finished(trial.directory, configs[trial.directory])
+    }
+    num_steps = dict(zip(due, _checked(verb, list(due.values())), strict=True))
     at_a_time = f", {num_jobs} at a time" if num_jobs > 1 else ""
     print(f"{len(trials)} trials in {grid_directory(trials)}{at_a_time}", flush=True)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, for schedulers
@@ -58,7 +62,7 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
             is_finished=lambda trial: is_finished(trial.directory, configs[trial.directory]),
             num_jobs=num_jobs,
             report=GridReport(
-                trials, num_steps=[next(num_steps) if is_due else None for is_due in to_do], num_jobs=num_jobs
+                trials, num_steps=[num_steps.get(trial.directory) for trial in trials], num_jobs=num_jobs
             ),
         )
     finally:
@@ -69,10 +73,10 @@ def multirun(verb: str, overrides: Sequence[str], *, config_dir: str | None = No
     return _print_end(verb, outcomes, config_dir=config_dir, again=again)
 
 
-def _checked(verb: str, configs: list[DictConfig]) -> Iterator[int | None]:
+def _checked(verb: str, configs: list[DictConfig]) -> list[int | None]:
     """Opens what the trials need, where the verb can; returns the number of steps of each trial."""
     check_trials = getattr(importlib.import_module(VERBS[verb].module), "check_trials", None)
-    return iter([None] * len(configs) if check_trials is None else check_trials(configs))
+    return [None] * len(configs) if check_trials is None else check_trials(configs)
 
 
 def _print_end(verb: str, outcomes: Sequence[Outcome], *, config_dir: str | None, again: str) -> int:

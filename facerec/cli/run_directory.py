@@ -8,7 +8,7 @@ from typing import Any
 from facerec.cli.config.config_files import config_directories, default_choices
 from facerec.cli.config.overrides import key_of, parse_overrides
 from facerec.core.errors import ConfigError
-from facerec.runs.comparison import LENGTH_KEYS, changes_result
+from facerec.runs.comparison import changes_result, without_null_length
 from facerec.runs.naming import RUNS, folder_name, setting_name
 
 PLACE_KEYS = ("run_dir", "name", "group")
@@ -131,10 +131,7 @@ def _setting(overrides: Sequence[str]) -> dict[str, str]:
         setting["experiment"] = "+".join(experiments)
     if setting.get("data") == "on_disk" and root is not None:
         setting["data"] = "-".join(_stem(one) for one in (root if isinstance(root, list) else [root]))
-    for key, other in (LENGTH_KEYS, LENGTH_KEYS[::-1]):
-        if key in setting and setting.get(other) == "null":
-            del setting[other]
-    return setting
+    return without_null_length(setting)
 
 
 def _group(

@@ -1,13 +1,10 @@
 """Chooses pairs for verification from labelled crops: pairs of one identity, and of two."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from facerec.core.errors import ConfigError
 from facerec.data.pair_folds import spread_kinds
 
-NearestOthers = Callable[[], np.ndarray]
 """Returns for every sample the most similar one of another identity: () -> int64 (N,)."""
 
 MOST_UNASKED = 3000
@@ -45,7 +42,7 @@ def choose_pairs(
     num_positive: int | None,
     num_negative: int | None,
     seed: int,
-    nearest_others: NearestOthers | None = None,
+    nearest_others: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws distinct pairs of distinct samples, in an order in which every contiguous part has both kinds evenly.
 
@@ -55,7 +52,8 @@ def choose_pairs(
         labels: int64 (N,).
         num_positive, num_negative: how many; None: up to 3000, and equally many of both.
         seed: seed of the draw.
-        nearest_others: if given, each negative pair is a drawn sample and its nearest sample of another identity.
+        nearest_others: int64 (N,), for each sample the nearest one of another identity; if given, each negative pair is
+            a drawn sample and its nearest one.
 
     Returns:
         int64 (P, 2) sample numbers, and bool (P,), True for one identity.
@@ -67,7 +65,7 @@ def choose_pairs(
     counts = np.bincount(labels)
     own_pairs = counts * (counts - 1) // 2
     all_negative = _pair_number(len(labels)) - int(own_pairs.sum())
-    hard = None if nearest_others is None else _hard_pairs(nearest_others(), generator)
+    hard = None if nearest_others is None else _hard_pairs(nearest_others, generator)
     available = {"positive": int(own_pairs.sum()), "negative": all_negative if hard is None else len(hard)}
     unasked = min(MOST_UNASKED, *available.values())
     wanted = {"positive": num_positive, "negative": num_negative}

@@ -67,7 +67,7 @@ def choose_checkpoint(run: RunDirectory, which: str | None) -> ChosenCheckpoint 
     if len(steps) > 1:
         note = f"{path}, {'the last' if path == last else 'an earlier one'} of {len(steps)} checkpoints"
         if ranked:
-            note += f"; the best is {_described(run, ranked[0], last, best_metric=best_metric)}"
+            note += f"; the best is {best_note(run, ranked[0], last, best_metric=best_metric)}"
     return ChosenCheckpoint(path=path, note=note, warnings=warnings if path == last else [])
 
 
@@ -109,25 +109,21 @@ def choose_source(source: str) -> tuple[RunDirectory, ChosenCheckpoint]:
     return run, chosen
 
 
-def best_note(run: RunDirectory, last: Path, *, best_metric: str | None) -> str | None:
-    """Returns which checkpoint of a run is the best, by which metrics; None if none was evaluated.
-
-    Args:
-        run: the run.
-        last: its last checkpoint.
-        best_metric: see `quality`.
-    """
-    best = best_checkpoint(run, best_metric=best_metric)
-    return None if best is None else _described(run, best, last, best_metric=best_metric)
-
-
 def best_checkpoint(run: RunDirectory, *, best_metric: str | None) -> Path | None:
     """Returns the best checkpoint of a run; None if none was evaluated. See `quality` for the metric."""
     ranked = best_first(step_directories(run.checkpoints), best_metric=best_metric)
     return ranked[0] if ranked else None
 
 
-def _described(run: RunDirectory, best: Path, last: Path, *, best_metric: str | None) -> str:
+def best_note(run: RunDirectory, best: Path, last: Path, *, best_metric: str | None) -> str:
+    """Returns which checkpoint of a run is the best, by which metrics.
+
+    Args:
+        run: the run.
+        best: its best checkpoint.
+        last: its last checkpoint.
+        best_metric: see `quality`.
+    """
     judges = judging(own_metrics(best), best_metric=best_metric)
     figures = ", ".join(f"{metric.name} {metric.text()}" for metric in judges)
     if best == last:

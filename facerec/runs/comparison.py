@@ -56,6 +56,13 @@ def setting_of(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, value in pairs if changes_result(key)}
 
 
+def without_null_length(setting: Mapping[str, str]) -> dict[str, str]:
+    """Returns a setting in which a length that is null is left out beside the other length, since it says nothing."""
+    steps, epochs = LENGTH_KEYS[::-1]
+    unsaid = {other for key, other in ((steps, epochs), (epochs, steps)) if key in setting}
+    return {key: value for key, value in setting.items() if key not in unsaid or value != "null"}
+
+
 def merged(stored: Sequence[str], given: Sequence[str]) -> list[str]:
     """Returns the overrides of an earlier command followed by those of a later one, which replace the same keys.
 

@@ -8,22 +8,26 @@ from typing import Any
 
 from facerec.core.errors import DataError
 from facerec.runs.comparison import differences, result_keys
-from facerec.runs.run_directory import RunDirectory, runs_below
+from facerec.runs.run_directory import runs_below
 
 
 class StoredRuns:
     """The runs below some folders. Each folder is read once."""
 
     def __init__(self) -> None:
-        self._runs: dict[Path, dict[str, list[RunDirectory]]] = {}
+        self._runs: dict[Path, dict[str, list[tuple[Path, dict[str, Any]]]]] = {}
 
-    def runs_in(self, folder: Path) -> dict[str, list[RunDirectory]]:
-        """Returns the runs below a folder by what identifies their results; without those that cannot be read."""
+    def runs_in(self, folder: Path) -> dict[str, list[tuple[Path, dict[str, Any]]]]:
+        """Returns the runs below a folder, each with its configuration, by what identifies their results.
+
+        Runs that cannot be read are left out.
+        """
         if folder not in self._runs:
             self._runs[folder] = {}
             for run in runs_below([folder]):
                 with suppress(DataError):
-                    self._runs[folder].setdefault(_identity(run.read_config()), []).append(run)
+                    config = run.read_config()
+                    self._runs[folder].setdefault(_identity(config), []).append((run.path, config))
         return self._runs[folder]
 
     def find(self, folders: Sequence[Path], config: Mapping[str, Any]) -> Path | None:
@@ -34,9 +38,9 @@ class StoredRuns:
             config: a resolved configuration.
         """
         for folder in folders:
-            for run in self.runs_in(folder).get(_identity(config), []):
-                if not differences(run.read_config(), config):
-                    return run.path
+            for path, stored in self.runs_in(folder).get(_identity(config), []):
+                if not differences(stored, config):
+                    return path
         return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from facerec.core.atomic_file import atomic_file
 from facerec.core.metric import SHARE, Metric, leading
-from facerec.runs.comparison import LENGTH_KEYS, result_keys, setting_of
+from facerec.runs.comparison import result_keys, setting_of, without_null_length
 from facerec.runs.run_directory import RunDirectory, runs_below
 
 
@@ -133,9 +133,10 @@ def _trained(run: Run) -> dict[str, Any]:
 
 def _unsaid(settings: Sequence[Sequence[Run]], shown: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Returns the keys of the configurations in which rows with equal overrides differ, with their values."""
+    configs = [_trained(same[0]) for same in settings]
     by_values: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for number, same in enumerate(settings):
-        by_values.setdefault(tuple(values[number] for values in shown.values()), []).append(_trained(same[0]))
+    for number, config in enumerate(configs):
+        by_values.setdefault(tuple(values[number] for values in shown.values()), []).append(config)
     keys = {
         key
         for alike in by_values.values()
@@ -143,7 +144,7 @@ def _unsaid(settings: Sequence[Sequence[Run]], shown: Mapping[str, Sequence[str]
         for key in config.keys() | alike[0].keys()
         if config.get(key) != alike[0].get(key)
     }
-    return {key: [str(_trained(same[0]).get(key, "null")) for same in settings] for key in sorted(keys)}
+    return {key: [str(config.get(key, "null")) for config in configs] for key in sorted(keys)}
 
 
 def markdown(table: Table, *, title: str) -> str:
@@ -200,10 +201,7 @@ def write_table(table: Table, directory: Path, *, title: str) -> tuple[Path, Pat
 
 
 def _read_run(run: RunDirectory) -> Run:
-    config, setting = run.read_config(), setting_of(run.read_overrides())
-    for key, other in (LENGTH_KEYS, LENGTH_KEYS[::-1]):
-        if key in setting and setting.get(other) == "null":
-            del setting[other]
+    config, setting = run.read_config(), without_null_length(setting_of(run.read_overrides()))
     seed = setting.pop("seed", str(config.get("seed")))
     return Run(
         directory=run.path,

@@ -25,7 +25,8 @@ from facerec.networks.weights import CARD_FILE, MODEL_FILE
 from facerec.processes.agreement import failing_together
 from facerec.processes.group import Processes
 from facerec.runs.checkpoints import best_first, checkpoint_name, newest_whole, step_directories, step_of
-from facerec.runs.manifest import read_manifest, whole_directory
+from facerec.runs.manifest import read_manifest
+from facerec.runs.whole_directory import whole_directory
 from facerec.training.state_files import read_tensors, write_tensors
 from facerec.training.train_state import TrainState, is_of_classes
 

@@ -89,7 +89,7 @@ class Optimizer:
 
     @abstractmethod
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """See `OptimizerSettings.build`."""
+        """Builds the optimizer; see `OptimizerSettings.build`."""
         raise NotImplementedError
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
@@ -165,12 +165,12 @@ class SGD(Optimizer):
         self.nesterov = nesterov
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """See `OptimizerSettings.build`."""
+        """Builds torch's optimizer; see `OptimizerSettings.build`."""
         groups = _with_fused_kernel(self.groups(parameters))
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
-        """See `OptimizerSettings.row_optimizer`."""
+        """Makes the same method for drawn rows; see `OptimizerSettings.row_optimizer`."""
         decay = self._decay_of(parameter)
         return RowSGD(parameter, momentum=self.momentum, weight_decay=decay, nesterov=self.nesterov)
 
@@ -214,12 +214,12 @@ class AdamW(Optimizer):
         self.eps = eps
 
     def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """See `OptimizerSettings.build`."""
+        """Builds torch's optimizer; see `OptimizerSettings.build`."""
         groups = _with_fused_kernel(self.groups(parameters))
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps)
 
     def row_optimizer(self, parameter: torch.Tensor) -> RowOptimizer:
-        """See `OptimizerSettings.row_optimizer`."""
+        """Makes the same method for drawn rows; see `OptimizerSettings.row_optimizer`."""
         decay = self._decay_of(parameter)
         return RowAdamW(parameter, betas=self.betas, eps=self.eps, weight_decay=decay)
 

@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from facerec.cli.config.arguments import TARGET
+from facerec.cli.config.commented import Key
 from facerec.cli.config.config_files import group_names
+from facerec.cli.config.file_composition import inherited_keys
 from facerec.core.errors import ConfigError
 from facerec.core.import_path import import_path
 from facerec.core.typed_text import override_of
@@ -36,7 +38,7 @@ def inherited_overrides(
     """
     found: list[str] = []
     for group in group_names(directories[-1:]):
-        shared, path = _shared_keys(directories[0] / group), group.replace("/", ".")
+        shared, path = _values(inherited_keys(group, directories)), group.replace("/", ".")
         paths = [path] if (directories[-1] / group / f"{options.get(group)}.yaml").is_file() else []
         if group not in options:  # each option of such a group adds a section, loss=[intra,mine]
             files = sorted((directories[-1] / group).glob("*.yaml"))
@@ -108,14 +110,8 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _shared_keys(folder: Path) -> dict[str, Any]:
-    """Returns the keys of all files of a group whose name begins with `_`, except those of one constructor alone."""
-    shared: dict[str, Any] = {}
-    for file in sorted(folder.glob("_*.yaml")):
-        content = yaml.safe_load(file.read_text()) or {}
-        if content.get("defaults") is None or TARGET not in content:
-            shared |= {key: value for key, value in content.items() if key != "defaults"}
-    return shared
+def _values(keys: Mapping[str, Key]) -> dict[str, Any]:
+    return {name: _values(key.keys) if key.value is None else yaml.safe_load(key.value) for name, key in keys.items()}
 
 
 def _keys(file: Path) -> list[str]:

@@ -160,29 +160,30 @@ def _settings(config: DictConfig, overrides: Sequence[str]) -> tuple[PackSetting
 def _drawn_pairs(source: Source, samples: np.ndarray, auto: AutoPairs, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws pairs of the identities that were set aside."""
     labels = source.labels[samples]
-
-    def nearest() -> np.ndarray:
-        from facerec.embedding.loop import Loop, embed_for_now  # imports torch, for seconds, which other packs save
-        from facerec.embedding.model import open_model
-
-        model = open_model(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE, trust=auto.trust)
-        check_model_size(model.input_spec.size_px, source.size_px, key="auto_pairs.hard_negatives")
-        loop = Loop(batch_size=BATCH_SIZE, unit_length=True, stops_at_unreadable=True)
-        embedded = embed_for_now(Subset(source=source, indices=samples), model, loop)
-        return nearest_others(embedded.emb_ND, labels, what="comparing faces")[1]
-
-    others = None if auto.hard_negatives is None else nearest()
+    nearest = None if auto.hard_negatives is None else _nearest(source, samples, auto)
     try:
         pairs, is_same = choose_pairs(
             labels,
             num_positive=auto.num_positive,
             num_negative=auto.num_negative,
             seed=seed,
-            nearest_others=None if others is None else lambda: others,
+            nearest_others=nearest,
         )
     except ConfigError as error:
         raise ConfigError(f"auto_pairs.{error}; split.val_identities says how many are set aside") from None
     return samples[pairs], is_same
+
+
+def _nearest(source: Source, samples: np.ndarray, auto: AutoPairs) -> np.ndarray:
+    """Returns for each of some samples the nearest one of another identity, by a model; numbers count among them."""
+    from facerec.embedding.loop import Loop, embed_for_now  # imports torch, for seconds, which other packs save
+    from facerec.embedding.model import open_model
+
+    model = open_model(str(auto.hard_negatives), device=auto.device, batch_size=BATCH_SIZE, trust=auto.trust)
+    check_model_size(model.input_spec.size_px, source.size_px, key="auto_pairs.hard_negatives")
+    loop = Loop(batch_size=BATCH_SIZE, unit_length=True, stops_at_unreadable=True)
+    embedded = embed_for_now(Subset(source=source, indices=samples), model, loop)
+    return nearest_others(embedded.emb_ND, source.labels[samples], what="comparing faces")[1]
 
 
 def _listed_pairs(source: AnySource, path: Path, out: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -238,11 +238,11 @@ def _print_end(config: DictConfig, run_dir: Path, checkpoint: Path, metrics: Seq
         print(f"\n{note}")
     print(f"\n{where_it_lies(run_dir, checkpoint)}")
     run, best_metric = RunDirectory(run_dir), config.checkpoint.best_metric
-    if best := best_note(run, checkpoint, best_metric=best_metric):
-        print(f"best         {best}")
+    best = best_checkpoint(run, best_metric=best_metric)
+    if best is not None:
+        print(f"best         {best_note(run, best, checkpoint, best_metric=best_metric)}")
     if table:
-        is_last = best_checkpoint(run, best_metric=best_metric) in (None, checkpoint)
-        print(f"next         {evaluate_command(run_dir, which=None if is_last else BEST)}")
+        print(f"next         {evaluate_command(run_dir, which=None if best in (None, checkpoint) else BEST)}")
         return
     source: Source = build(config.data.source)
     if sets := source.benchmarks():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -58,7 +59,8 @@ class _Checks:
         centres = [config.head, config.loss, *data]
         self._once("objective", centres, lambda: _without_values(lambda: build_objective(config, source)))
         if config.init_from is not None:
-            self._once("weights", [config.init_from, *parts], lambda: _check_weights(config, network))
+            given = [config.init_from, config.trust, *parts]
+            self._once("weights", given, lambda: _check_weights(config, network))
         self._check_loader(config, source, network)
         size_px = network.input_spec.size_px
         evaluation = training_settings(config)[1]
@@ -100,4 +102,7 @@ def _without_values(make: Callable[[], Value]) -> Value:
 
 
 def _check_weights(config: DictConfig, network: EmbeddingNet) -> None:
-    load_initial(network, read_initial(config.init_from, network))
+    stored = read_initial(config.init_from, network, trust=training_settings(config)[0].trust)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch's, for each tensor: a network without values keeps none
+        load_initial(network, stored)

@@ -38,7 +38,7 @@ class CropOnBlack:
         self.ratio = check_range("CropOnBlack.ratio", ratio, low=0.1, high=10.0)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """See `Transform`."""
+        """Keeps a random rectangle; see `Transform`."""
         height, width = image.shape[:2]
         kept_height, kept_width = self._size(height, width, random)
         top = random.integers(0, height - kept_height, endpoint=True)
@@ -76,7 +76,7 @@ class LowResolution:
         self.scale = check_range("LowResolution.scale", scale, low=0.02, high=1.0)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """See `Transform`."""
+        """Makes the image coarse; see `Transform`."""
         height, width = image.shape[:2]
         scale = random.uniform(*self.scale)
         small, large = (INTERPOLATIONS[number] for number in random.integers(0, len(INTERPOLATIONS), 2))
@@ -100,7 +100,7 @@ class Sunglasses:
         self.opacity = check_range("Sunglasses.opacity", opacity, low=0.0, high=1.0)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """See `Transform`."""
+        """Paints sunglasses over the eyes; see `Transform`."""
         eyes, unit = template(*image.shape[:2])[:2], image.shape[0] / 112
         half_width, half_height = random.uniform(12.0, 16.0) * unit, random.uniform(8.0, 13.0) * unit
         roundness = random.uniform(2.0, 5.0)
@@ -132,7 +132,7 @@ class FaceMask:
         self.height = check_range("FaceMask.height", height, low=0.0, high=1.0)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """See `Transform`."""
+        """Paints a mask over nose and mouth; see `Transform`."""
         rows = image.shape[0]
         points, unit = template(*image.shape[:2]), rows / 112
         eyes_y, nose_x, mouth_y = points[:2, 1].mean(), points[2, 0], points[3:, 1].mean()
@@ -168,7 +168,7 @@ class Hand:
         self.scale = check_range("Hand.scale", scale, low=0.01, high=1.0)
 
     def __call__(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """See `Transform`."""
+        """Paints a hand over a part of the face; see `Transform`."""
         rows, columns = image.shape[:2]
         length = random.uniform(*self.scale) * rows
         half = np.array([length, length * random.uniform(0.3, 0.7)]) / 2

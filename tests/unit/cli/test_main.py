@@ -140,6 +140,20 @@ def test_help_needs_neither_torch_nor_hydra():
     assert done.stdout.count("Usage: facerec") == 2
 
 
+@pytest.mark.parametrize("words", [["train", "--cfg", "job"], ["train", "epochs=3"], ["align", "--cfg", "job"]])
+def test_configurations_and_their_mistakes_need_no_torch(words, tmp_path):
+    code = (
+        "import sys\n"
+        "from facerec.cli.main import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    print('loaded', {'torch', 'cv2', 'albumentations'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode in (0, 2) and done.stdout.endswith("loaded set()\n"), done.stdout + done.stderr
+
+
 def test_every_verb_has_its_configuration(capsys):
     for name in VERBS:
         assert exit_code(name, "--help") == 0

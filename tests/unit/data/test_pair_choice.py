@@ -74,11 +74,11 @@ def test_the_seed_decides():
 def test_hard_negatives_are_samples_and_their_nearest_each_pair_once():
     labels = np.array([0, 0, 1, 1, 2, 2])
     nearest = np.array([2, 4, 0, 0, 1, 0])  # 0-2 and 1-4 are each other's
-    pairs, is_same = choose_pairs(labels, num_positive=3, num_negative=4, seed=1, nearest_others=lambda: nearest)
+    pairs, is_same = choose_pairs(labels, num_positive=3, num_negative=4, seed=1, nearest_others=nearest)
     check(labels, pairs, is_same, num_positive=3, num_negative=4)
     assert {tuple(sorted(pair)) for pair in pairs[~is_same].tolist()} == {(0, 2), (1, 4), (0, 3), (0, 5)}
     with pytest.raises(ConfigError, match=r"num_negative=5, .* make 4 hard negative pairs"):
-        choose_pairs(labels, num_positive=3, num_negative=5, seed=1, nearest_others=lambda: nearest)
+        choose_pairs(labels, num_positive=3, num_negative=5, seed=1, nearest_others=nearest)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from facerec.networks.weights import (
     read_model,
 )
 from facerec.runs.checkpoints import newest_whole, step_directories
-from facerec.runs.manifest import whole_directory
+from facerec.runs.whole_directory import whole_directory
 from tests.unit.networks.small_networks import small, write_model
 
 

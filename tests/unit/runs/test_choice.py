@@ -7,9 +7,9 @@ import pytest
 from facerec.core.errors import CheckpointError
 from facerec.core.metric import SHARE, Metric, details_of, values_of
 from facerec.runs.checkpoints import checkpoint_name
-from facerec.runs.choice import best_note, choose_checkpoint, split_choice
-from facerec.runs.manifest import whole_directory
+from facerec.runs.choice import best_checkpoint, best_note, choose_checkpoint, split_choice
 from facerec.runs.run_directory import RunDirectory
+from facerec.runs.whole_directory import whole_directory
 
 ACCURACIES = {100: 0.9, 200: 0.95, 300: 0.92}
 
@@ -56,9 +56,13 @@ def test_metrics_of_an_earlier_step_do_not_judge_a_checkpoint(run):
     last = checkpoint(run, 400, 0.99, measured_at=350)
     chosen = choose_checkpoint(run, "best")
     assert chosen is not None and chosen.path.name == checkpoint_name(200)
-    assert best_note(run, last, best_metric=None) == f"step-200 (eval/lfw/accuracy 95.00 %): model={run.path}@best"
+    best = best_checkpoint(run, best_metric=None)
+    assert (
+        best_note(run, best, last, best_metric=None) == f"step-200 (eval/lfw/accuracy 95.00 %): model={run.path}@best"
+    )
     last = checkpoint(run, 500, 0.96)
-    assert best_note(run, last, best_metric=None) == "the last checkpoint (eval/lfw/accuracy 96.00 %)"
+    assert best_checkpoint(run, best_metric=None) == last
+    assert best_note(run, last, last, best_metric=None) == "the last checkpoint (eval/lfw/accuracy 96.00 %)"
 
 
 def test_damaged_last_checkpoint_is_skipped_with_a_warning(run):
@@ -77,8 +81,8 @@ def test_another_choice_is_refused_with_those_there_are(which, run):
 
 def test_run_without_evaluations_has_no_best_checkpoint(tmp_path):
     run = RunDirectory(tmp_path)
-    last = checkpoint(run, 10, 0.5, measured_at=5)
-    assert best_note(run, last, best_metric=None) is None
+    checkpoint(run, 10, 0.5, measured_at=5)
+    assert best_checkpoint(run, best_metric=None) is None
     with pytest.raises(CheckpointError, match="@best: no checkpoint has metrics of its own step"):
         choose_checkpoint(run, "best")
 

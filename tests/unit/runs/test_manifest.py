@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from facerec.core.errors import CheckpointError
-from facerec.runs.manifest import MANIFEST, read_manifest, whole_directory
+from facerec.runs.manifest import MANIFEST, read_manifest
+from facerec.runs.whole_directory import whole_directory
 
 ABOUT = {"step": 7, "metrics": {"eval/lfw/accuracy": 0.9953}, "threads": [1, 2]}
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 from facerec.core.errors import CheckpointError, OtherProcessError
 from facerec.processes.group import this_process
-from facerec.runs import manifest
-from facerec.runs.manifest import whole_directory
+from facerec.runs import whole_directory as writing
+from facerec.runs.whole_directory import whole_directory
 from tests.processes import run_processes
 
 GB = 10**9
@@ -18,7 +18,7 @@ def fail(folder: str) -> dict[str, str]:
     told = {}
     for name, path in {"apart": Path(folder, str(processes.rank), "step-1"), "full": Path(folder, "step-1")}.items():
         if name == "full":
-            manifest.shutil.disk_usage = lambda _path: SimpleNamespace(free=3 * GB)  # type: ignore[assignment]
+            writing.shutil.disk_usage = lambda _path: SimpleNamespace(free=3 * GB)  # type: ignore[assignment]
         try:
             with whole_directory(path, {}, needed_bytes=2 * GB, processes=processes) as partial:
                 (partial / str(processes.rank)).write_text("some")

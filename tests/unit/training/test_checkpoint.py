@@ -16,7 +16,7 @@ from facerec.core.metric import metrics_from
 from facerec.heads.combined import MarginHead
 from facerec.losses.objective import Objective
 from facerec.networks.weights import read_model
-from facerec.runs import manifest as manifest_module
+from facerec.runs import whole_directory as writing
 from facerec.runs.manifest import read_manifest
 from facerec.training import checkpoint as checkpoint_module
 from facerec.training.checkpoint import CheckpointStore, check_interval
@@ -309,10 +309,10 @@ def test_failure_in_the_background_is_raised_by_the_next_look_and_only_once(tmp_
 
 def test_full_disk_says_how_much_is_missing(tmp_path, monkeypatch):
     usage = SimpleNamespace(free=123)
-    monkeypatch.setattr(manifest_module.shutil, "disk_usage", lambda _path: usage)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda _path: usage)
     with (
         pytest.raises(CheckpointError, match=r"2\.00 GB are needed and 0\.00 GB free, so 2\.00 GB are missing"),
-        manifest_module.whole_directory(tmp_path / "a", {}, needed_bytes=2 * 10**9),
+        writing.whole_directory(tmp_path / "a", {}, needed_bytes=2 * 10**9),
     ):
         raise OSError(28, "No space left on device")
 

@@ -105,7 +105,7 @@ def test_references_are_followed_to_their_values():
 
 FILE = """\
 # @package _global_
-# What it is for.
+# Says what it is for.
 #   with a command
 a: 1 # beside a
 b: "x # y" # beside b
@@ -132,7 +132,7 @@ g: |
 def test_comments_belong_to_the_keys_beside_and_below_them(tmp_path):
     (tmp_path / "file.yaml").write_text(FILE)
     file = read_config_file(tmp_path / "file.yaml", "file")
-    assert (file.header, file.package) == ("What it is for.\n  with a command", "_global_")
+    assert (file.header, file.package) == ("Says what it is for.\n  with a command", "_global_")
     c = file.keys["c"]
     assert {name: (key.value, key.comment) for name, key in [*file.keys.items(), *c.keys.items()]} == {
         "a": ("1", "beside a"),

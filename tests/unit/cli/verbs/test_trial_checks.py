@@ -1,5 +1,6 @@
 """What the trials of a grid share is opened once, before the first starts; what differs, once for each value."""
 
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pytest
 
 from facerec.cli.config.compose import compose
 from facerec.cli.verbs import trial_checks
+from facerec.cli.verbs.parts import build_network
 from facerec.cli.verbs.trial_checks import check_trials
 from facerec.core.errors import ConfigError, DataError, ModelError
 from facerec.data.verification_file import write_pairs
 from tests.integration.training_runs import encoded_images, tiny_overrides, write_faces
+from tests.unit.networks.small_networks import write_model
 
 
 @pytest.fixture
@@ -71,3 +74,39 @@ def test_what_one_trial_cannot_use_is_an_error_before_any(faces, pairs, own, err
     with pytest.raises(error, match=says):
         check_trials(trials(faces, ["eval.sets=[fit.bin]"], own))
     assert sorted(path.name for path in pairs.iterdir()) == ["faces", "fit.bin", "unfit.bin"]
+
+
+NET = """
+from torch import nn
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=4)
+        self.out_channels, self.arguments = 4, {}
+
+    def output_size(self, height_px, width_px):
+        return (height_px - 3) // 4 + 1, (width_px - 3) // 4 + 1
+
+    def forward(self, images):
+        return self.conv(images)
+"""
+
+
+def test_initial_weights_of_ones_own_network_are_opened_with_the_trust_of_the_trial(faces, tmp_path, monkeypatch):
+    (tmp_path / "lab" / "triallab").mkdir(parents=True)
+    (tmp_path / "lab" / "triallab" / "__init__.py").write_text(NET)
+    (tmp_path / "conf" / "backbone").mkdir(parents=True)
+    (tmp_path / "conf" / "backbone" / "plain.yaml").write_text("_target_: triallab.Plain\n")
+    monkeypatch.syspath_prepend(tmp_path / "lab")
+    tiny = [one for one in tiny_overrides(faces, Path("x")) if not one.startswith("backbone.")]
+
+    def trial(*own: str):
+        return compose("train", [*tiny, "backbone=plain", *own], tmp_path / "conf")
+
+    stored = write_model(tmp_path / "model", build_network(trial()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert check_trials([trial(f"init_from={stored}", "trust=triallab")]) == [24]
+    with pytest.raises(ModelError, match="no package is trusted"):
+        check_trials([trial(f"init_from={stored}", "trust=triallab"), trial(f"init_from={stored}")])
